@@ -1,0 +1,7 @@
+"""python -m dglframer"""
+
+import sys
+
+from dglframer.cli import main
+
+sys.exit(main())

@@ -1,0 +1,93 @@
+"""A batch of periodic graphs as plain tensors, with the DGL graph beside them on a CPU."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dglframer.graphs import PeriodicGraph
+
+if TYPE_CHECKING:
+    import dgl
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B crystals with N atoms and E edges in all, edges sorted by centre.
+
+    ``graph`` is the batched DGLGraph of (src, dst), or None where DGL's kernels cannot run.
+    """
+
+    numbers_N: Tensor  # int64, atomic numbers
+    src_E: Tensor  # int64, neighbour j
+    dst_E: Tensor  # int64, centre i, ascending
+    r_E3: Tensor  # floating, angstrom
+    edge_ptr: Tensor  # int64 [N + 1]: edges of atom i are edge_ptr[i] to edge_ptr[i + 1]
+    atoms_B: Tensor  # int64, atoms of each crystal
+    targets_BT: Tensor | None = None
+    ids: tuple[str, ...] = ()
+    graph: "dgl.DGLGraph | None" = None
+
+    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> "Batch":
+        """The same batch elsewhere, or with edge vectors of another type; off the CPU without DGL."""
+        move = {
+            name: getattr(self, name).to(device)
+            for name in ("numbers_N", "src_E", "dst_E", "edge_ptr", "atoms_B")
+        }
+        targets = None if self.targets_BT is None else self.targets_BT.to(device)
+        graph = self.graph if torch.device(device).type == "cpu" else None
+        r_E3 = self.r_E3.to(device, dtype)
+        return replace(self, **move, r_E3=r_E3, targets_BT=targets, graph=graph)
+
+    def without_dgl(self) -> "Batch":
+        """The plain tensors alone."""
+        return replace(self, graph=None)
+
+
+def make_batch(
+    numbers: Sequence[np.ndarray],
+    src: Sequence[np.ndarray],
+    dst: Sequence[np.ndarray],
+    r: Sequence[np.ndarray],
+    targets: np.ndarray | None = None,
+    ids: Sequence[str] = (),
+) -> Batch:
+    """Concatenate per-crystal arrays; src and dst count from 0 in each crystal."""
+    from dglframer.dgl_import import dgl
+
+    atoms_B = np.array([len(part) for part in numbers], dtype=np.int64)
+    edges_B = np.array([len(part) for part in src], dtype=np.int64)
+    offset_E = np.repeat(np.cumsum(atoms_B) - atoms_B, edges_B)
+    src_E = torch.from_numpy(np.concatenate(src) + offset_E)
+    dst_E = torch.from_numpy(np.concatenate(dst) + offset_E)
+    n_atoms = int(atoms_B.sum())
+    counts_N = torch.bincount(dst_E, minlength=n_atoms)
+    graph = dgl.graph((src_E, dst_E), num_nodes=n_atoms)
+    graph.set_batch_num_nodes(torch.from_numpy(atoms_B))
+    graph.set_batch_num_edges(torch.from_numpy(edges_B))
+    return Batch(
+        numbers_N=torch.from_numpy(np.concatenate(numbers).astype(np.int64)),
+        src_E=src_E,
+        dst_E=dst_E,
+        r_E3=torch.from_numpy(np.concatenate(r)),
+        edge_ptr=torch.cat([counts_N.new_zeros(1), counts_N.cumsum(0)]),
+        atoms_B=torch.from_numpy(atoms_B),
+        targets_BT=None if targets is None else torch.from_numpy(targets),
+        ids=tuple(ids),
+        graph=graph,
+    )
+
+
+def batch_graphs(graphs: Sequence[PeriodicGraph], dtype: torch.dtype = torch.float32) -> Batch:
+    """A batch of graphs that are in memory, without targets."""
+    kind = {torch.float32: np.float32, torch.float64: np.float64}[dtype]
+    return make_batch(
+        [graph.numbers_N for graph in graphs],
+        [graph.edges.src_E for graph in graphs],
+        [graph.edges.dst_E for graph in graphs],
+        [graph.vectors_E3.astype(kind) for graph in graphs],
+        ids=[graph.id for graph in graphs],
+    )

@@ -1,0 +1,85 @@
+"""The model directory: model.safetensors (weights) and model.json (everything else), no pickle."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+from pydantic import ValidationError
+from safetensors.torch import load_file, save_file
+
+from dglframer import __version__
+from dglframer.config import ModelConfig
+from dglframer.errors import DamagedFile
+from dglframer.files import atomic_path, read_json, sha256, write_json
+from dglframer.model import CrystalFramer
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Target:
+    """A predicted property: prediction = network output x std + mean, in ``unit``."""
+
+    name: str
+    unit: str
+    mean: float
+    std: float
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A network with what is needed to use it: cutoff (angstrom) and targets; and its history."""
+
+    network: CrystalFramer
+    cutoff: float
+    targets: tuple[Target, ...]
+    history: dict[str, Any]
+
+    def denormalise(self, output_BT: torch.Tensor) -> torch.Tensor:
+        """Predictions in the targets' units, float64."""
+        scale = output_BT.new_tensor([target.std for target in self.targets], dtype=torch.float64)
+        shift = output_BT.new_tensor([target.mean for target in self.targets], dtype=torch.float64)
+        return output_BT.double() * scale + shift
+
+
+def save_model(model: TrainedModel, folder: Path) -> None:
+    """Write a model directory; model.json, written last, holds the hash of the weights."""
+    weights = {name: value.contiguous() for name, value in model.network.state_dict().items()}
+    with atomic_path(folder / "model.safetensors") as temporary:
+        save_file(weights, temporary)
+    description = {
+        "format_version": FORMAT_VERSION,
+        "written_by": f"dglframer {__version__}",
+        "encoder": "crystalframer",
+        "settings": model.network.model.model_dump(mode="json"),
+        "cutoff_angstrom": model.cutoff,
+        "images": "every image within the cutoff",
+        "targets": [asdict(target) for target in model.targets],
+        "history": model.history,
+        "weights_sha256": sha256(folder / "model.safetensors"),
+    }
+    write_json(folder / "model.json", description)
+
+
+def load_model(folder: Path, device: str = "cpu") -> TrainedModel:
+    """Read a model directory; raises DamagedFile naming the file that is missing or damaged."""
+    description = read_json(folder / "model.json")
+    weights = folder / "model.safetensors"
+    version = description.get("format_version")
+    if version != FORMAT_VERSION:
+        raise DamagedFile(f"{folder}/model.json: format {version}, this dglframer reads 1")
+    if not weights.is_file() or sha256(weights) != description.get("weights_sha256"):
+        raise DamagedFile(f"{weights}: missing or not the weights that model.json describes")
+    try:
+        targets = tuple(Target(**target) for target in description["targets"])
+        network = CrystalFramer(ModelConfig(**description["settings"]), len(targets))
+        state = load_file(weights, device=device)
+        network.to(next(iter(state.values())).dtype).load_state_dict(state)
+        cutoff, history = description["cutoff_angstrom"], description["history"]
+    except (KeyError, TypeError, ValidationError) as error:
+        raise DamagedFile(f"{folder}/model.json: not a model description ({error})") from None
+    except (safetensors.SafetensorError, RuntimeError) as error:
+        raise DamagedFile(f"{weights}: does not fit model.json ({error})") from None
+    return TrainedModel(network.to(device).eval(), cutoff, targets, history)

@@ -1,0 +1,277 @@
+"""The command line: one verb per stage, each reading and writing files. Imports stay in the verbs."""
+
+import argparse
+import logging
+import sys
+import time
+from pathlib import Path
+
+from dglframer import __version__
+from dglframer.errors import UserError
+
+log = logging.getLogger("dglframer")
+
+CONFIG = ("--config", {"type": Path, "required": True, "help": "YAML or JSON configuration"})
+OUT = ("--out", {"type": Path, "required": True, "help": "what to write"})
+GRAPHS = ("--graphs", {"type": Path, "required": True, "help": "folder of graph shards"})
+SPLIT = ("--split", {"type": Path, "required": True, "help": "split.parquet"})
+CRYSTALS = ("--crystals", {"type": Path, "required": True, "help": "crystals.parquet"})
+REJECTED = ("--rejected", {"type": Path, "required": True, "help": "rejected.parquet"})
+DOWNLOAD = ("--download", {"type": Path, "required": True, "help": "download.json"})
+THREADS = ("--threads", {"type": int, "default": 1, "help": "CPU threads (default 1)"})
+DEVICE = ("--device", {"default": "auto", "help": "cpu, cuda, cuda:1, ... (default: auto)"})
+MODEL_DIRS = ("--models", {"type": Path, "nargs": "+", "required": True, "help": "model folders"})
+
+
+def download(args: argparse.Namespace) -> None:
+    """find the data set's files (fetching them if need be) and write download.json"""
+    from dglframer.config import load_config
+    from dglframer.files import write_json
+    from dglframer.sources import describe, open_source
+
+    description = describe(open_source(load_config(args.config).dataset))
+    for entry in description["files"][:10]:
+        log.info("%(path)s (%(bytes)d bytes)", entry)
+    write_json(args.out, description)
+
+
+def crystals(args: argparse.Namespace) -> None:
+    """validate every record; write crystals.parquet and rejected.parquet"""
+    from dglframer.config import load_config
+    from dglframer.crystals import Rejections, check_rejected_share, crystals_table, validated
+    from dglframer.files import write_parquet
+    from dglframer.sources import open_source, verify
+
+    dataset = load_config(args.config).dataset
+    verify(args.download)
+    source = open_source(dataset)
+    rejections = Rejections()
+    units = {target: source.unit(target) for target in dataset.targets}
+    valid = validated(source.records(), dataset.targets, rejections)
+    table = crystals_table(valid, source.name, dataset.targets, units)
+    write_parquet(args.rejected, rejections.table())
+    log.info("read %d records, rejected %d", len(table) + len(rejections.ids), len(rejections.ids))
+    check_rejected_share(len(table), rejections, dataset.max_rejected_fraction)
+    write_parquet(args.out, table)
+
+
+def split(args: argparse.Namespace) -> None:
+    """assign every crystal to train, val or test"""
+    from dglframer.config import load_config
+    from dglframer.files import read_parquet
+    from dglframer.split import split_crystals, write_split
+
+    table = read_parquet(args.crystals, columns=["id", "split"])
+    counts = write_split(split_crystals(table, load_config(args.config).split), args.out)
+    log.info("%s", ", ".join(f"{name} {count}" for name, count in counts.items()))
+
+
+def graphs(args: argparse.Namespace) -> None:
+    """build the periodic graphs into Parquet shards and manifest.json"""
+    from dglframer.config import load_config, stage_settings
+    from dglframer.files import hash_of
+    from dglframer.graphs import write_graphs
+
+    config = load_config(args.config)
+    manifest = write_graphs(
+        args.crystals,
+        args.out,
+        config.graphs.cutoff_angstrom,
+        config.graphs.crystals_per_shard,
+        args.threads,
+        hash_of(stage_settings(config, "graphs")),
+    )
+    log.info("%(crystals)d crystals, %(atoms)d atoms, %(edges)d edges", manifest)
+
+
+def tune(args: argparse.Namespace) -> None:
+    """run or go on with the Optuna study; write best.json (the test split stays unread)"""
+    from dglframer.config import load_config
+    from dglframer.training import make_reproducible, pick_device
+    from dglframer.tuning import tune
+
+    device = pick_device(args.device)
+    make_reproducible(args.threads, device)
+    best = tune(load_config(args.config), args.graphs, args.split, args.out, device)
+    log.info("best trial %(trial)s: validation loss %(val_loss)s with %(params)s", best)
+
+
+def train(args: argparse.Namespace) -> None:
+    """train one model for one seed and write its model directory"""
+    from dglframer.checkpoint import save_model
+    from dglframer.config import load_config, override
+    from dglframer.dataset import GraphDataset
+    from dglframer.files import read_json
+    from dglframer.split import read_split
+    from dglframer.training import make_reproducible, pick_device, train_model
+
+    config = load_config(args.config)
+    if args.tuned:
+        config = override(config, read_json(args.tuned)["params"])
+    device = pick_device(args.device)
+    make_reproducible(args.threads, device)
+    parts = read_split(args.split, allowed=("train", "val"))
+    train_set, val_set = (GraphDataset(args.graphs, parts[name]) for name in ("train", "val"))
+    metrics = args.out / "metrics.jsonl"
+    save_model(train_model(config, train_set, val_set, args.seed, device, metrics), args.out)
+
+
+def evaluate(args: argparse.Namespace) -> None:
+    """predict every split with every model; write predictions, metrics and plots"""
+    from dglframer.evaluation import evaluate
+    from dglframer.plots import learning_curve_plot, parity_plot
+    from dglframer.training import make_reproducible, pick_device
+
+    device = pick_device(args.device)
+    make_reproducible(args.threads, device)
+    metrics = evaluate(args.graphs, args.split, args.models, args.out, device)
+    parity_plot(args.out / "predictions.parquet", args.out / "parity.svg")
+    learning_curve_plot(args.models, args.out / "learning_curve.svg")
+    for name, result in metrics["targets"].items():
+        log.info(
+            "%s: test MAE %.4f %s (training median %.4f, composition alone %.4f)",
+            name,
+            result["splits"]["test"]["mae"],
+            result["unit"],
+            result["median_baseline"]["test_mae"],
+            result["composition_baseline"]["test_mae"],
+        )
+
+
+def report(args: argparse.Namespace) -> None:
+    """write one self-contained HTML page about the whole run"""
+    from dglframer.report import Inputs, write_report
+
+    inputs = Inputs(
+        config=args.config,
+        download=args.download,
+        crystals=args.crystals,
+        rejected=args.rejected,
+        split=args.split,
+        graphs=args.graphs,
+        tuned=args.tuned,
+        models=args.models,
+        evaluation=args.evaluation,
+    )
+    test_error = write_report(inputs, args.out)
+    log.info("%s\nThe report is in %s", test_error, args.out)
+
+
+def predict(args: argparse.Namespace) -> int:
+    """predict the properties of CIF, POSCAR or Parquet files with one or several models"""
+    from dglframer.prediction import predict_files
+    from dglframer.training import make_reproducible, pick_device
+
+    device = pick_device(args.device)
+    make_reproducible(args.threads, device)
+    folders = [args.model_dir, *args.model]
+    failed = predict_files(folders, args.files, args.out, device, args.edges_per_batch)
+    return 1 if failed else 0
+
+
+def import_checkpoint(args: argparse.Namespace) -> None:
+    """turn a checkpoint of the CrystalFramer authors into a model directory, without unpickling"""
+    from dglframer.checkpoint import save_model
+    from dglframer.import_checkpoint import read_checkpoint
+
+    save_model(read_checkpoint(args.checkpoint, args.cutoff_angstrom, args.unit), args.model_dir)
+
+
+def doctor(args: argparse.Namespace) -> int:
+    """print versions, devices and folders, and what to do about anything wrong"""
+    from dglframer.doctor import examine
+
+    return examine()
+
+
+def config(args: argparse.Namespace) -> None:
+    """print the default configuration, check one, or write the checkout's default files"""
+    from dglframer.config import load_config
+    from dglframer.config_files import default_yaml, write_config_files
+
+    if args.write:
+        write_config_files(Path.cwd())
+    elif args.check:
+        load_config(args.check)
+        log.info("%s is valid", args.check)
+    else:
+        print(default_yaml(), end="")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Every verb with its options."""
+    main = argparse.ArgumentParser("dglframer", description="Crystal properties, predicted.")
+    main.add_argument("--version", action="version", version=f"dglframer {__version__}")
+    verbs = main.add_subparsers(required=True, metavar="VERB")
+
+    def verb(function, *options):
+        name = function.__name__.replace("_", "-")
+        summary = function.__doc__
+        one = verbs.add_parser(name, help=summary, description=summary)
+        one.set_defaults(run=function)
+        for flag, settings in options:
+            one.add_argument(flag, **settings)
+
+    tuned = ("--tuned", {"type": Path, "help": "best.json of the tune stage"})
+    verb(download, CONFIG, OUT)
+    verb(crystals, CONFIG, DOWNLOAD, REJECTED, OUT)
+    verb(split, CONFIG, CRYSTALS, OUT)
+    verb(graphs, CONFIG, CRYSTALS, THREADS, OUT)
+    verb(tune, CONFIG, GRAPHS, SPLIT, THREADS, DEVICE, OUT)
+    seed = ("--seed", {"type": int, "required": True, "help": "of initialisation and shuffling"})
+    verb(train, CONFIG, GRAPHS, SPLIT, tuned, seed, THREADS, DEVICE, OUT)
+    verb(evaluate, GRAPHS, SPLIT, MODEL_DIRS, THREADS, DEVICE, OUT)
+    evaluation = ("--evaluation", {"type": Path, "required": True, "help": "evaluation folder"})
+    verb(
+        report,
+        *(CONFIG, DOWNLOAD, CRYSTALS, REJECTED, SPLIT, GRAPHS, tuned, MODEL_DIRS, evaluation, OUT),
+    )
+    model_dir = ("model_dir", {"type": Path, "metavar": "MODEL_DIR", "help": "a model directory"})
+    more = {"type": Path, "action": "append", "default": [], "metavar": "MODEL_DIR"}
+    files = {"type": Path, "nargs": "+", "metavar": "FILE", "help": "CIF, POSCAR or .parquet"}
+    edges = {"type": int, "default": 200_000, "help": "bounds the memory of a batch"}
+    verb(
+        predict,
+        model_dir,
+        ("files", files),
+        ("--model", {**more, "help": "another member of the ensemble; may be repeated"}),
+        ("--out", {"type": Path, "required": True, "help": ".csv or .parquet"}),
+        ("--edges-per-batch", edges),
+        THREADS,
+        DEVICE,
+    )
+    checkpoint = {"type": Path, "metavar": "CKPT", "help": "the authors' .ckpt file"}
+    cutoff = {"type": float, "default": None, "help": "default: 6 widths of the widest head"}
+    verb(
+        import_checkpoint,
+        ("checkpoint", checkpoint),
+        model_dir,
+        ("--cutoff-angstrom", cutoff),
+        ("--unit", {"default": "", "help": "unit of the targets; the file does not say"}),
+    )
+    verb(doctor)
+    verb(
+        config,
+        ("--write", {"action": "store_true", "help": "write the defaults into the checkout"}),
+        ("--check", {"type": Path, "metavar": "FILE", "help": "check a YAML or JSON file"}),
+    )
+    return main
+
+
+def main() -> int:
+    """Entry point; user errors become one message and exit status 2."""
+    args = parser().parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    started = time.perf_counter()
+    try:
+        status = args.run(args) or 0
+    except UserError as error:
+        print(f"dglframer: error: {error}", file=sys.stderr)
+        return 2
+    if hasattr(args, "out") and args.out:
+        log.info("%s done in %.1f s", args.run.__name__, time.perf_counter() - started)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

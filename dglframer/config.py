@@ -1,0 +1,290 @@
+"""The configuration: what is computed. Where and with how many cores is Snakemake's business.
+
+``config.yaml`` and ``workflow/schemas/config.schema.json`` are generated from these classes
+(``dglframer config --write``); a test holds them equal.
+"""
+
+import difflib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    model_validator,
+)
+
+from dglframer.errors import ConfigError
+
+FrameMethod = Literal["max", "none"]
+
+
+class Section(BaseModel):
+    """A group of settings: immutable, unknown keys, NaN and infinity refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class DatasetConfig(Section):
+    """Where the crystals come from and which properties are learnt."""
+
+    source: Literal["jarvis_minerals", "folder", "parquet"] = Field(
+        "jarvis_minerals",
+        description="jarvis_minerals (embedded), folder (CIF/POSCAR files + CSV) or parquet",
+    )
+    path: str | None = Field(
+        None, description="folder of structure files, or the Parquet file; null if embedded"
+    )
+    targets_csv: str | None = Field(
+        None, description="folder source: CSV with a column id (file stem) and one per target"
+    )
+    targets: tuple[str, ...] = Field(
+        ("formation_energy_peratom",), min_length=1, description="properties to learn"
+    )
+    target_units: dict[str, str] = Field(
+        {}, description="units of the targets, where the source does not know them"
+    )
+    max_rejected_fraction: float = Field(
+        0.05, ge=0, le=1, description="stop if more than this share of the records is rejected"
+    )
+
+    @model_validator(mode="after")
+    def paths_where_needed(self) -> "DatasetConfig":
+        if self.source in ("folder", "parquet") and not self.path:
+            raise ValueError(f"dataset.path is needed for source {self.source}")
+        if self.source == "folder" and not self.targets_csv:
+            raise ValueError("dataset.targets_csv is needed for source folder")
+        return self
+
+
+class SplitConfig(Section):
+    """Which crystals train, validate and test."""
+
+    method: Literal["canonical", "random"] = Field(
+        "canonical", description="canonical (the source's own) or random"
+    )
+    seed: int = Field(123, description="random split: seed of the shuffle of the sorted ids")
+    val_fraction: float = Field(0.1, gt=0, lt=1, description="random split: validation share")
+    test_fraction: float = Field(0.1, gt=0, lt=1, description="random split: test share")
+
+    @model_validator(mode="after")
+    def something_is_left_to_train(self) -> "SplitConfig":
+        if self.val_fraction + self.test_fraction >= 1:
+            raise ValueError("split.val_fraction + split.test_fraction must be below 1")
+        return self
+
+
+class GraphsConfig(Section):
+    """Periodic graphs: every image within the cutoff is an edge."""
+
+    cutoff_angstrom: float = Field(
+        8.4, gt=0, le=30, description="6 x r0 loses 3e-6 of a layer; weights reach 6 x 1.98 A"
+    )
+    crystals_per_shard: int = Field(1024, ge=1, description="rows of one Parquet shard")
+
+
+class ModelConfig(Section):
+    """CrystalFramer (ICLR 2025); the defaults are the published model."""
+
+    frame: FrameMethod = Field("max", description="max (dynamic frames) or none (Crystalformer)")
+    blocks: int = Field(4, ge=1, description="self-attention blocks")
+    width: int = Field(128, ge=1, description="features per atom")
+    heads: int = Field(8, ge=1, description="attention heads; divides width")
+    feedforward: int = Field(512, ge=1, description="hidden width of each feed-forward layer")
+    r0_angstrom: float = Field(1.4, gt=0, description="width sigma of the attention at rho = 1")
+    rho_floor: float = Field(0.5, gt=0, lt=1, description="lower bound b of rho = (r0/sigma)^2")
+    rho_slope: float = Field(0.1, gt=0, description="slope beta of rho at the origin")
+    distance_bins: int = Field(64, ge=2, description="Gaussians of the distance basis")
+    distance_max_angstrom: float = Field(14.0, gt=0, description="centre of the last of them")
+    distance_width_bins: float = Field(1.0, gt=0, description="their width, in bin spacings")
+    distance_coefficient: float = Field(1.0, description="c_dist")
+    angle_bins: int = Field(64, ge=2, description="Gaussians of each cosine basis")
+    angle_width_bins: float = Field(4.0, gt=0, description="their width, in bin spacings")
+    angle_coefficient: float = Field(1.0, description="c_ang")
+    window_sigmas: float | None = Field(
+        None, gt=0, description="cut the Gaussians (4 in published checkpoints); null: whole"
+    )
+
+    @model_validator(mode="after")
+    def heads_divide_width(self) -> "ModelConfig":
+        if self.width % self.heads:
+            raise ValueError("model.heads must divide model.width")
+        return self
+
+
+class TrainingConfig(Section):
+    """Optimisation: the paper's recipe, with epochs and batch for a small data set."""
+
+    epochs: int = Field(40, ge=1, description="passes over the training set")
+    averaged_epochs: int = Field(
+        8, ge=0, description="last epochs, at a frozen rate, whose every step is averaged"
+    )
+    batch_size: int = Field(16, ge=1, description="crystals per step")
+    learning_rate: float = Field(5e-4, gt=0, description="rate of the first step")
+    decay_steps: float = Field(4000, gt=0, description="T in rate x sqrt(T / (T + step))")
+    weight_decay: float = Field(1e-5, ge=0, description="AdamW, weights only")
+    bias_decay: float = Field(0.0, ge=0, description="AdamW, biases (the released code: 0.01)")
+    gradient_clip_norm: float = Field(1.0, gt=0, description="largest total gradient norm")
+
+    @model_validator(mode="after")
+    def averaging_fits(self) -> "TrainingConfig":
+        if self.averaged_epochs > self.epochs:
+            raise ValueError("training.averaged_epochs must not exceed training.epochs")
+        return self
+
+
+class SearchRange(Section):
+    """Numbers between low and high."""
+
+    low: float
+    high: float
+    log: bool = False
+
+    @model_validator(mode="after")
+    def low_is_below_high(self) -> "SearchRange":
+        if self.low > self.high:
+            raise ValueError("low must not exceed high")
+        if self.log and self.low <= 0:
+            raise ValueError("low must be positive for log: true")
+        return self
+
+
+class SearchChoices(Section):
+    """One of a few values."""
+
+    choices: tuple[bool | int | float | str, ...] = Field(min_length=1)
+
+
+SEARCH_KINDS = {"range": SearchRange, "choices": SearchChoices}
+
+
+def search_kind(value: Any) -> str:
+    """Which of SEARCH_KINDS a value is meant to be, so that errors speak of that one alone."""
+    given = isinstance(value, SearchChoices) or (isinstance(value, Mapping) and "choices" in value)
+    return "choices" if given else "range"
+
+
+Search = Annotated[
+    Annotated[SearchRange, Tag("range")] | Annotated[SearchChoices, Tag("choices")],
+    Discriminator(search_kind),
+]
+
+
+class TuneConfig(Section):
+    """The Optuna study; its best values override model and training settings."""
+
+    trials: int = Field(4, ge=0, description="finished trials wanted; 0 switches tuning off")
+    epochs: int = Field(4, ge=1, description="epochs of one trial")
+    seed: int = Field(0, description="seed of the sampler and of every trial")
+    search: dict[str, Search] = Field(
+        {
+            "training.learning_rate": SearchRange(low=3e-4, high=2e-3, log=True),
+            "training.batch_size": SearchChoices(choices=(8, 16)),
+        },
+        description="any model.* or training.* key: {low, high, log} or {choices}",
+    )
+
+
+class Config(Section):
+    """The whole configuration."""
+
+    dataset: DatasetConfig = DatasetConfig()
+    split: SplitConfig = SplitConfig()
+    graphs: GraphsConfig = GraphsConfig()
+    model: ModelConfig = ModelConfig()
+    training: TrainingConfig = TrainingConfig()
+    tune: TuneConfig = TuneConfig()
+    seeds: tuple[int, ...] = Field(
+        (0, 1), min_length=1, description="one model is trained per seed; together an ensemble"
+    )
+
+    @model_validator(mode="after")
+    def search_keys_exist(self) -> "Config":
+        known = [f"{name}.{key}" for name in ("model", "training") for key in fields_of(name)]
+        for key in self.tune.search:
+            if key not in known:
+                raise ValueError(f"tune.search.{key}: no such setting{nearest(key, known)}")
+        return self
+
+
+def fields_of(section: str) -> list[str]:
+    """Names of the keys of one top-level section."""
+    field = Config.model_fields.get(section)
+    return list(getattr(field and field.annotation, "model_fields", ()))
+
+
+def nearest(key: str, known: list[str]) -> str:
+    """A hint that names the valid key nearest to ``key``."""
+    close = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def parse_config(values: Mapping[str, Any]) -> Config:
+    """Validate plain values; raises ConfigError with one line per mistake."""
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError("\n".join(explain(line) for line in error.errors())) from None
+
+
+def explain(error: Any) -> str:
+    """One validation error as a sentence that names the key and, if it is unknown, the nearest."""
+    path = [str(part) for part in error["loc"]]
+    known = fields_of(path[0]) if len(path) > 1 else list(Config.model_fields)
+    if path[:2] == ["tune", "search"] and len(path) > 3:
+        known = list(SEARCH_KINDS[path.pop(3)].model_fields)
+    name = ".".join(path)
+    if error["type"] == "extra_forbidden":
+        return f"unknown key {name}{nearest(path[-1], known)}"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{name}: {message}" if name and not message.startswith(f"{name}.") else message
+
+
+def load_config(path: Path) -> Config:
+    """Read a YAML or JSON config; keys that are not given keep their defaults."""
+    import yaml
+
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+        values = json.loads(text) if Path(path).suffix == ".json" else yaml.safe_load(text)
+        return parse_config({} if values is None else values)
+    except (OSError, ValueError, yaml.YAMLError, ConfigError) as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def override(config: Config, values: Mapping[str, Any]) -> Config:
+    """A config with dotted keys replaced, e.g. {"training.learning_rate": 1e-3}, validated again."""
+    plain = config.model_dump(mode="json")
+    for dotted, value in values.items():
+        section, _, key = dotted.partition(".")
+        if not fields_of(section):
+            raise ConfigError(f"unknown key {dotted}{nearest(section, list(plain))}")
+        plain[section][key] = value
+    return parse_config(plain)
+
+
+# What a change of the config makes each stage do again (besides changed inputs). The numbers are
+# raised when a stage's code starts to write something else: Snakemake does not see package code.
+STAGES: dict[str, tuple[int, tuple[str, ...]]] = {
+    "download": (1, ("dataset",)),
+    "crystals": (1, ("dataset",)),
+    "split": (1, ("split",)),
+    "graphs": (1, ("graphs",)),
+    "tune": (1, ("model", "training", "tune")),
+    "train": (1, ("model", "training")),
+    "evaluate": (1, ()),
+    "report": (1, ()),
+}
+
+
+def stage_settings(config: Config, stage: str) -> dict[str, Any]:
+    """The format version and the part of the config that ``stage`` depends on."""
+    version, sections = STAGES[stage]
+    plain = config.model_dump(mode="json")
+    return {"format_version": version, **{name: plain[name] for name in sections}}

@@ -1,0 +1,204 @@
+"""Crystals: the record every source yields, its validation, and crystals.parquet / rejected.parquet."""
+
+import logging
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from dglframer.elements import HEAVIEST, atomic_number
+from dglframer.errors import Rejected, UserError
+from dglframer.neighbors import periodic_edges
+
+log = logging.getLogger(__name__)
+
+SMALLEST_VOLUME = 1.0  # cubic angstrom per atom; solid hydrogen at 100 GPa still has 2
+THINNEST_CELL = 0.25  # angstrom between lattice planes: image numbers fit int8 at any cutoff <= 30
+CLOSEST_SITES = 0.01  # angstrom; closer sites are one site written twice
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a source read, before validation.
+
+    ``species``: element symbols or atomic numbers; ``lattice``: rows in angstrom; ``frac_coords``:
+    [N, 3]; ``labels``: property name to whatever the source holds; ``split``: the source's own
+    split or ""; ``problem``: why no structure could be read, if so.
+    """
+
+    id: str
+    species: Sequence[Any] = ()
+    lattice: Any = None
+    frac_coords: Any = None
+    labels: Mapping[str, Any] = field(default_factory=dict)
+    split: str = ""
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Crystal:
+    """A validated crystal: finite, every site one known element, every wanted label a finite number."""
+
+    id: str
+    numbers_N: np.ndarray  # int16, atomic numbers
+    lattice_33: np.ndarray  # float64, rows are lattice vectors, angstrom
+    frac_N3: np.ndarray  # float64, as given by the source, not wrapped
+    labels: dict[str, float]
+    split: str = ""
+
+
+def validate(record: Record, targets: Sequence[str] = ()) -> Crystal:
+    """Turn a record into a Crystal; raises Rejected with the reason."""
+    if record.problem:
+        raise Rejected(record.problem)
+    if not record.id:
+        raise Rejected("no id")
+    numbers_N = np.array([element(name) for name in record.species or ()], dtype=np.int16)
+    if not len(numbers_N):
+        raise Rejected("no atoms")
+    lattice_33 = finite_array(record.lattice, (3, 3), "lattice")
+    frac_N3 = finite_array(record.frac_coords, (len(numbers_N), 3), "fractional coordinates")
+    volume = abs(float(np.linalg.det(lattice_33)))
+    if not SMALLEST_VOLUME <= volume / len(numbers_N) < math.inf:
+        raise Rejected(f"cell of {volume / len(numbers_N):.3g} cubic angstrom per atom")
+    spacing = 1 / float(np.linalg.norm(np.linalg.inv(lattice_33), axis=0).max())
+    if spacing < THINNEST_CELL:
+        raise Rejected(f"cell {spacing:.3g} angstrom thin; give a less skewed cell of this lattice")
+    reject_duplicate_sites(lattice_33, frac_N3)
+    labels = {name: label(name, value) for name, value in record.labels.items() if name in targets}
+    for name in targets:
+        if name not in labels:
+            raise Rejected(f"no label {name}")
+    return Crystal(record.id, numbers_N, lattice_33, frac_N3, labels, record.split)
+
+
+def element(name: Any) -> int:
+    """Atomic number of a symbol or number; raises Rejected for what the model has no embedding for."""
+    number = atomic_number(name) if isinstance(name, str) else name
+    if isinstance(number, bool) or not isinstance(number, int | np.integer):
+        raise Rejected(f"unknown element {name!r}")
+    if not 1 <= number <= HEAVIEST:
+        raise Rejected(f"element Z = {number}, known are 1 to {HEAVIEST}")
+    return int(number)
+
+
+def finite_array(values: Any, shape: tuple[int, ...], what: str) -> np.ndarray:
+    """A float64 array of the given shape; raises Rejected if it is not one or not finite."""
+    try:
+        array = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise Rejected(f"{what}: not numbers") from None
+    if array.shape != shape:
+        raise Rejected(f"{what}: shape {array.shape}, expected {shape}")
+    if not np.isfinite(array).all():
+        raise Rejected(f"{what}: NaN or infinite")
+    return array
+
+
+def reject_duplicate_sites(lattice_33: np.ndarray, frac_N3: np.ndarray) -> None:
+    """Raise Rejected if two sites, or a site and another's image, are closer than CLOSEST_SITES."""
+    edges = periodic_edges(lattice_33, frac_N3, CLOSEST_SITES)
+    if len(edges.src_E) > len(frac_N3):  # more than the self edges
+        pair = next((i, j) for i, j in zip(edges.dst_E, edges.src_E, strict=True) if i != j)
+        raise Rejected(f"duplicate sites {pair[0]} and {pair[1]}")
+
+
+def label(name: str, value: Any) -> float:
+    """A finite label; raises Rejected for missing, text, NaN and infinity."""
+    if value is None or value == "":
+        raise Rejected(f"no label {name}")
+    if isinstance(value, bool | str) or not isinstance(value, int | float | np.number):
+        raise Rejected(f"label {name} is not a number: {value!r}")
+    if not math.isfinite(value):
+        raise Rejected(f"label {name} is {value}")
+    return float(value)
+
+
+@dataclass
+class Rejections:
+    """The rows of rejected.parquet, sorted there so that the order of the source does not matter."""
+
+    ids: list[str] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
+
+    def add(self, id: str, reason: str) -> None:
+        self.ids.append(id)
+        self.reasons.append(reason)
+
+    def table(self) -> pa.Table:
+        rows = sorted(zip(self.ids, self.reasons, strict=True))
+        columns = {"id": [id for id, _ in rows], "reason": [reason for _, reason in rows]}
+        return pa.table(columns, schema=REJECTED_SCHEMA)
+
+
+REJECTED_SCHEMA = pa.schema([("id", pa.string()), ("reason", pa.string())])
+
+
+def validated(
+    records: Iterable[Record], targets: Sequence[str], rejections: Rejections
+) -> Iterator[Crystal]:
+    """Yield the valid crystals; the others, and ids seen before, go to ``rejections``."""
+    seen: set[str] = set()
+    for record in records:
+        try:
+            crystal = validate(record, targets)
+            if record.id in seen:
+                raise Rejected("repeated id")
+        except Rejected as error:
+            rejections.add(record.id, str(error))
+            continue
+        seen.add(record.id)
+        yield crystal
+
+
+def crystals_table(
+    crystals: Iterable[Crystal], source: str, targets: Sequence[str], units: Mapping[str, str]
+) -> pa.Table:
+    """crystals.parquet, sorted by id: the documented schema, units in the field metadata."""
+    rows = sorted(crystals, key=lambda crystal: crystal.id)
+    schema = pa.schema(
+        [
+            ("id", pa.string()),
+            ("source", pa.string()),
+            ("split", pa.string()),
+            ("numbers", pa.list_(pa.int16())),
+            pa.field("lattice", pa.list_(pa.float64(), 9), metadata={"unit": "angstrom"}),
+            ("frac_coords", pa.list_(pa.float64())),
+            *(pa.field(name, pa.float64(), metadata={"unit": units[name]}) for name in targets),
+        ]
+    )
+    columns: dict[str, list[Any]] = {
+        "id": [crystal.id for crystal in rows],
+        "source": [source] * len(rows),
+        "split": [crystal.split for crystal in rows],
+        "numbers": [crystal.numbers_N for crystal in rows],
+        "lattice": [crystal.lattice_33.ravel() for crystal in rows],
+        "frac_coords": [crystal.frac_N3.ravel() for crystal in rows],
+        **{name: [crystal.labels[name] for crystal in rows] for name in targets},
+    }
+    return pa.table(columns, schema=schema)
+
+
+def crystal_rows(table: pa.Table) -> Iterator[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
+    """Yield (id, numbers_N, lattice_33, frac_N3) of each row of a crystals table."""
+    columns = [table[name].combine_chunks() for name in ("numbers", "lattice", "frac_coords")]
+    for row, id in enumerate(table["id"].to_pylist()):
+        numbers, lattice, frac = (column[row].values.to_numpy() for column in columns)
+        yield id, numbers, lattice.reshape(3, 3), frac.reshape(-1, 3)
+
+
+def check_rejected_share(n_valid: int, rejections: Rejections, largest: float) -> None:
+    """Log the reasons; raises UserError if nothing is left or too large a share was rejected."""
+    n_rejected = len(rejections.ids)
+    for reason, count in Counter(rejections.reasons).most_common():
+        log.info("rejected %d: %s", count, reason)
+    share = n_rejected / max(n_valid + n_rejected, 1)
+    if n_valid == 0 or share > largest:
+        raise UserError(
+            f"{n_rejected} of {n_valid + n_rejected} records rejected ({share:.1%}), more than "
+            f"dataset.max_rejected_fraction = {largest:.1%} allows; see rejected.parquet"
+        )

@@ -1,0 +1,17 @@
+"""The errors a user can cause; the command line prints them without a traceback."""
+
+
+class UserError(Exception):
+    """Something the user can mend: a config key, a damaged file, bad data. The message says what and how."""
+
+
+class ConfigError(UserError):
+    """The configuration is not valid."""
+
+
+class DamagedFile(UserError):
+    """A file does not hold what its manifest or format says; the message names the file."""
+
+
+class Rejected(Exception):
+    """One crystal cannot be used; ``str(error)`` is the reason written to rejected.parquet."""

@@ -1,0 +1,90 @@
+"""A Parquet file in the schema of crystals.parquet: id, numbers, lattice, frac_coords, targets.
+
+``split`` is optional. The names material_id and atomic_numbers are understood as well.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dglframer.crystals import Record
+from dglframer.errors import ConfigError, DamagedFile
+
+STRUCTURE_COLUMNS = ("id", "numbers", "lattice", "frac_coords")
+OTHER_NAMES = {"material_id": "id", "atomic_numbers": "numbers"}
+
+
+class ParquetSource:
+    """Crystals that are already numbers; every floating-point column is a target."""
+
+    name = "parquet"
+    licence = "as the file's origin states"
+    citation = "as the file's origin states"
+
+    def __init__(self, path: Path, units: dict[str, str]):
+        if not path.is_file():
+            raise ConfigError(f"dataset.path: no file {path}")
+        try:
+            schema = pq.read_schema(path)
+        except (OSError, ValueError) as error:
+            raise DamagedFile(f"{path}: not a Parquet file ({error})") from None
+        self.path = path
+        self.units = units
+        self.columns = {OTHER_NAMES.get(name, name): name for name in schema.names}
+        missing = [name for name in STRUCTURE_COLUMNS if name not in self.columns]
+        if missing:
+            raise ConfigError(f"{path}: no column {', '.join(missing)}")
+        for name in (self.columns[key] for key in STRUCTURE_COLUMNS[1:]):
+            kind = schema.field(name).type
+            if not (pa.types.is_list(kind) or pa.types.is_large_list(kind)):
+                if not pa.types.is_fixed_size_list(kind):
+                    raise ConfigError(f"{path}: column {name} holds {kind}, not lists of numbers")
+        self.metadata = {field.name: field.metadata or {} for field in schema}
+        described = (*STRUCTURE_COLUMNS, "split", "source")
+        self.targets = [name for name in self.columns if name not in described]
+
+    def files(self) -> list[Path]:
+        return [self.path]
+
+    def notes(self) -> list[str]:
+        return []
+
+    def records(self) -> Iterator[Record]:
+        """Rows in file order, read a batch at a time."""
+        for batch in self.batches():
+            columns = {key: batch.column(name) for key, name in self.columns.items()}
+            for row in range(len(batch)):
+                yield self.record({key: column[row] for key, column in columns.items()})
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """A thousand rows at a time; raises DamagedFile where a page's checksum is wrong."""
+        try:
+            with pq.ParquetFile(self.path, page_checksum_verification=True) as file:
+                yield from file.iter_batches(batch_size=1024)
+        except (OSError, ValueError) as error:
+            raise DamagedFile(f"{self.path}: damaged Parquet file ({error})") from None
+
+    def record(self, cells: dict) -> Record:
+        """One row. Lists stay Arrow values until here, so that nulls reach the validation."""
+        values = {key: cell.as_py() for key, cell in cells.items()}
+        return Record(
+            id="" if values["id"] is None else str(values["id"]),
+            species=values["numbers"] or (),
+            lattice=triples(values["lattice"]),
+            frac_coords=triples(values["frac_coords"]),
+            labels={name: values[name] for name in self.targets},
+            split=values.get("split") or "",
+        )
+
+    def unit(self, target: str) -> str:
+        if target not in self.targets:
+            raise ConfigError(f"{self.path} has no target {target}; it has {self.targets}")
+        stored = self.metadata[self.columns[target]].get(b"unit", b"").decode()
+        return self.units.get(target, stored)
+
+
+def triples(values: list | None) -> list[list] | None:
+    """A flat list cut into threes, whatever its length: the shape is checked later."""
+    return values and [values[k : k + 3] for k in range(0, len(values), 3)]

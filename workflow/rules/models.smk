@@ -1,0 +1,65 @@
+# Models: tune the settings, then train one model per seed.
+
+
+rule tune:
+    """Search settings on train and val; the study itself is kept and goes on after an interruption."""
+    input:
+        graphs="results/graphs",
+        split="results/split.parquet",
+    output:
+        best="results/tune/best.json",
+        trials=report(
+            "results/tune/trials.json",
+            caption="../report/tune.rst",
+            category="Model",
+            labels={"what": "tuning trials", "format": "JSON"},
+        ),
+    log:
+        "results/logs/tune.txt",
+    benchmark:
+        "results/benchmarks/tune.tsv"
+    conda:
+        "../../envs/model.yaml"
+    threads: 2
+    resources:
+        mem_mb=8000,
+        runtime=1440,
+    params:
+        settings=stage_settings(SETTINGS, "tune"),
+    shell:
+        "dglframer tune --config results/config.json --graphs {input.graphs} --split {input.split}"
+        " --threads {threads} --out results/tune 2>&1 | tee {log}"
+
+
+rule train_seed:
+    """Train one model."""
+    input:
+        graphs="results/graphs",
+        split="results/split.parquet",
+        tuned="results/tune/best.json",
+    output:
+        description="results/models/seed-{seed}/model.json",
+        weights="results/models/seed-{seed}/model.safetensors",
+        metrics="results/models/seed-{seed}/metrics.jsonl",
+    log:
+        "results/logs/train-seed-{seed}.txt",
+    benchmark:
+        "results/benchmarks/train-seed-{seed}.tsv"
+    conda:
+        "../../envs/model.yaml"
+    threads: 1
+    resources:
+        mem_mb=8000,
+        runtime=1440,
+    params:
+        settings=stage_settings(SETTINGS, "train"),
+    shell:
+        "dglframer train --config results/config.json --graphs {input.graphs} --split {input.split}"
+        " --tuned {input.tuned} --seed {wildcards.seed} --threads {threads}"
+        " --out results/models/seed-{wildcards.seed} 2>&1 | tee {log}"
+
+
+rule train:
+    """All models of the ensemble."""
+    input:
+        expand("results/models/seed-{seed}/model.json", seed=SEEDS),

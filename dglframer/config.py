@@ -121,9 +121,9 @@ class ModelConfig(Section):
 class TrainingConfig(Section):
     """Optimisation: the paper's recipe, with epochs and batch for a small data set."""
 
-    epochs: int = Field(40, ge=1, description="passes over the training set")
+    epochs: int = Field(24, ge=1, description="passes over the training set")
     averaged_epochs: int = Field(
-        8, ge=0, description="last epochs, at a frozen rate, whose every step is averaged"
+        6, ge=0, description="last epochs, at a frozen rate, whose every step is averaged"
     )
     batch_size: int = Field(16, ge=1, description="crystals per step")
     learning_rate: float = Field(5e-4, gt=0, description="rate of the first step")
@@ -161,7 +161,7 @@ class SearchChoices(Section):
     choices: tuple[bool | int | float | str, ...] = Field(min_length=1)
 
 
-SEARCH_KINDS = {"range": SearchRange, "choices": SearchChoices}
+SEARCH_KINDS: dict[str, type[Section]] = {"range": SearchRange, "choices": SearchChoices}
 
 
 def search_kind(value: Any) -> str:
@@ -180,7 +180,7 @@ class TuneConfig(Section):
     """The Optuna study; its best values override model and training settings."""
 
     trials: int = Field(4, ge=0, description="finished trials wanted; 0 switches tuning off")
-    epochs: int = Field(4, ge=1, description="epochs of one trial")
+    epochs: int = Field(2, ge=1, description="epochs of one trial")
     seed: int = Field(0, description="seed of the sampler and of every trial")
     search: dict[str, Search] = Field(
         {
@@ -215,8 +215,7 @@ class Config(Section):
 
 def fields_of(section: str) -> list[str]:
     """Names of the keys of one top-level section."""
-    field = Config.model_fields.get(section)
-    return list(getattr(field and field.annotation, "model_fields", ()))
+    return list(getattr(Config.model_fields[section].annotation, "model_fields", {}))
 
 
 def nearest(key: str, known: list[str]) -> str:

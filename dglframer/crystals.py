@@ -57,7 +57,7 @@ def validate(record: Record, targets: Sequence[str] = ()) -> Crystal:
         raise Rejected(record.problem)
     if not record.id:
         raise Rejected("no id")
-    numbers_N = np.array([element(name) for name in record.species or ()], dtype=np.int16)
+    numbers_N = np.array([element(name) for name in record.species], dtype=np.int16)
     if not len(numbers_N):
         raise Rejected("no atoms")
     lattice_33 = finite_array(record.lattice, (3, 3), "lattice")
@@ -120,7 +120,7 @@ def label(name: str, value: Any) -> float:
 
 @dataclass
 class Rejections:
-    """The rows of rejected.parquet, sorted there so that the order of the source does not matter."""
+    """The rows of rejected.parquet, sorted there: the order of the source does not matter."""
 
     ids: list[str] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)

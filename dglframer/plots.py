@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from dglframer.errors import DamagedFile
-from dglframer.files import read_parquet, write_text
+from dglframer.files import read_json, read_parquet, write_text
 from dglframer.split import SPLITS
 
 Panel = Callable[[Axes], None]
@@ -22,13 +22,12 @@ Panel = Callable[[Axes], None]
 # Okabe and Ito's colours; the training set stays in the background.
 BLUE, ORANGE, GREEN, PURPLE, SKY = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9"
 CURVES = (BLUE, ORANGE, GREEN, PURPLE, SKY)
-INK, FAINT = "#2b2f36", "#b4b9c2"
+INK, FAINT = "#2b2f36", "#a3a9b4"
 SPLIT_STYLE: dict[str, dict[str, Any]] = {
-    "train": {"color": FAINT, "marker": ".", "s": 12, "alpha": 0.55, "zorder": 2},
+    "train": {"color": FAINT, "marker": "o", "s": 9, "alpha": 0.6, "zorder": 2},
     "val": {"color": ORANGE, "marker": "^", "s": 15, "alpha": 0.8, "zorder": 3},
     "test": {"color": BLUE, "marker": "o", "s": 15, "alpha": 0.8, "zorder": 4},
 }
-SPLIT_COLOUR = {name: style["color"] for name, style in SPLIT_STYLE.items()}
 STYLE = {
     "axes.grid": True,
     "axes.axisbelow": True,
@@ -45,7 +44,6 @@ STYLE = {
     "svg.hashsalt": "dglframer",
     "text.parse_math": False,  # a property may be called cost_$
 }
-NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 MANY_POINTS = 3000  # more are drawn as pixels, lest the file grow with the data set
 SIZE = (4.6, 3.6)  # inches, of one panel
 
@@ -79,8 +77,9 @@ def read_predictions(path: Path) -> dict[str, Predictions]:
         one = {key: values[rows] for key, values in columns.items()}
         start = "prediction_seed_"
         seeds = {key[len(start) :]: one[key] for key in one if key.startswith(start)}
-        plain = (one[key] for key in ("id", "split", "target", "prediction", "spread"))
-        result[name] = Predictions(name, one["unit"][0], *plain, by_seed=seeds)
+        ids, unit = one["id"], one["unit"][0]
+        values = (one["target"], one["prediction"], one["spread"])
+        result[name] = Predictions(name, unit, ids, one["split"], *values, seeds)
     return result
 
 
@@ -108,7 +107,8 @@ def svg(panels: Sequence[Panel], size: tuple[float, float] = SIZE, columns: int 
         for axes in grid[len(panels) :]:
             axes.set_axis_off()
         buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", dpi=200, metadata=NO_METADATA)
+        no_metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(buffer, format="svg", dpi=200, metadata=no_metadata)
     return buffer.getvalue()
 
 
@@ -119,10 +119,11 @@ def parity_plot(predictions_path: Path, svg_path: Path) -> None:
 
 
 def learning_curve_plot(model_folders: Sequence[Path], svg_path: Path) -> None:
-    """Training loss and validation errors per epoch and seed; units are not in the log."""
-    runs = {folder.name: read_metrics(folder) for folder in map(Path, model_folders)}
-    properties = next(iter(runs.values()))[0]["val_mae"]
-    write_text(svg_path, svg(learning_panels(runs, dict.fromkeys(properties, ""))))
+    """Training loss and validation error of each model folder per epoch."""
+    runs = {Path(folder).name: read_metrics(folder) for folder in model_folders}
+    targets = read_json(Path(model_folders[0]) / "model.json")["targets"]
+    units = {target["name"]: target["unit"] for target in targets}
+    write_text(svg_path, svg(learning_panels(runs, units)))
 
 
 def with_unit(text: str, unit: str) -> str:
@@ -149,7 +150,7 @@ def parity_panel(data: Predictions) -> Panel:
         if 0 < bars.sum() <= MANY_POINTS:
             ends = data.prediction[bars] + np.outer((-1, 1), data.spread[bars])
             axes.vlines(data.target[bars], *ends, color=BLUE, linewidth=0.6, alpha=0.6, zorder=3)
-        axes.text(0.04, 0.96, test_errors(data), transform=axes.transAxes, va="top")
+        axes.text(0.04, 0.96, error_text(data), transform=axes.transAxes, va="top")
         axes.set(xlim=limits, ylim=limits, aspect="equal", title=data.name)
         axes.set(xlabel=with_unit("target", data.unit), ylabel=with_unit("prediction", data.unit))
         axes.legend(loc="lower right", handletextpad=0.1, borderpad=0)
@@ -157,7 +158,7 @@ def parity_panel(data: Predictions) -> Panel:
     return draw
 
 
-def test_errors(data: Predictions) -> str:
+def error_text(data: Predictions) -> str:
     """Two lines: MAE and R² of the test split."""
     rows = data.split == "test"
     error, target = data.error[rows], data.target[rows]
@@ -190,11 +191,10 @@ def learning_panels(
         return draw
 
     def val_mae(name: str) -> Panel:
-        return panel(
-            name, with_unit("validation MAE", units[name]), lambda line: line["val_mae"][name]
-        )
+        label = with_unit("validation MAE", units[name])
+        return panel(name, label, lambda line: line["val_mae"][name])
 
-    loss = panel("training loss", "MAE / standard deviation", lambda line: line["train_loss"])
+    loss = panel("training loss", "normalised L1 loss", lambda line: line["train_loss"])
     return [loss, *map(val_mae, units)]
 
 
@@ -202,15 +202,15 @@ def label_panel(data: Predictions) -> Panel:
     """Distribution of the labels in each split, as shares, so that the splits can be compared."""
 
     def draw(axes: Axes) -> None:
-        edges = np.histogram_bin_edges(data.target, bins=30)
+        edges = np.histogram_bin_edges(data.target, bins=20)
         for name in SPLITS:
             values = data.target[data.split == name]
             share = np.histogram(values, edges)[0] / max(len(values), 1)
-            filled = {"fill": True, "alpha": 0.45} if name == "train" else {"linewidth": 1.4}
-            axes.stairs(share, edges, color=SPLIT_COLOUR[name], label=name, **filled)
-        axes.set(
-            title=data.name, xlabel=with_unit("target", data.unit), ylabel="share of the split"
-        )
+            fill, colour = name == "train", SPLIT_STYLE[name]["color"]
+            alpha = 0.45 if fill else 1
+            axes.stairs(share, edges, fill=fill, alpha=alpha, color=colour, lw=1.4, label=name)
+        axes.set(title=data.name, ylabel="share of the split")
+        axes.set_xlabel(with_unit("target", data.unit))
         axes.legend()
 
     return draw
@@ -234,19 +234,10 @@ def group_panel(title: str, groups: Mapping[str, np.ndarray], unit: str) -> Pane
     def draw(axes: Axes) -> None:
         for y, values in enumerate(groups.values()):
             shift = (np.arange(len(values)) * 0.618034 % 1 - 0.5) * 0.56  # even, without chance
-            many = len(values) > MANY_POINTS
+            dots: dict[str, Any] = {"s": 9, "lw": 0, "rasterized": len(values) > MANY_POINTS}
             low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
             axes.barh(y, high - low, 0.66, left=low, color=SKY, alpha=0.35, zorder=2)
-            axes.scatter(
-                values,
-                y + shift,
-                s=9,
-                color=BLUE,
-                alpha=0.6,
-                linewidths=0,
-                rasterized=many,
-                zorder=3,
-            )
+            axes.scatter(values, y + shift, color=BLUE, alpha=0.6, zorder=3, **dots)
             axes.vlines(middle, y - 0.33, y + 0.33, color=INK, linewidth=1.6, zorder=4)
         labels = [f"{name}  (n = {len(values)})" for name, values in groups.items()]
         axes.set_yticks(range(len(groups)), labels)

@@ -71,10 +71,10 @@ def read_targets(path: Path) -> tuple[list[str], dict[str, dict[str, Any]]]:
     try:
         with open(path, newline="", encoding="utf-8-sig") as handle:
             reader = csv.DictReader(handle)
+            columns = list(reader.fieldnames or [])
             lines = list(reader)
     except (UnicodeDecodeError, csv.Error) as error:
         raise ConfigError(f"{path}: not a CSV file in UTF-8 ({error})") from None
-    columns = list(reader.fieldnames or [])
     if "id" not in columns:
         raise ConfigError(f"{path}: no column id")
     rows: dict[str, dict[str, Any]] = {}

@@ -13,6 +13,7 @@ from dglframer.crystals import Record
 from dglframer.errors import ConfigError, DamagedFile
 
 STRUCTURE_COLUMNS = ("id", "numbers", "lattice", "frac_coords")
+LISTS = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
 OTHER_NAMES = {"material_id": "id", "atomic_numbers": "numbers"}
 
 
@@ -38,9 +39,8 @@ class ParquetSource:
             raise ConfigError(f"{path}: no column {', '.join(missing)}")
         for name in (self.columns[key] for key in STRUCTURE_COLUMNS[1:]):
             kind = schema.field(name).type
-            if not (pa.types.is_list(kind) or pa.types.is_large_list(kind)):
-                if not pa.types.is_fixed_size_list(kind):
-                    raise ConfigError(f"{path}: column {name} holds {kind}, not lists of numbers")
+            if not any(is_one(kind) for is_one in LISTS):
+                raise ConfigError(f"{path}: column {name} holds {kind}, not lists of numbers")
         self.metadata = {field.name: field.metadata or {} for field in schema}
         described = (*STRUCTURE_COLUMNS, "split", "source")
         self.targets = [name for name in self.columns if name not in described]

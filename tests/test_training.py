@@ -1,0 +1,158 @@
+"""The recipe, quantity by quantity, and what a training run promises."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from dglframer.checkpoint import load_model, save_model
+from dglframer.config import Config, ModelConfig, TrainingConfig
+from dglframer.dataset import GraphDataset, batches
+from dglframer.errors import UserError
+from dglframer.split import read_split
+from dglframer.training import Trainer, l1_loss, optimizer_for, predict, rate_factor, train_model
+
+CPU = torch.device("cpu")
+SMALL = ModelConfig(blocks=1, width=16, heads=2, feedforward=16, angle_bins=16, distance_bins=16)
+
+
+@pytest.fixture
+def sets(tiny_run):
+    parts = read_split(tiny_run.split, allowed=("train", "val"))
+    return [GraphDataset(tiny_run.graphs, parts[name]) for name in ("train", "val")]
+
+
+def config(**training) -> Config:
+    given = {"epochs": 3, "averaged_epochs": 1, "batch_size": 4} | training
+    return Config(model=SMALL, training=TrainingConfig(**given))
+
+
+def trainer(sets, seed=0, **training) -> Trainer:
+    settings = config(**training)
+    return Trainer(settings.model, settings.training, *sets, seed, CPU)
+
+
+def test_rate_at_step_t():
+    training = TrainingConfig(learning_rate=5e-4)
+    # the rate in the averaged epochs that the paper's JARVIS run implies
+    assert 5e-4 * rate_factor(174 * 1950, training) == pytest.approx(5.40e-5, rel=2e-3)
+    assert rate_factor(0, training) == 1
+
+
+def test_rates_of_a_run_and_the_frozen_one(sets):
+    run = trainer(sets, decay_steps=2.0, learning_rate=1e-3)
+    rates = [run.epoch(epoch)["learning_rate"] for epoch in range(3)]
+    last_step = [1, 3]  # two steps an epoch; the rate of the last of them
+    expected = [1e-3 * math.sqrt(2 / (2 + step)) for step in last_step]
+    assert rates == pytest.approx([*expected, expected[-1]])
+
+
+def test_biases_and_weights_decay_apart(sets):
+    run = trainer(sets)
+    weights, biases = optimizer_for(run.network, TrainingConfig()).param_groups
+    assert (weights["weight_decay"], biases["weight_decay"]) == (1e-5, 0.0)
+    assert weights["betas"] == (0.9, 0.98)
+    n_biases = sum("bias" in name for name, _ in run.network.named_parameters())
+    assert len(biases["params"]) == n_biases == 8
+    assert len(weights["params"]) + n_biases == len(list(run.network.parameters()))
+
+
+def test_loss_is_the_mean_over_crystals_of_the_sum_over_targets():
+    output, target = torch.tensor([[1.0, 2.0], [0.0, -1.0]]), torch.zeros(2, 2)
+    assert l1_loss(output, target) == (1 + 2 + 0 + 1) / 2
+
+
+def test_targets_are_normalised_with_train_alone(sets):
+    run = trainer(sets)
+    train_set, val_set = sets
+    labels = train_set.targets[train_set.rows]
+    assert run.mean_T == pytest.approx(labels.mean(0))
+    assert run.std_T == pytest.approx(np.sqrt(((labels - labels.mean(0)) ** 2).mean(0)))
+    assert run.targets() == pytest.approx(
+        (val_set.targets[val_set.rows] - labels.mean(0)) / labels.std(0)
+    )
+
+
+def test_gradients_are_clipped(sets):
+    run = trainer(sets, gradient_clip_norm=1e-3)
+    run.train_step(next(iter(batches(sets[0], 4))), averaging=False)
+    norm = math.sqrt(sum(float(p.grad.square().sum()) for p in run.network.parameters()))
+    assert norm == pytest.approx(1e-3, rel=1e-4)
+
+
+def test_averaged_weights_are_the_mean_of_every_step(sets):
+    run = trainer(sets, averaged_epochs=2, batch_size=2)
+    run.epoch(0)
+    seen = []
+    step = run.train_step
+
+    def recording_step(batch, averaging):
+        loss = step(batch, averaging)
+        seen.append({k: v.clone() for k, v in run.network.state_dict().items()})
+        return loss
+
+    run.train_step = recording_step
+    run.epoch(1)
+    run.epoch(2)
+    assert len(seen) == 6
+    for name, value in run.result.state_dict().items():
+        assert torch.allclose(value, torch.stack([one[name] for one in seen]).mean(0), atol=1e-6)
+    assert run.result is not run.network
+
+
+def test_same_seed_same_bits_and_other_seed_other_model(sets, tmp_path):
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        save_model(train_model(config(), *sets, seed, CPU), tmp_path / name)
+    weights = {name: (tmp_path / name / "model.safetensors").read_bytes() for name in "abc"}
+    assert weights["a"] == weights["b"] != weights["c"]
+
+
+def test_a_saved_model_predicts_the_same_bits(sets, tmp_path):
+    model = train_model(config(), *sets, 0, CPU)
+    save_model(model, tmp_path)
+    again = load_model(tmp_path)
+    assert again.targets == model.targets and again.history == model.history
+    predictions = [predict(one.network, sets[1], CPU) for one in (model, again)]
+    assert (predictions[0] == predictions[1]).all()
+
+
+def test_logged_validation_error_is_that_of_the_saved_model(sets, tmp_path):
+    model = train_model(config(), *sets, 0, CPU, tmp_path / "metrics.jsonl")
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2, 3]
+    output = torch.from_numpy(predict(model.network, sets[1], CPU))
+    errors = np.abs(model.denormalise(output).numpy() - sets[1].targets[sets[1].rows]).mean(0)
+    assert list(lines[-1]["val_mae"].values()) == pytest.approx(errors)
+
+
+def test_batch_size_does_not_change_predictions(sets):
+    run = trainer(sets)
+    alone, together = (predict(run.network, sets[0], CPU, size) for size in (1, 100))
+    assert np.abs(alone - together).max() < 1e-6
+
+
+def test_it_can_learn_a_few_crystals_by_heart(sets):
+    run = trainer(
+        sets, epochs=120, averaged_epochs=20, batch_size=6, learning_rate=1e-2, decay_steps=20
+    )
+    losses = [run.epoch(epoch)["train_loss"] for epoch in range(120)]
+    targets = (sets[0].targets[sets[0].rows] - run.mean_T) / run.std_T
+    assert losses[0] > 0.5
+    assert np.abs(predict(run.result, sets[0], CPU) - targets).mean() < 0.02
+
+
+def test_a_loss_that_is_not_finite_names_the_batch(sets):
+    run = trainer(sets)
+    with torch.no_grad():
+        run.network.embedding.weight.fill_(float("nan"))
+    with pytest.raises(UserError, match=sets[0].ids[0]):
+        run.train_step(next(iter(batches(sets[0], 4))), averaging=False)
+
+
+def test_constant_target_is_refused(sets):
+    train_set, val_set = sets
+    train_set.targets = np.ones_like(train_set.targets)
+    with pytest.raises(UserError, match="same value"):
+        Trainer(SMALL, TrainingConfig(), train_set, val_set, 0, CPU)

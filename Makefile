@@ -63,6 +63,7 @@ $(VENV)/.complete: requirements.lock requirements-torch.txt pyproject.toml
 run: env  ## run the workflow on all cores
 	@export PATH="$(CURDIR)/$(BIN):$$PATH"  # rules call `dglframer` and `python`
 	$(BIN)/snakemake --cores all $(ARGS)
+	if [ -e results/report.html ]; then sed -n '/test MAE/,/report is in/p' results/logs/report.txt; fi
 
 test: env  ## run the tests
 	@$(BIN)/python -m pytest $(ARGS)

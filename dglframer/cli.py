@@ -154,7 +154,7 @@ def report(args: argparse.Namespace) -> None:
         evaluation=args.evaluation,
     )
     test_error = write_report(inputs, args.out)
-    log.info("%s\nThe report is in %s", test_error, args.out)
+    print(f"{test_error}\nThe report is in {args.out}")
 
 
 def predict(args: argparse.Namespace) -> int:

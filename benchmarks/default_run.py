@@ -1,0 +1,154 @@
+"""Numbers of the default run, for the README: run `make run`, then `python benchmarks/default_run.py`.
+
+Reads results/ (stage times, errors, model size), measures graph building, training steps and
+prediction on the data set of that run, writes benchmarks/results/default_run.json, and puts the
+numbers between the markers in README.md. `--readme` only does the last.
+"""
+
+import argparse
+import json
+import os
+import platform
+import re
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS_FILE = ROOT / "benchmarks" / "results" / "default_run.json"
+README = ROOT / "README.md"
+BEGIN, END = "<!-- numbers: written by benchmarks/default_run.py -->", "<!-- end of numbers -->"
+STAGES = "download crystals split graphs tune train evaluate report".split()
+ROUNDS = 5
+
+
+def measure(results: Path) -> dict[str, Any]:
+    """Everything the README states about the default run."""
+    metrics = json.loads((results / "evaluation" / "metrics.json").read_text())
+    weights = results / "models" / "seed-0" / "model.safetensors"
+    return {
+        "machine": machine(),
+        "stage_seconds": stage_seconds(results / "benchmarks"),
+        "targets": metrics["targets"],
+        "parameters": metrics["parameters"],
+        "model_megabytes": round(weights.stat().st_size / 1e6, 1),
+        "crystals_per_second": throughput(results),
+    }
+
+
+def machine() -> str:
+    """Processor and core count."""
+    model = platform.processor() or platform.machine()
+    if Path("/proc/cpuinfo").exists():
+        found = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+        model = found.group(1) if found else model
+    return f"{model}, {os.cpu_count()} cores, Python {platform.python_version()}"
+
+
+def stage_seconds(folder: Path) -> dict[str, float]:
+    """Wall seconds of each stage from Snakemake's benchmark files; train: the slowest seed."""
+    seconds = {}
+    for stage in STAGES:
+        files = sorted(folder.glob(f"{stage}.tsv")) or sorted(folder.glob(f"{stage}-seed-*.tsv"))
+        seconds[stage] = max(float(path.read_text().splitlines()[1].split()[0]) for path in files)
+    return seconds
+
+
+def throughput(results: Path) -> dict[str, float]:
+    """Crystals per second and thread: median of ROUNDS, after one round that compiles and caches."""
+    import torch
+
+    from dglframer.checkpoint import load_model
+    from dglframer.config import ModelConfig, TrainingConfig
+    from dglframer.dataset import GraphDataset, batches
+    from dglframer.graphs import write_graphs
+    from dglframer.split import read_split
+    from dglframer.training import Trainer, predict
+
+    torch.set_num_threads(1)
+    parts = read_split(results / "split.parquet")
+    ids = [id for part in parts.values() for id in part]
+    graphs = results / "graphs"
+    dataset = GraphDataset(graphs, ids)
+    sample = GraphDataset(graphs, parts["train"][:128])
+    trainer = Trainer(ModelConfig(), TrainingConfig(), sample, sample, 0, torch.device("cpu"))
+    network = load_model(results / "models" / "seed-0").network
+
+    def build() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            cutoff = dataset.manifest["cutoff_angstrom"]
+            write_graphs(results / "crystals.parquet", Path(folder), cutoff, 1024)
+
+    def train() -> None:
+        for batch in batches(sample, 16):
+            trainer.train_step(batch, averaging=False)
+
+    return {
+        "graphs to shards": len(ids) / median_seconds(build),
+        "training": len(sample) / median_seconds(train),
+        "prediction from shards": len(ids)
+        / median_seconds(lambda: predict(network, dataset, torch.device("cpu"))),
+    }
+
+
+def median_seconds(work: Callable[[], object]) -> float:
+    """Median wall time of ROUNDS calls, one uncounted call before them."""
+    times = []
+    for _ in range(ROUNDS + 1):
+        started = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - started)
+    return statistics.median(times[1:])
+
+
+def rendered(numbers: dict[str, Any]) -> str:
+    """The README's block of numbers."""
+    stages = numbers["stage_seconds"]
+    lines = [f"Measured by that script on {numbers['machine']}:", ""]
+    lines += ["| stage | " + " | ".join(stages) + " | all |", "|---|" + "---|" * (len(stages) + 1)]
+    cells = [*stages.values(), sum(stages.values())]
+    lines += ["| seconds | " + " | ".join(f"{value:.0f}" for value in cells) + " |", ""]
+    for name, target in numbers["targets"].items():
+        unit = target["unit"]
+        seeds = ", ".join(f"{value:.3f}" for value in target["test_mae_by_seed"].values())
+        test = target["splits"]["test"]
+        lines += [
+            f"- `{name}`, test MAE on {test['crystals']} crystals: **{test['mae']:.3f} {unit}** for "
+            f"the ensemble ({seeds} for its members). The training median errs by "
+            f"{target['median_baseline']['test_mae']:.3f}, a ridge regression on element fractions, "
+            f"which sees no structure, by {target['composition_baseline']['test_mae']:.3f}.",
+        ]
+    speed = ", ".join(f"{k} {v:.0f}" for k, v in numbers["crystals_per_second"].items())
+    lines += [
+        f"- {numbers['parameters']:,} parameters, {numbers['model_megabytes']} MB on disk.",
+        f"- Crystals per second on one thread: {speed}.",
+    ]
+    return "\n".join(lines)
+
+
+def write_readme(numbers: dict[str, Any]) -> None:
+    """Replace what stands between the markers."""
+    text = README.read_text(encoding="utf-8")
+    before, rest = text.split(BEGIN)
+    after = rest.split(END)[1]
+    README.write_text(f"{before}{BEGIN}\n{rendered(numbers)}\n{END}{after}", encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--results", type=Path, default=Path("results"))
+    parser.add_argument("--readme", action="store_true", help="only write README.md again")
+    args = parser.parse_args()
+    if not args.readme:
+        RESULTS_FILE.parent.mkdir(parents=True, exist_ok=True)
+        RESULTS_FILE.write_text(json.dumps(measure(args.results), indent=1) + "\n")
+    numbers = json.loads(RESULTS_FILE.read_text())
+    write_readme(numbers)
+    print(rendered(numbers))
+
+
+if __name__ == "__main__":
+    main()

@@ -81,9 +81,8 @@ class _BasisSums(torch.autograd.Function):
         if use_kernels(alpha, ctx.model):
             from dglframer import kernels
 
-            kernels.sum_bases_backward(
-                *numpy(edge_ptr, basis, u, d2, axes, grad_dist, grad_functions, grad_alpha)
-            )
+            kernels.distance_gradients(*numpy(edge_ptr, basis, grad_dist, grad_alpha))
+            kernels.angle_gradients(*numpy(edge_ptr, u, d2, axes, grad_functions, grad_alpha))
             return grad_alpha, None, None, None, None, None, None
         degree = edge_ptr.diff()
         for rows, edges in atom_chunks(edge_ptr, basis.shape[1] * alpha.shape[1]):

@@ -51,7 +51,10 @@ class DatasetConfig(Section):
         {}, description="units of the targets, where the source does not know them"
     )
     max_rejected_fraction: float = Field(
-        0.05, ge=0, le=1, description="stop if more than this share of the records is rejected"
+        0.05,
+        ge=0,
+        le=1,
+        description="stop if more than this share of the labelled records is rejected",
     )
 
     @model_validator(mode="after")
@@ -247,14 +250,22 @@ def explain(error: Any) -> str:
 
 def load_config(path: Path) -> Config:
     """Read a YAML or JSON config; keys that are not given keep their defaults."""
+    read = json.loads if Path(path).suffix == ".json" else read_yaml
+    try:
+        values = read(Path(path).read_text(encoding="utf-8"))
+        return parse_config({} if values is None else values)
+    except (OSError, ValueError, ConfigError) as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def read_yaml(text: str) -> Any:
+    """The values of a YAML text; raises ConfigError. (A GPU machine may go without PyYAML.)"""
     import yaml
 
     try:
-        text = Path(path).read_text(encoding="utf-8")
-        values = json.loads(text) if Path(path).suffix == ".json" else yaml.safe_load(text)
-        return parse_config({} if values is None else values)
-    except (OSError, ValueError, yaml.YAMLError, ConfigError) as error:
-        raise ConfigError(f"{path}: {error}") from None
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(str(error)) from None
 
 
 def override(config: Config, values: Mapping[str, Any]) -> Config:
@@ -262,7 +273,7 @@ def override(config: Config, values: Mapping[str, Any]) -> Config:
     plain = config.model_dump(mode="json")
     for dotted, value in values.items():
         section, _, key = dotted.partition(".")
-        if not fields_of(section):
+        if section not in plain or not fields_of(section):
             raise ConfigError(f"unknown key {dotted}{nearest(section, list(plain))}")
         plain[section][key] = value
     return parse_config(plain)

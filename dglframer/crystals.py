@@ -17,6 +17,7 @@ from dglframer.neighbors import periodic_edges
 log = logging.getLogger(__name__)
 
 SMALLEST_VOLUME = 1.0  # cubic angstrom per atom; solid hydrogen at 100 GPa still has 2
+NO_LABEL = "no label"
 THINNEST_CELL = 0.25  # angstrom between lattice planes: image numbers fit int8 at any cutoff <= 30
 CLOSEST_SITES = 0.01  # angstrom; closer sites are one site written twice
 
@@ -72,7 +73,7 @@ def validate(record: Record, targets: Sequence[str] = ()) -> Crystal:
     labels = {name: label(name, value) for name, value in record.labels.items() if name in targets}
     for name in targets:
         if name not in labels:
-            raise Rejected(f"no label {name}")
+            raise Rejected(f"{NO_LABEL} {name}")
     return Crystal(record.id, numbers_N, lattice_33, frac_N3, labels, record.split)
 
 
@@ -110,7 +111,7 @@ def reject_duplicate_sites(lattice_33: np.ndarray, frac_N3: np.ndarray) -> None:
 def label(name: str, value: Any) -> float:
     """A finite label; raises Rejected for missing, text, NaN and infinity."""
     if value is None or value == "":
-        raise Rejected(f"no label {name}")
+        raise Rejected(f"{NO_LABEL} {name}")
     if isinstance(value, bool | str) or not isinstance(value, int | float | np.number):
         raise Rejected(f"label {name} is not a number: {value!r}")
     if not math.isfinite(value):
@@ -192,13 +193,18 @@ def crystal_rows(table: pa.Table) -> Iterator[tuple[str, np.ndarray, np.ndarray,
 
 
 def check_rejected_share(n_valid: int, rejections: Rejections, largest: float) -> None:
-    """Log the reasons; raises UserError if nothing is left or too large a share was rejected."""
-    n_rejected = len(rejections.ids)
+    """Log the reasons; raises UserError if nothing is left or too large a share was rejected.
+
+    A record without the wanted label is in rejected.parquet and not in the share: many a property
+    is known for part of a data set only, and nothing is wrong with the rest.
+    """
     for reason, count in Counter(rejections.reasons).most_common():
         log.info("rejected %d: %s", count, reason)
-    share = n_rejected / max(n_valid + n_rejected, 1)
+    n_bad = sum(not reason.startswith(NO_LABEL) for reason in rejections.reasons)
+    share = n_bad / max(n_valid + n_bad, 1)
     if n_valid == 0 or share > largest:
         raise UserError(
-            f"{n_rejected} of {n_valid + n_rejected} records rejected ({share:.1%}), more than "
-            f"dataset.max_rejected_fraction = {largest:.1%} allows; see rejected.parquet"
+            f"{n_bad} of {n_valid + n_bad} labelled records rejected ({share:.1%}), more than "
+            f"dataset.max_rejected_fraction = {largest:.1%} allows, or nothing is left "
+            f"({len(rejections.ids) - n_bad} records have no label); see rejected.parquet"
         )

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -86,12 +87,15 @@ def open_cache(graphs: Path, manifest: dict[str, Any]) -> Path:
     cache = graphs.parent / "cache" / f"{graphs.name}-{key}"
     if cache.is_dir():
         return cache
-    temporary = cache.with_name(f".{cache.name}.tmp-{os.getpid()}")
-    temporary.mkdir(parents=True)
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{cache.name}.", dir=cache.parent))
     try:
         decode(graphs, manifest, temporary)
         os.rename(temporary, cache)
         log.info("decoded %d shards to %s", len(manifest["shards"]), cache)
+        for older in cache.parent.glob(f"{graphs.name}-*"):
+            if older != cache:  # of graphs that have been built anew since
+                shutil.rmtree(older, ignore_errors=True)
     except OSError:
         if not cache.is_dir():  # not the other process, then
             raise

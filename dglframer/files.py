@@ -88,9 +88,11 @@ def write_parquet(path: Path, table: pa.Table) -> None:
 def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
     """Read a Parquet file and verify its page checksums; raises DamagedFile naming the file."""
     try:
-        return pq.read_table(
+        table = pq.read_table(
             path, columns=columns, page_checksum_verification=True, partitioning=None
         )
+        table.schema.names  # noqa: B018  (raises where a damaged name is not UTF-8)
+        return table
     except FileNotFoundError:
         raise DamagedFile(f"{path}: no such file") from None
     except (OSError, ValueError, pa.ArrowException) as error:

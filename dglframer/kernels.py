@@ -10,12 +10,15 @@ import numpy as np
 
 from dglframer.encodings import SELF_DISTANCE_SQUARED
 
+BLOCK = 8  # edges whose recurrences run side by side: one alone would wait for its own last result
+FAST = {"contract", "nsz"}  # fused multiply-adds; the order of additions stays
 
-@numba.njit(cache=True, nogil=True, fastmath={"contract", "nsz"})
+
+@numba.njit(cache=True, nogil=True, fastmath=FAST)
 def sum_bases(ptr, alpha_EH, basis_EK, u_E3, d2_E, axes_N3L, dist_NHK, cheb_NQL):
     """dist_NHK += alpha b_dist; cheb_NQL += alpha T_q(e . u), self edges left out of the latter."""
     heads, lanes, terms = alpha_EH.shape[1], axes_N3L.shape[2], cheb_NQL.shape[1]
-    older, newer, double = np.empty((3, lanes), alpha_EH.dtype)
+    older, newer, double = np.empty((3, BLOCK, lanes), alpha_EH.dtype)
     for i in range(ptr.shape[0] - 1):
         axes, dist, cheb = axes_N3L[i], dist_NHK[i], cheb_NQL[i]
         for e in range(ptr[i], ptr[i + 1]):
@@ -24,60 +27,81 @@ def sum_bases(ptr, alpha_EH, basis_EK, u_E3, d2_E, axes_N3L, dist_NHK, cheb_NQL)
                 weight, row = alpha_EH[e, h], dist[h]
                 for k in range(basis.shape[0]):
                     row[k] += weight * basis[k]
-            if lanes == 0 or d2_E[e] <= SELF_DISTANCE_SQUARED:
-                continue
-            x, y, z = u_E3[e, 0], u_E3[e, 1], u_E3[e, 2]
-            for lane in range(lanes):
-                cosine = x * axes[0, lane] + y * axes[1, lane] + z * axes[2, lane]
-                weight = alpha_EH[e, lane % heads]
-                double[lane] = cosine + cosine
-                older[lane] = weight
-                newer[lane] = weight * cosine
-                cheb[0, lane] += older[lane]
-                cheb[1, lane] += newer[lane]
+        if lanes == 0:
+            continue
+        for first in range(ptr[i], ptr[i + 1], BLOCK):
+            count = min(BLOCK, ptr[i + 1] - first)
+            _double_cosines(first, count, u_E3, axes, double)
+            for b in range(count):
+                inside = d2_E[first + b] > SELF_DISTANCE_SQUARED
+                for lane in range(lanes):
+                    weight = alpha_EH[first + b, lane % heads] * inside
+                    older[b, lane] = weight
+                    newer[b, lane] = weight * double[b, lane] / 2
+                    cheb[0, lane] += older[b, lane]
+                    cheb[1, lane] += newer[b, lane]
             for q in range(2, terms, 2):  # T_q = 2 c T_{q-1} - T_{q-2}, two at a time
                 row, next_row = cheb[q], cheb[q + 1]
-                for lane in range(lanes):
-                    value = double[lane] * newer[lane] - older[lane]
-                    next_value = double[lane] * value - newer[lane]
-                    older[lane], newer[lane] = value, next_value
-                    row[lane] += value
-                    next_row[lane] += next_value
+                for b in range(count):
+                    low, high, two_c = older[b], newer[b], double[b]
+                    for lane in range(lanes):
+                        value = two_c[lane] * high[lane] - low[lane]
+                        next_value = two_c[lane] * value - high[lane]
+                        low[lane], high[lane] = value, next_value
+                        row[lane] += value
+                        next_row[lane] += next_value
 
 
-@numba.njit(cache=True, nogil=True, fastmath={"contract", "nsz", "reassoc"})
-def sum_bases_backward(ptr, basis_EK, u_E3, d2_E, axes_N3L, grad_dist_NHK, grad_cheb_NQL, out_EH):
-    """out_EH = gradient of both sums in alpha: basis values, recomputed, times the sums' gradients."""
-    heads, lanes, terms = out_EH.shape[1], axes_N3L.shape[2], grad_cheb_NQL.shape[1]
-    older, newer, double = np.empty((3, lanes), out_EH.dtype)
+@numba.njit(cache=True, nogil=True, fastmath=FAST | {"reassoc"})
+def distance_gradients(ptr, basis_EK, grad_dist_NHK, out_EH):
+    """out_EH = the distance basis, times the gradient of its sums."""
     for i in range(ptr.shape[0] - 1):
-        axes, grad_dist, grad_cheb = axes_N3L[i], grad_dist_NHK[i], grad_cheb_NQL[i]
         for e in range(ptr[i], ptr[i + 1]):
             basis = basis_EK[e]
-            for h in range(heads):
-                row = grad_dist[h]
+            for h in range(out_EH.shape[1]):
+                row = grad_dist_NHK[i, h]
                 value = row[0] * basis[0]
                 for k in range(1, basis.shape[0]):
                     value += row[k] * basis[k]
                 out_EH[e, h] = value
-            if lanes == 0 or d2_E[e] <= SELF_DISTANCE_SQUARED:
-                continue
-            x, y, z = u_E3[e, 0], u_E3[e, 1], u_E3[e, 2]
-            for lane in range(lanes):
-                cosine = x * axes[0, lane] + y * axes[1, lane] + z * axes[2, lane]
-                double[lane] = cosine + cosine
-                older[lane] = 0.0
-                newer[lane] = 0.0
-            for half in range(terms // 2 - 1, 0, -1):  # Clenshaw's sum of g_q T_q, two at a time
-                row, next_row = grad_cheb[2 * half], grad_cheb[2 * half + 1]
+
+
+@numba.njit(cache=True, nogil=True, fastmath=FAST)
+def angle_gradients(ptr, u_E3, d2_E, axes_N3L, grad_cheb_NQL, out_EH):
+    """out_EH += T_q(e . u), times the gradients of their sums, by Clenshaw's recurrence."""
+    heads, lanes, terms = out_EH.shape[1], axes_N3L.shape[2], grad_cheb_NQL.shape[1]
+    older, newer, double = np.empty((3, BLOCK, lanes), out_EH.dtype)
+    for i in range(ptr.shape[0] - 1):
+        axes, grad = axes_N3L[i], grad_cheb_NQL[i]
+        for first in range(ptr[i], ptr[i + 1], BLOCK):
+            count = min(BLOCK, ptr[i + 1] - first)
+            _double_cosines(first, count, u_E3, axes, double)
+            older[:count] = 0.0
+            newer[:count] = 0.0
+            for half in range(terms // 2 - 1, 0, -1):  # sum_q g_q T_q, two terms at a time
+                row, next_row = grad[2 * half], grad[2 * half + 1]
+                for b in range(count):
+                    low, high, two_c = older[b], newer[b], double[b]
+                    for lane in range(lanes):
+                        value = next_row[lane] + two_c[lane] * high[lane] - low[lane]
+                        low[lane] = value
+                        high[lane] = row[lane] + two_c[lane] * value - high[lane]
+            for b in range(count):
+                if d2_E[first + b] <= SELF_DISTANCE_SQUARED:
+                    continue
                 for lane in range(lanes):
-                    value = next_row[lane] + double[lane] * newer[lane] - older[lane]
-                    older[lane] = value
-                    newer[lane] = row[lane] + double[lane] * value - newer[lane]
-            for lane in range(lanes):
-                cosine = x * axes[0, lane] + y * axes[1, lane] + z * axes[2, lane]
-                value = grad_cheb[1, lane] + double[lane] * newer[lane] - older[lane]
-                out_EH[e, lane % heads] += grad_cheb[0, lane] + cosine * value - newer[lane]
+                    value = grad[1, lane] + double[b, lane] * newer[b, lane] - older[b, lane]
+                    total = grad[0, lane] + double[b, lane] / 2 * value - newer[b, lane]
+                    out_EH[first + b, lane % heads] += total
+
+
+@numba.njit(cache=True, nogil=True, fastmath=FAST)
+def _double_cosines(first, count, u_E3, axes_3L, double_BL):
+    """Twice the cosines between the directions of some edges and every axis of their centre."""
+    for b in range(count):
+        x, y, z = 2 * u_E3[first + b, 0], 2 * u_E3[first + b, 1], 2 * u_E3[first + b, 2]
+        for lane in range(axes_3L.shape[1]):
+            double_BL[b, lane] = x * axes_3L[0, lane] + y * axes_3L[1, lane] + z * axes_3L[2, lane]
 
 
 @numba.njit(cache=True, nogil=True)

@@ -1,0 +1,40 @@
+"""The loops of the neighbour search, compiled by numba (``neighbors`` says how they work)."""
+
+import numba
+import numpy as np
+
+
+@numba.njit(cache=True, nogil=True)
+def search(lattice, frac, heights, radius, src, dst, image):
+    """Count the edges, and write them where ``src``, ``dst``, ``image`` are not empty."""
+    n_sites = frac.shape[0]
+    fill = src.shape[0] > 0
+    a, b, c = lattice[0], lattice[1], lattice[2]
+    cc = c[0] * c[0] + c[1] * c[1] + c[2] * c[2]
+    reach0, reach1 = radius * heights[0], radius * heights[1]
+    found = 0
+    for i in range(n_sites):
+        for j in range(n_sites):
+            f0 = frac[j, 0] - frac[i, 0]
+            f1 = frac[j, 1] - frac[i, 1]
+            f2 = frac[j, 2] - frac[i, 2]
+            for n0 in range(int(np.ceil(-reach0 - f0)), int(np.floor(reach0 - f0)) + 1):
+                for n1 in range(int(np.ceil(-reach1 - f1)), int(np.floor(reach1 - f1)) + 1):
+                    x = (f0 + n0) * a[0] + (f1 + n1) * b[0] + f2 * c[0]
+                    y = (f0 + n0) * a[1] + (f1 + n1) * b[1] + f2 * c[1]
+                    z = (f0 + n0) * a[2] + (f1 + n1) * b[2] + f2 * c[2]
+                    # |(x, y, z) + n2 c|^2 <= radius^2
+                    half = (x * c[0] + y * c[1] + z * c[2]) / cc
+                    discriminant = half * half - (x * x + y * y + z * z - radius * radius) / cc
+                    if discriminant < 0.0:
+                        continue
+                    root = np.sqrt(discriminant)
+                    first, last = int(np.ceil(-half - root)), int(np.floor(-half + root))
+                    if fill:
+                        for n2 in range(first, last + 1):
+                            src[found], dst[found] = j, i
+                            image[found, 0], image[found, 1], image[found, 2] = n0, n1, n2
+                            found += 1
+                    else:
+                        found += last - first + 1
+    return found

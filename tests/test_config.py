@@ -1,0 +1,187 @@
+"""The configuration: its files, its messages, and what a change of it makes the stages redo."""
+
+import json
+
+import jsonschema
+import pytest
+import yaml
+from conftest import ROOT
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dglframer.config import STAGES, Config, load_config, override, parse_config, stage_settings
+from dglframer.config_files import CONFIG_FILE, SCHEMA_FILE, default_yaml, schema_json
+from dglframer.errors import ConfigError
+
+RATE = "training.learning_rate"
+
+
+@pytest.mark.parametrize(
+    ("file", "generate"), [(CONFIG_FILE, default_yaml), (SCHEMA_FILE, schema_json)]
+)
+def test_committed_files_are_the_generated_ones(file, generate):
+    written = (ROOT / file).read_text(encoding="utf-8")
+    assert written == generate(), "run `dglframer config --write` in the checkout"
+
+
+def test_default_yaml_holds_exactly_the_defaults():
+    values = yaml.safe_load(default_yaml())
+    assert values == Config().model_dump(mode="json")
+    assert parse_config(values) == Config()
+
+
+def test_default_yaml_describes_every_key():
+    lines = default_yaml().splitlines()
+    keys = [line for line in lines if line.startswith("  ") and not line.startswith("   ")]
+    assert all("  # " in line for line in keys)
+
+
+def test_schema_accepts_the_defaults_and_refuses_what_config_refuses():
+    schema = json.loads(schema_json())
+    values = yaml.safe_load(default_yaml())
+    jsonschema.validate(values, schema)
+    for wrong in ({"modl": {}}, {"model": {"width": "wide"}}, {"model": {"head": 8}}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(wrong, schema)
+
+
+@pytest.mark.parametrize(
+    ("values", "name", "hint"),
+    [
+        ({"modle": {}}, "modle", "model"),
+        ({"training": {"learning_rat": 1}}, "training.learning_rat", "learning_rate"),
+        ({"tune": {"serach": {}}}, "tune.serach", "search"),
+        ({"tune": {"search": {"training.batchsize": {"choices": [1]}}}}, "batchsize", "batch_size"),
+        ({"tune": {"search": {RATE: {"low": 1, "hihg": 2}}}}, f"{RATE}.hihg", "high"),
+        ({"tune": {"search": {RATE: {"choices": [1], "choice": 1}}}}, f"{RATE}.choice", "choices"),
+    ],
+)
+def test_unknown_key_is_named_with_the_nearest_valid_one(values, name, hint):
+    with pytest.raises(ConfigError) as error:
+        parse_config(values)
+    assert name in str(error.value)
+    assert f"did you mean {hint}?" in str(error.value) or f".{hint}?" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "name"),
+    [
+        ({"training": {"epochs": "many"}}, "training.epochs"),
+        ({"training": {"epochs": 0}}, "training.epochs"),
+        ({"training": {"averaged_epochs": 41}}, "training.averaged_epochs"),
+        ({"training": {"learning_rate": float("nan")}}, RATE),
+        ({"training": {"learning_rate": float("inf")}}, RATE),
+        ({"training": None}, "training"),
+        ({"graphs": {"cutoff_angstrom": 0}}, "graphs.cutoff_angstrom"),
+        ({"graphs": {"cutoff_angstrom": 31}}, "graphs.cutoff_angstrom"),
+        ({"model": {"frame": "min"}}, "model.frame"),
+        ({"model": {"heads": 3}}, "model.heads"),
+        ({"dataset": {"source": "web"}}, "dataset.source"),
+        ({"dataset": {"source": "parquet"}}, "dataset.path"),
+        ({"dataset": {"source": "folder", "path": "x"}}, "dataset.targets_csv"),
+        ({"dataset": {"targets": []}}, "dataset.targets"),
+        ({"dataset": {"max_rejected_fraction": 1.1}}, "dataset.max_rejected_fraction"),
+        ({"split": {"val_fraction": 0.5, "test_fraction": 0.5}}, "split.val_fraction"),
+        ({"seeds": []}, "seeds"),
+        ({"seeds": [0.5]}, "seeds"),
+        ({"tune": {"search": {RATE: {"low": 2, "high": 1}}}}, f"tune.search.{RATE}"),
+        ({"tune": {"search": {RATE: {"low": 0, "high": 1, "log": True}}}}, f"tune.search.{RATE}"),
+        ({"tune": {"search": {RATE: {"low": 1}}}}, f"tune.search.{RATE}.high"),
+        ({"tune": {"search": {RATE: {"choices": []}}}}, f"tune.search.{RATE}.choices"),
+    ],
+)
+def test_wrong_value_names_its_key(values, name):
+    with pytest.raises(ConfigError, match=name.replace(".", r"\.")):
+        parse_config(values)
+
+
+def test_every_mistake_is_reported_at_once():
+    with pytest.raises(ConfigError) as error:
+        parse_config({"modle": {}, "seeds": [], "training": {"epochs": 0}})
+    assert len(str(error.value).splitlines()) == 3
+
+
+def test_config_cannot_be_changed_in_place():
+    with pytest.raises(ValueError, match="frozen"):
+        Config().training.epochs = 3
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("a.yaml", "training: [1"),
+        ("a.yaml", "training: {epochs: 0}"),
+        ("a.yaml", "- 1"),
+        ("a.json", "{"),
+        ("a.yaml", b"\xff\xfe\x00"),
+        ("a.yaml", None),
+    ],
+)
+def test_unusable_file_is_named(tmp_path, file, text):
+    path = tmp_path / file
+    if text is not None:
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ConfigError, match=file):
+        load_config(path)
+
+
+def test_load_keeps_defaults_of_absent_keys(tmp_path):
+    (tmp_path / "a.yaml").write_text("training: {learning_rate: 1e-3}\n")  # YAML 1.1: a string
+    (tmp_path / "empty.yaml").write_text("# nothing\n")
+    (tmp_path / "a.json").write_text(json.dumps(Config().model_dump(mode="json")))
+    assert load_config(tmp_path / "a.yaml") == override(Config(), {RATE: 1e-3})
+    assert load_config(tmp_path / "empty.yaml") == load_config(tmp_path / "a.json") == Config()
+
+
+def test_override_replaces_dotted_keys_and_validates():
+    changed = override(Config(), {RATE: 1e-3, "training.batch_size": 8})
+    assert (changed.training.learning_rate, changed.training.batch_size) == (1e-3, 8)
+    assert override(changed, {RATE: 5e-4, "training.batch_size": 16}) == Config()
+
+
+@pytest.mark.parametrize(
+    "key", ["training.epochs", "training.nope", "nope.epochs", "epochs", "seeds.0"]
+)
+def test_override_names_a_wrong_key_or_value(key):
+    with pytest.raises(ConfigError, match=key.replace(".", r"\.")):
+        override(Config(), {key: -1})
+
+
+@pytest.mark.parametrize(
+    ("change", "stages"),
+    [
+        ({"dataset": {"targets": ["ehull"]}}, {"download", "crystals"}),
+        ({"dataset": {"max_rejected_fraction": 0.5}}, {"download", "crystals"}),
+        ({"split": {"seed": 1}}, {"split"}),
+        ({"graphs": {"cutoff_angstrom": 7}}, {"graphs"}),
+        ({"graphs": {"crystals_per_shard": 7}}, {"graphs"}),
+        ({"model": {"width": 64}}, {"tune", "train"}),
+        ({"training": {"epochs": 50}}, {"tune", "train"}),
+        ({"tune": {"trials": 9}}, {"tune"}),
+        ({"seeds": [3]}, set()),  # a model more, nothing of the others anew
+    ],
+)
+def test_a_changed_key_reaches_only_its_stages(change, stages):
+    before, after = Config(), parse_config(change)
+    changed = {s for s in STAGES if stage_settings(before, s) != stage_settings(after, s)}
+    assert changed == stages
+
+
+def test_every_section_belongs_to_a_stage():
+    sections = {name for _, names in STAGES.values() for name in names}
+    assert sections == set(Config.model_fields) - {"seeds"}
+
+
+scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3)
+keys = st.sampled_from(["low", "choices", "epochs", "search", RATE, "heads", "targets", "x"])
+values = st.recursive(
+    scalars, lambda v: st.lists(v, max_size=3) | st.dictionaries(keys, v, max_size=3), max_leaves=6
+)
+
+
+@given(st.dictionaries(st.sampled_from([*Config.model_fields, "x"]), values, max_size=3) | values)
+def test_no_value_breaks_the_parser(plain):
+    try:
+        parse_config(plain)
+    except ConfigError as error:
+        assert str(error)

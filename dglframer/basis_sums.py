@@ -8,13 +8,11 @@ of size edges x heads x basis is ever in memory.
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from dglframer.config import ModelConfig
 from dglframer.encodings import SELF_DISTANCE_SQUARED, angle_functions, angle_matrix
-from dglframer.frames import HAS_NUMBA
 
 
 def basis_sums(
@@ -32,16 +30,24 @@ def basis_sums(
     and ``d2_E`` direction and squared length of r, ``frames_NH33`` the axes as rows. Without
     frames the second result has no heads.
     """
-    if frames_NH33 is None:
-        axes_N3L = u_E3.new_empty(len(edge_ptr) - 1, 3, 0)
-    else:
-        axes_N3L = frames_NH33.permute(0, 3, 2, 1).flatten(2).contiguous()  # axis * H + head
+    axes_N3L = lanes(frames_NH33, u_E3, len(edge_ptr) - 1)
     dist_NHK, functions_NQL = _BasisSums.apply(
         alpha_EH, basis_EK, u_E3, d2_E, axes_N3L, edge_ptr, model
     )
-    matrix_KQ = torch.from_numpy(angle_matrix(model, alpha_EH.dtype)).to(alpha_EH)
-    angle_NLK = functions_NQL.transpose(1, 2) @ matrix_KQ.T
-    return dist_NHK, angle_NLK.unflatten(1, (3, -1))
+    return dist_NHK, angle_sums(functions_NQL, model)
+
+
+def lanes(frames_NH33: Tensor | None, u_E3: Tensor, n_atoms: int) -> Tensor:
+    """[N, 3, L]: the components of every axis of an atom, lane = axis * H + head; L = 0 if no frames."""
+    if frames_NH33 is None:
+        return u_E3.new_empty(n_atoms, 3, 0)
+    return frames_NH33.permute(0, 3, 2, 1).flatten(2).contiguous()
+
+
+def angle_sums(functions_NQL: Tensor, model: ModelConfig) -> Tensor:
+    """[N, 3, H, K]: sums of the cosine Gaussians from the sums of the functions that span them."""
+    matrix_KQ = torch.from_numpy(angle_matrix(model, functions_NQL.dtype)).to(functions_NQL)
+    return (functions_NQL.transpose(1, 2) @ matrix_KQ.T).unflatten(1, (3, -1))
 
 
 class _BasisSums(torch.autograd.Function):
@@ -55,11 +61,6 @@ class _BasisSums(torch.autograd.Function):
         n_atoms, heads = axes.shape[0], alpha.shape[1]
         dist = alpha.new_zeros(n_atoms, heads, basis.shape[1])
         functions = alpha.new_zeros(n_atoms, terms, axes.shape[2])
-        if use_kernels(alpha, model):
-            from dglframer import kernels
-
-            kernels.sum_bases(*numpy(edge_ptr, alpha, basis, u, d2, axes, dist, functions))
-            return dist, functions
         for rows, edges in atom_chunks(edge_ptr, basis.shape[1] * heads):
             ptr = edge_ptr[rows.start : rows.stop + 1] - edges.start
             outer = alpha[edges].unsqueeze(2) * basis[edges].unsqueeze(1)
@@ -78,12 +79,6 @@ class _BasisSums(torch.autograd.Function):
         alpha, basis, u, d2, axes, edge_ptr = ctx.saved_tensors
         grad_dist, grad_functions = (grad.contiguous() for grad in grads)
         grad_alpha = torch.empty_like(alpha)
-        if use_kernels(alpha, ctx.model):
-            from dglframer import kernels
-
-            kernels.distance_gradients(*numpy(edge_ptr, basis, grad_dist, grad_alpha))
-            kernels.angle_gradients(*numpy(edge_ptr, u, d2, axes, grad_functions, grad_alpha))
-            return grad_alpha, None, None, None, None, None, None
         degree = edge_ptr.diff()
         for rows, edges in atom_chunks(edge_ptr, basis.shape[1] * alpha.shape[1]):
             centre = torch.repeat_interleave(
@@ -100,16 +95,6 @@ class _BasisSums(torch.autograd.Function):
             total *= directed(d2[edges])
             grad_alpha[edges] += total.unflatten(1, (3, -1)).sum(1)
         return grad_alpha, None, None, None, None, None, None
-
-
-def use_kernels(alpha_EH: Tensor, model: ModelConfig) -> bool:
-    """Whether the compiled loops can do it: on a CPU, with whole Gaussians."""
-    return HAS_NUMBA and alpha_EH.device.type == "cpu" and model.window_sigmas is None
-
-
-def numpy(*tensors: Tensor) -> list[np.ndarray]:
-    """The tensors' memory as contiguous arrays."""
-    return [tensor.detach().contiguous().numpy() for tensor in tensors]
 
 
 def directed(d2_E: Tensor) -> Tensor:

@@ -124,9 +124,9 @@ class ModelConfig(Section):
 class TrainingConfig(Section):
     """Optimisation: the paper's recipe, with epochs and batch for a small data set."""
 
-    epochs: int = Field(24, ge=1, description="passes over the training set")
+    epochs: int = Field(30, ge=1, description="passes over the training set")
     averaged_epochs: int = Field(
-        6, ge=0, description="last epochs, at a frozen rate, whose every step is averaged"
+        8, ge=0, description="last epochs, at a frozen rate, whose every step is averaged"
     )
     batch_size: int = Field(16, ge=1, description="crystals per step")
     learning_rate: float = Field(5e-4, gt=0, description="rate of the first step")

@@ -7,10 +7,9 @@ followed up: each first axis within ``tie_tolerance`` of the best, with each sec
 of its best, gives a candidate frame, and the frame with the largest ``view_key`` is taken, a number
 that depends on nothing but what the atom sees in that frame. So the choice does not depend on the
 order of atoms, the orientation or the cell. Tied frames that a rotation symmetry of the site
-relates see the same, and it does not matter which of them is taken.
+relates see the same, and it does not matter which of them is taken. ``frame_kernels`` does the same
+with compiled loops.
 """
-
-import importlib.util
 
 import torch
 from torch import Tensor
@@ -19,7 +18,6 @@ from dglframer.encodings import SELF_DISTANCE_SQUARED
 
 ALONG_AXIS = 0.9999  # images with |cos| to the first axis of this or more are no second axis
 VIEW_DIRECTION = (0.42, 0.57, 0.71)  # generic: no symmetry maps it to itself
-HAS_NUMBA = importlib.util.find_spec("numba") is not None
 
 
 def tie_tolerance(dtype: torch.dtype) -> float:
@@ -29,26 +27,13 @@ def tie_tolerance(dtype: torch.dtype) -> float:
 
 @torch.no_grad()
 def max_frames(logits_EH: Tensor, u_E3: Tensor, d2_E: Tensor, edge_ptr: Tensor) -> Tensor:
-    """[N, H, 3, 3], rows e1, e2, e3: the ``max`` frames (section 6.1).
+    """[N, H, 3, 3], rows e1, e2, e3: the ``max`` frames (docs/model.md, section 6).
 
     e1: direction of the image of largest weight (logit), the atom itself left out. e2: direction of
     the image with the largest (1 - |cos(e1, r)|) x weight, made perpendicular to e1; e3 = e1 x e2.
     An atom without neighbours gets the identity; where all images lie on one line, any e2 serves.
+    Index C runs over candidates (atom, head, e1), P over (C, edge of the atom), F over (C, e2).
     """
-    if logits_EH.device.type == "cpu" and HAS_NUMBA:
-        from dglframer import kernels
-
-        shape = (len(edge_ptr) - 1, logits_EH.shape[1], 3, 3)
-        frames_NH33 = logits_EH.new_empty(shape)
-        arrays = [x.detach().numpy() for x in (edge_ptr, logits_EH, u_E3, d2_E)]
-        kernels.max_frames(*arrays, tie_tolerance(logits_EH.dtype), frames_NH33.numpy())
-        return frames_NH33
-    return max_frames_torch(logits_EH, u_E3, d2_E, edge_ptr)
-
-
-@torch.no_grad()
-def max_frames_torch(logits_EH: Tensor, u_E3: Tensor, d2_E: Tensor, edge_ptr: Tensor) -> Tensor:
-    """The same in plain torch: candidates C (atom, head, e1), then F (candidate, e2)."""
     n_heads = logits_EH.shape[1]
     degree_N = edge_ptr.diff()
     centre_E = torch.repeat_interleave(torch.arange(len(degree_N), device=d2_E.device), degree_N)

@@ -1,36 +1,20 @@
 """CrystalFramer (Ito et al., ICLR 2025), read top to bottom as the paper goes.
 
 Shapes: B crystals, N atoms, E edges (j, n) -> i, H heads, D features of a head, W = H D features of
-an atom, K basis functions, T targets. Lengths in angstrom. Section numbers are the paper's where
-they exist, and name the formula in words where they do not.
+an atom, K basis functions, T targets. Lengths in angstrom. docs/model.md has the formulas.
 """
 
-import math
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dglframer.basis_sums import basis_sums
+from dglframer.attention_sums import Geometry, attention_sums
 from dglframer.batch import Batch
 from dglframer.config import ModelConfig
 from dglframer.elements import HEAVIEST
-from dglframer.encodings import distance_basis
-from dglframer.frames import max_frames
-from dglframer.ops import EdgeOps, edge_ops, mean_by_crystal
-
-
-class Geometry:
-    """What the blocks share of a batch: distances, directions and the distance basis of each edge."""
-
-    def __init__(self, batch: Batch, model: ModelConfig, ops: EdgeOps):
-        self.ops = ops
-        self.dst_E, self.edge_ptr = batch.dst_E, batch.edge_ptr
-        self.d2_E = batch.r_E3.square().sum(-1)
-        d_E = self.d2_E.sqrt()
-        self.u_E3 = batch.r_E3 / d_E.clamp(min=1e-6).unsqueeze(1)
-        self.basis_EK = distance_basis(d_E, model)
+from dglframer.ops import mean_by_crystal
 
 
 class InfiniteAttention(nn.Module):
@@ -61,18 +45,20 @@ class InfiniteAttention(nn.Module):
 
     def forward(self, x_NW: Tensor, geometry: Geometry) -> Tensor:
         """[N, W]; psi = c_dist E0 b(|r|) + c_ang sum_k E_k b(e_k . r / |r|), summed before E."""
-        model, ops = self.model, geometry.ops
+        model = self.model
         q_NHD, k_NHD, v_NHD = (
             layer(x_NW).unflatten(1, (model.heads, -1))
             for layer in (self.query, self.key, self.value)
         )
-        decay_EH = self.decay(q_NHD).index_select(0, geometry.dst_E) * geometry.d2_E.unsqueeze(1)
-        logits_EH = ops.dot(q_NHD, k_NHD) / math.sqrt(q_NHD.shape[2]) - decay_EH
-        alpha_EH = ops.softmax(logits_EH)
-        y_NHD = ops.source_sum(alpha_EH, v_NHD) + self.position_values(
-            logits_EH, alpha_EH, geometry
+        y_NHD, dist_NHK, angle_N3HK = attention_sums(
+            q_NHD, k_NHD, v_NHD, self.decay(q_NHD), geometry
         )
-        return self.output(y_NHD.flatten(1))
+        dist_NHD = torch.einsum("hdk,nhk->nhd", self.distance_HDK, dist_NHK)
+        if model.frame == "none":  # Crystalformer: distances alone, without a coefficient
+            return self.output((y_NHD + dist_NHD).flatten(1))
+        angle_NHD = torch.einsum("ahdk,nahk->nhd", self.angle_3HDK, angle_N3HK)
+        psi_NHD = model.distance_coefficient * dist_NHD + model.angle_coefficient * angle_NHD
+        return self.output((y_NHD + psi_NHD).flatten(1))
 
     def sigma_projection(self, q_NHD: Tensor) -> Tensor:
         """[N, H]: w^h . q_i^h, from which the width of the attention is computed."""
@@ -85,29 +71,6 @@ class InfiniteAttention(nn.Module):
         room = 1 - model.rho_floor
         rho_NH = room * functional.elu(t_NH * (model.rho_slope / room)) + 1
         return rho_NH / (2 * model.r0_angstrom**2)
-
-    def position_values(self, logits_EH: Tensor, alpha_EH: Tensor, geometry: Geometry) -> Tensor:
-        """[N, H, D]: sum over edges of alpha psi. Crystalformer (no frames) has the distances only."""
-        model = self.model
-        frames_NH33 = None
-        if model.frame == "max":
-            frames_NH33 = max_frames(
-                logits_EH.detach(), geometry.u_E3, geometry.d2_E, geometry.edge_ptr
-            )
-        dist_NHK, angle_N3HK = basis_sums(
-            alpha_EH,
-            geometry.basis_EK,
-            geometry.u_E3,
-            geometry.d2_E,
-            frames_NH33,
-            geometry.edge_ptr,
-            model,
-        )
-        dist_NHD = torch.einsum("hdk,nhk->nhd", self.distance_HDK, dist_NHK)
-        if frames_NH33 is None:
-            return dist_NHD
-        angle_NHD = torch.einsum("ahdk,nahk->nhd", self.angle_3HDK, angle_N3HK)
-        return model.distance_coefficient * dist_NHD + model.angle_coefficient * angle_NHD
 
 
 class Block(nn.Module):
@@ -155,7 +118,7 @@ class CrystalFramer(nn.Module):
 
     def start(self, batch: Batch) -> tuple[Tensor, Geometry]:
         """What enters the first block."""
-        return self.embedding(batch.numbers_N - 1), Geometry(batch, self.model, edge_ops(batch))
+        return self.embedding(batch.numbers_N - 1), Geometry(batch, self.model)
 
 
 def initialise(network: CrystalFramer, seed: int) -> CrystalFramer:

@@ -1,11 +1,15 @@
 """The pieces of attention: two implementations each, and a direct formula where there is one."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
 from conftest import crystal
 
+from dglframer import attention_sums as fast
 from dglframer import basis_sums as module
+from dglframer.attention_sums import Geometry, attention_sums, reference_sums
 from dglframer.basis_sums import basis_sums
 from dglframer.batch import Batch, batch_graphs
 from dglframer.config import ModelConfig
@@ -17,7 +21,7 @@ from dglframer.encodings import (
     chebyshev_terms,
     distance_basis,
 )
-from dglframer.frames import max_frames, max_frames_torch
+from dglframer.frames import max_frames, tie_tolerance
 from dglframer.graphs import build_graph
 from dglframer.ops import DglOps, TorchOps, edge_ops
 
@@ -110,9 +114,7 @@ def direct_sums(alpha, basis, u, d2, frames, dst, n_atoms, model):
 
 
 @pytest.mark.parametrize("settings", [{}, {"angle_bins": 16, "angle_width_bins": 1.0}], ids=str)
-@pytest.mark.parametrize("kernels", [True, False], ids=["numba", "torch"])
-def test_basis_sums_by_definition(batch, dtype, monkeypatch, kernels, settings):
-    monkeypatch.setattr(module, "HAS_NUMBA", kernels)
+def test_basis_sums_by_definition(batch, dtype, settings):
     model = ModelConfig(heads=HEADS, **settings)
     logits, d2, u, frames = attention_inputs(batch, dtype)
     alpha = edge_ops(batch).softmax(logits).requires_grad_()
@@ -137,7 +139,6 @@ def test_windowed_sums_cut_what_the_definition_has_beyond(batch, dtype):
 
 def test_chunks_do_not_change_the_sums(batch, dtype, monkeypatch):
     """A budget so small that every atom is a chunk of its own."""
-    monkeypatch.setattr(module, "HAS_NUMBA", False)
     model = ModelConfig(heads=HEADS)
     logits, d2, u, frames = attention_inputs(batch, dtype)
     alpha = edge_ops(batch).softmax(logits)
@@ -198,12 +199,21 @@ def test_frames_by_definition(triclinic, dtype):
             assert abs(frames[i, h] - expected).max() < 10 * DTYPES[dtype]
 
 
-def test_numba_and_torch_frames_agree(batch, dtype):
+def compiled_frames(logits, u, d2, edge_ptr):
+    from dglframer import frame_kernels
+
+    frames = torch.empty(len(edge_ptr) - 1, logits.shape[1], 3, 3, dtype=logits.dtype)
+    arrays = [x.numpy() for x in (edge_ptr, logits, u, d2)]
+    frame_kernels.max_frames(0, len(frames), *arrays, tie_tolerance(logits.dtype), frames.numpy())
+    return frames
+
+
+def test_compiled_and_torch_frames_agree(batch, dtype):
     logits, d2, u, frames = attention_inputs(batch, dtype)
-    assert abs(max_frames_torch(logits, u, d2, batch.edge_ptr) - frames).max() < DTYPES[dtype]
+    assert abs(compiled_frames(logits, u, d2, batch.edge_ptr) - frames).max() < DTYPES[dtype]
 
 
-def test_numba_and_torch_agree_on_ties(rocksalt, cscl_like, dtype):
+def test_compiled_and_torch_agree_on_ties(rocksalt, cscl_like, dtype):
     """Every site is cubic: the frames may differ by a symmetry, what is seen in them may not."""
     tied = batch_graphs([build_graph(c, 6.0) for c in (rocksalt, cscl_like)], dtype)
     d2, u = geometry(tied)
@@ -219,7 +229,74 @@ def test_numba_and_torch_agree_on_ties(rocksalt, cscl_like, dtype):
             tied.edge_ptr,
             model,
         )[1]
-        for method in (max_frames, max_frames_torch)
+        for method in (max_frames, compiled_frames)
     ]
     assert abs(sums[0] - sums[1]).max() < DTYPES[dtype]
     assert abs(sums[0]).max() > 0.1
+
+
+def attention_arguments(batch: Batch, dtype: torch.dtype, width: int = 8):
+    """Queries, keys, values and decays that require gradients."""
+    shape = len(batch.numbers_N), HEADS, width
+    q, k, v = (random(*shape, dtype=dtype, seed=seed).requires_grad_() for seed in range(3))
+    decay = (0.25 + 0.03 * random(*shape[:2], dtype=dtype, seed=3).abs()).requires_grad_()
+    return q, k, v, decay
+
+
+def flattened(sums) -> torch.Tensor:
+    return torch.cat([part.flatten(1) for part in sums], 1)
+
+
+@pytest.mark.parametrize("frame", ["max", "none"])
+def test_compiled_attention_equals_the_reference_path(batch, dtype, frame):
+    inputs = attention_arguments(batch, dtype)
+    shared = Geometry(batch, ModelConfig(heads=HEADS, frame=frame))
+    paths = [flattened(path(*inputs, shared)) for path in (attention_sums, reference_sums)]
+    tolerance = {torch.float64: 1e-10, torch.float32: 3e-5}[dtype]
+    assert_equal_with_gradients(paths, inputs, tolerance)
+
+
+def test_the_reference_path_runs_without_dgl(batch, dtype):
+    inputs = attention_arguments(batch, dtype)
+    model = ModelConfig(heads=HEADS)
+    paths = [
+        flattened(reference_sums(*inputs, Geometry(one, model)))
+        for one in (batch, batch.without_dgl())
+    ]
+    assert_equal_with_gradients(paths, inputs, {torch.float64: 1e-10, torch.float32: 3e-5}[dtype])
+
+
+def test_bits_do_not_depend_on_threads(batch, dtype, monkeypatch):
+    """Outputs and gradients; the ranges are whole crystals, and there is more than one."""
+    shared = Geometry(batch, ModelConfig(heads=HEADS))
+    results = []
+    for threads in (1, 2, 3):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        assert (len(fast.crystal_ranges(batch, threads)) > 1) == (threads > 1)
+        inputs = attention_arguments(batch, dtype)
+        output = flattened(attention_sums(*inputs, shared))
+        results.append([output, *torch.autograd.grad(output.square().sum(), inputs)])
+    for other in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+
+
+def test_ranges_are_whole_crystals_with_all_atoms(batch):
+    ends = batch.atoms_B.cumsum(0).tolist()
+    for count in range(1, 8):
+        ranges = fast.crystal_ranges(batch, count)
+        assert ranges[0][0] == 0 and ranges[-1][1] == ends[-1] and len(ranges) <= count
+        assert all(last in ends for _, last in ranges)
+        assert all(a[1] == b[0] for a, b in pairwise(ranges))
+
+
+def test_what_is_passed_over_stays_below_the_threshold(triclinic, monkeypatch):
+    """A long cutoff: most edges weigh nothing; leaving them out changes the sums as stated."""
+    long = batch_graphs([build_graph(triclinic, 14.0)], torch.float64)
+    inputs = attention_arguments(long, torch.float64)
+    shared = Geometry(long, ModelConfig(heads=HEADS))
+    exact = flattened(reference_sums(*inputs, shared))
+    errors = []
+    for least in (10.0, 18.5, 41.5):
+        monkeypatch.setattr(fast, "least_weight", lambda dtype, least=least: least)
+        errors.append(abs(flattened(attention_sums(*inputs, shared)) - exact).max().item())
+    assert errors[0] > 1e-7 > errors[1] > 1e-12 > errors[2]

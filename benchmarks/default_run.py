@@ -63,8 +63,9 @@ def throughput(results: Path) -> dict[str, float]:
 
     from dglframer.checkpoint import load_model
     from dglframer.config import ModelConfig, TrainingConfig
-    from dglframer.dataset import GraphDataset, batches
+    from dglframer.dataset import GraphDataset
     from dglframer.graphs import write_graphs
+    from dglframer.loading import batches
     from dglframer.split import read_split
     from dglframer.training import Trainer, predict
 
@@ -73,7 +74,7 @@ def throughput(results: Path) -> dict[str, float]:
     ids = [id for part in parts.values() for id in part]
     graphs = results / "graphs"
     dataset = GraphDataset(graphs, ids)
-    sample = GraphDataset(graphs, parts["train"][:128])
+    sample = GraphDataset(graphs, ids[::4])
     trainer = Trainer(ModelConfig(), TrainingConfig(), sample, sample, 0, torch.device("cpu"))
     network = load_model(results / "models" / "seed-0").network
 
@@ -89,8 +90,8 @@ def throughput(results: Path) -> dict[str, float]:
     return {
         "graphs to shards": len(ids) / median_seconds(build),
         "training": len(sample) / median_seconds(train),
-        "prediction from shards": len(ids)
-        / median_seconds(lambda: predict(network, dataset, torch.device("cpu"))),
+        "prediction from shards": len(sample)
+        / median_seconds(lambda: predict(network, sample, torch.device("cpu"))),
     }
 
 

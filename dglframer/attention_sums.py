@@ -6,6 +6,7 @@ bases [N, 3, H, K] (no heads without frames). The reference path is edge operati
 and runs anywhere; the compiled path agrees with it to rounding and to the weights it passes over.
 """
 
+import functools
 import importlib.util
 import math
 from collections.abc import Callable
@@ -25,20 +26,31 @@ from dglframer.frames import max_frames, tie_tolerance
 from dglframer.ops import EdgeOps, edge_ops
 
 HAS_NUMBA = importlib.util.find_spec("numba") is not None
+HAS_TRITON = importlib.util.find_spec("triton") is not None
 
 Sums = tuple[Tensor, Tensor, Tensor]
 
 
 class Geometry:
-    """What the blocks share of a batch: distances, directions and the distance basis of each edge."""
+    """What the blocks share of a batch: distances, directions, what follows from them when needed."""
 
     def __init__(self, batch: Batch, model: ModelConfig):
         self.batch, self.model = batch, model
         self.ops: EdgeOps = edge_ops(batch)
         self.d2_E = batch.r_E3.square().sum(-1)
-        d_E = self.d2_E.sqrt()
-        self.u_E3 = batch.r_E3 / d_E.clamp(min=1e-6).unsqueeze(1)
-        self.basis_EK = distance_basis(d_E, model)
+        self.u_E3 = batch.r_E3 / self.d2_E.sqrt().clamp(min=1e-6).unsqueeze(1)
+
+    @functools.cached_property
+    def basis_EK(self) -> Tensor:
+        """[E, K]: the distance basis."""
+        return distance_basis(self.d2_E.sqrt(), self.model)
+
+    @functools.cached_property
+    def by_source(self) -> tuple[Tensor, Tensor]:
+        """(ptr [N + 1], order [E]): the edges that leave each atom, for gradients on a GPU."""
+        from dglframer.triton_sums import edges_by_source
+
+        return edges_by_source(self.batch.src_E, len(self.batch.numbers_N))
 
 
 def attention_sums(
@@ -50,6 +62,10 @@ def attention_sums(
             q_NHD, k_NHD, v_NHD, decay_NH, geometry
         )
         return y_NHD, dist_NHK, angle_sums(functions_NQL, geometry.model)
+    if HAS_TRITON and q_NHD.device.type == "cuda" and geometry.model.window_sigmas is None:
+        from dglframer.triton_sums import triton_sums
+
+        return triton_sums(q_NHD, k_NHD, v_NHD, decay_NH, geometry)
     return reference_sums(q_NHD, k_NHD, v_NHD, decay_NH, geometry)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -32,15 +32,23 @@ class Batch:
     graph: "dgl.DGLGraph | None" = None
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> "Batch":
-        """The same batch elsewhere, or with edge vectors of another type; off the CPU without DGL."""
-        move = {
-            name: getattr(self, name).to(device)
-            for name in ("numbers_N", "src_E", "dst_E", "edge_ptr", "atoms_B")
-        }
-        targets = None if self.targets_BT is None else self.targets_BT.to(device)
+        """The same batch elsewhere, or with edge vectors of another type; off the CPU without DGL.
+
+        From pinned memory the copies do not wait for the device.
+        """
+        tensors = {k: v.to(device, non_blocking=True) for k, v in self.tensors().items()}
+        tensors["r_E3"] = tensors["r_E3"].to(dtype or self.r_E3.dtype)
         graph = self.graph if torch.device(device).type == "cpu" else None
-        r_E3 = self.r_E3.to(device, dtype)
-        return replace(self, **move, r_E3=r_E3, targets_BT=targets, graph=graph)
+        return replace(self, **tensors, graph=graph)
+
+    def pinned(self) -> "Batch":
+        """The plain tensors in pinned memory, which a GPU can fetch by itself."""
+        tensors = {k: v.pin_memory() for k, v in self.tensors().items()}
+        return replace(self, **tensors, graph=None)
+
+    def tensors(self) -> dict[str, Any]:
+        """The tensor fields by name."""
+        return {k: v for k, v in vars(self).items() if isinstance(v, Tensor)}
 
     def without_dgl(self) -> "Batch":
         """The plain tensors alone."""

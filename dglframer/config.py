@@ -129,6 +129,9 @@ class TrainingConfig(Section):
         8, ge=0, description="last epochs, at a frozen rate, whose every step is averaged"
     )
     batch_size: int = Field(16, ge=1, description="crystals per step")
+    edges_per_batch: int | None = Field(
+        None, ge=1, description="close a batch before it has more edges; null: by count alone"
+    )
     learning_rate: float = Field(5e-4, gt=0, description="rate of the first step")
     decay_steps: float = Field(4000, gt=0, description="T in rate x sqrt(T / (T + step))")
     weight_decay: float = Field(1e-5, ge=0, description="AdamW, weights only")

@@ -1,17 +1,16 @@
-"""Graphs for training: shards decoded once to memory-mapped arrays, and batches made from them."""
+"""Graphs for training: shards decoded once to memory-mapped arrays, sliced into batches."""
 
 import json
 import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset
 
 from dglframer.batch import Batch, make_batch
 from dglframer.errors import DamagedFile
@@ -70,6 +69,10 @@ class GraphDataset(Dataset):
             targets=self.targets[rows],
             ids=[self.id_of_row[row] for row in rows],
         )
+
+    def edge_counts(self) -> np.ndarray:
+        """Edges of each graph, [G], in the dataset's order."""
+        return np.diff(self.edge_ptr)[self.rows]
 
     def target_statistics(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation (1/N) of each target over this dataset's crystals."""
@@ -140,39 +143,3 @@ def all_graphs(graphs: Path, manifest: dict[str, Any]) -> Iterator[PeriodicGraph
     """Every graph of a folder in order, one shard in memory at a time."""
     for entry in manifest["shards"]:
         yield from shard_graphs(read_shard(graphs, entry), list(manifest["targets"]))
-
-
-class EpochShuffle(Sampler):
-    """A permutation that depends on (seed, epoch) alone; set ``epoch`` before each pass."""
-
-    def __init__(self, length: int, seed: int):
-        self.length, self.seed, self.epoch = length, seed, 0
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __iter__(self) -> Iterator[int]:
-        generator = np.random.default_rng([self.seed, self.epoch])
-        return iter(generator.permutation(self.length).tolist())
-
-
-def batches(
-    dataset: GraphDataset, batch_size: int, shuffle: EpochShuffle | None = None
-) -> Iterable:
-    """A GraphDataLoader over the dataset, in order or shuffled; a last short batch is kept."""
-    from dglframer.dgl_import import GraphDataLoader
-
-    return GraphDataLoader(
-        dataset, collate_fn=dataset.collate, batch_size=batch_size, sampler=shuffle
-    )
-
-
-def calibration_batch(dataset: GraphDataset, seed: int, crystals: int = 64) -> Batch:
-    """A fixed, seeded sample of the dataset, independent of how batches are drawn."""
-    chosen = np.random.default_rng([seed, 0xCA1]).permutation(len(dataset))[:crystals]
-    return dataset.collate([dataset[index] for index in sorted(chosen.tolist())])
-
-
-def moved(batch: Batch, device: torch.device) -> Batch:
-    """The batch on ``device``; a CPU batch is returned as it is."""
-    return batch if device.type == "cpu" else batch.to(device)

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import shutil
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -9,9 +10,10 @@ import torch
 from conftest import TARGETS, TINY_CUTOFF
 
 from dglframer.batch import batch_graphs, make_batch
-from dglframer.dataset import EpochShuffle, GraphDataset, batches, calibration_batch
+from dglframer.dataset import GraphDataset
 from dglframer.errors import DamagedFile
 from dglframer.graphs import build_graph, write_graphs
+from dglframer.loading import EpochShuffle, Portions, batches, calibration_batch, prefetched
 from dglframer.split import read_split
 
 
@@ -195,3 +197,41 @@ def test_process_that_loses_the_race_uses_the_winners_arrays(graphs, monkeypatch
     monkeypatch.setattr(module, "decode", decode_late)
     assert len(GraphDataset(graphs)) == 12
     assert len(cache_folders(graphs)) == 1
+
+
+@pytest.mark.parametrize("budget", [None, 1, 9, 14, 10_000])
+@pytest.mark.parametrize("count", [1, 3, 100])
+def test_portions_hold_every_crystal_once_and_keep_the_budget(count, budget):
+    edges = np.array([5, 3, 9, 1, 1, 14, 2, 7])
+    order = [3, 0, 5, 1, 7, 2, 6, 4]
+    portions = list(Portions(order, edges, count, budget))
+    assert [index for portion in portions for index in portion] == order
+    for portion in portions:
+        assert len(portion) <= count
+        assert budget is None or edges[portion].sum() <= budget or len(portion) == 1
+    for one, following in pairwise(portions):  # none is closed without need
+        full = len(one) == count
+        assert full or (budget and edges[one].sum() + edges[following[0]] > budget)
+
+
+def test_an_edge_budget_splits_batches(tiny_run):
+    dataset = GraphDataset(tiny_run.graphs)
+    budget = int(dataset.edge_counts().max())
+    found = list(batches(dataset, 100, edge_budget=budget))
+    assert len(found) > 1
+    assert all(len(batch.src_E) <= budget for batch in found)
+    assert [id for batch in found for id in batch.ids] == dataset.ids
+
+
+def test_prefetching_changes_nothing(tiny_run):
+    dataset = GraphDataset(tiny_run.graphs)
+    ahead = list(prefetched(batches(dataset, 5), torch.device("cpu")))
+    for one, other in zip(ahead, batches(dataset, 5), strict=True):
+        assert one.ids == other.ids and torch.equal(one.r_E3, other.r_E3)
+
+
+def test_an_error_while_making_a_batch_is_not_swallowed(tiny_run, monkeypatch):
+    dataset = GraphDataset(tiny_run.graphs)
+    monkeypatch.setattr(dataset, "collate", lambda rows: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        list(prefetched(batches(dataset, 5), torch.device("cpu")))

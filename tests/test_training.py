@@ -9,8 +9,9 @@ import torch
 
 from dglframer.checkpoint import load_model, save_model
 from dglframer.config import Config, ModelConfig, TrainingConfig
-from dglframer.dataset import GraphDataset, batches
+from dglframer.dataset import GraphDataset
 from dglframer.errors import UserError
+from dglframer.loading import batches
 from dglframer.split import read_split
 from dglframer.training import Trainer, l1_loss, optimizer_for, predict, rate_factor, train_model
 

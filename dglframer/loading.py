@@ -1,0 +1,91 @@
+"""In which order and in what portions the graphs of a dataset reach the network."""
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from torch.utils.data import Sampler
+
+from dglframer.batch import Batch
+from dglframer.dataset import GraphDataset
+
+
+class EpochShuffle(Sampler):
+    """A permutation that depends on (seed, epoch) alone; set ``epoch`` before each pass."""
+
+    def __init__(self, length: int, seed: int):
+        self.length, self.seed, self.epoch = length, seed, 0
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[int]:
+        generator = np.random.default_rng([self.seed, self.epoch])
+        return iter(generator.permutation(self.length).tolist())
+
+
+class Portions(Sampler):
+    """Lists of at most ``count`` indices, closed before their edges exceed ``edge_budget``.
+
+    Every index comes once, in the order of ``indices``; a crystal larger than the budget is a
+    portion of its own.
+    """
+
+    def __init__(
+        self, indices: Iterable[int], edges_G: np.ndarray, count: int, edge_budget: int | None
+    ):
+        self.indices, self.edges_G = indices, edges_G
+        self.count, self.edge_budget = count, edge_budget or int(edges_G.sum())
+
+    def __iter__(self) -> Iterator[list[int]]:
+        portion: list[int] = []
+        edges = 0
+        for index in self.indices:
+            edges += int(self.edges_G[index])
+            if portion and (len(portion) == self.count or edges > self.edge_budget):
+                yield portion
+                portion, edges = [], int(self.edges_G[index])
+            portion.append(index)
+        if portion:
+            yield portion
+
+
+def batches(
+    dataset: GraphDataset,
+    batch_size: int,
+    shuffle: EpochShuffle | None = None,
+    edge_budget: int | None = None,
+) -> Iterable[Batch]:
+    """A GraphDataLoader over the dataset, in order or shuffled; a last short batch is kept."""
+    from dglframer.dgl_import import GraphDataLoader
+
+    indices = range(len(dataset)) if shuffle is None else shuffle
+    portions = Portions(indices, dataset.edge_counts(), batch_size, edge_budget)
+    return GraphDataLoader(dataset, collate_fn=dataset.collate, batch_sampler=portions)
+
+
+def prefetched(loader: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
+    """The loader's batches on ``device``, each made and moved while the one before is worked on."""
+    with ThreadPoolExecutor(1) as worker:
+        source = iter(loader)
+
+        def fetch() -> Batch | None:
+            batch = next(source, None)
+            return None if batch is None else moved(batch, device)
+
+        pending = worker.submit(fetch)
+        while (batch := pending.result()) is not None:
+            pending = worker.submit(fetch)
+            yield batch
+
+
+def moved(batch: Batch, device: torch.device) -> Batch:
+    """The batch on ``device``, through pinned memory; a CPU batch is returned as it is."""
+    return batch if device.type == "cpu" else batch.pinned().to(device)
+
+
+def calibration_batch(dataset: GraphDataset, seed: int, crystals: int = 64) -> Batch:
+    """A fixed, seeded sample of the dataset, independent of how batches are drawn."""
+    chosen = np.random.default_rng([seed, 0xCA1]).permutation(len(dataset))[:crystals]
+    return dataset.collate([dataset[index] for index in sorted(chosen.tolist())])

@@ -1,0 +1,118 @@
+"""What attention sums over the edges of each atom, on a GPU; ``attention_sums`` states the results.
+
+Three launches forward (two without frames) and two backward. Between them stay the logits and their
+gradients [E, H] and numbers per atom: the bases are computed anew wherever they are needed.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+import triton
+from torch import Tensor
+
+from dglframer import triton_frames, triton_kernels
+from dglframer.basis_sums import angle_sums
+from dglframer.config import ModelConfig
+from dglframer.encodings import chebyshev_terms
+from dglframer.frames import tie_tolerance
+
+if TYPE_CHECKING:
+    from dglframer.attention_sums import Geometry
+
+# Edges of one tile. A lane of sum_bases keeps 40 moments and, of each of these edges, five numbers.
+ATTEND_BLOCK, BASES_BLOCK, BACKWARD_BLOCK, FRAMES_BLOCK = 16, 16, 16, 32
+WARPS = 1  # per program: what is added up over the edges of a tile then never leaves its thread
+
+
+def triton_sums(
+    q_NHD: Tensor, k_NHD: Tensor, v_NHD: Tensor, decay_NH: Tensor, geometry: "Geometry"
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The sums of a model without windows, every atom having an edge (its own, if no other)."""
+    assert geometry.model.window_sigmas is None
+    y_NHD, dist_NHK, functions_NQL = _TritonSums.apply(q_NHD, k_NHD, v_NHD, decay_NH, geometry)
+    return y_NHD, dist_NHK, angle_sums(functions_NQL, geometry.model)
+
+
+class _TritonSums(torch.autograd.Function):
+    """(q, k, v, decay) -> sums of alpha v, alpha b_dist [N, H, K], alpha T_q [N, Q, L]."""
+
+    @staticmethod
+    def forward(ctx: Any, q, k, v, decay, geometry):
+        batch, model = geometry.batch, geometry.model
+        q, k, v, decay = (x.detach().contiguous() for x in (q, k, v, decay))
+        size = Sizes(q, model)
+        n_atoms, heads, _ = q.shape
+        logits = q.new_empty(len(batch.src_E), heads)
+        softmax, y = q.new_empty(n_atoms, 2, heads), torch.empty_like(q)
+        axes = q.new_empty(n_atoms, 3, size.lanes)
+        dist = q.new_empty(n_atoms, heads, model.distance_bins)
+        functions = q.new_empty(n_atoms, size.angles["Q"], size.lanes)
+        ptr, u, d2 = batch.edge_ptr, geometry.u_E3, geometry.d2_E
+        triton_kernels.attend[(n_atoms,)](
+            ptr, batch.src_E, d2, q, k, v, decay, logits, softmax, y,
+            **size.heads, BLOCK=ATTEND_BLOCK, num_warps=WARPS,
+        )  # fmt: skip
+        if size.lanes:
+            triton_frames.max_frames[(n_atoms, heads)](
+                ptr, u, d2, logits, axes,
+                tie_tolerance(q.dtype), H=heads, BLOCK=FRAMES_BLOCK, num_warps=WARPS,
+            )  # fmt: skip
+        triton_kernels.sum_bases[(n_atoms,)](
+            ptr, u, d2, logits, softmax, axes, dist, functions,
+            H=heads, HP=size.heads["HP"], **size.distances, **size.angles,
+            BLOCK=BASES_BLOCK, num_warps=WARPS,
+        )  # fmt: skip
+        ctx.save_for_backward(q, k, v, logits, softmax, axes, y, dist, functions)
+        ctx.geometry = geometry
+        return y, dist, functions
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        q, k, v, logits, softmax, axes, *sums = ctx.saved_tensors
+        geometry, batch = ctx.geometry, ctx.geometry.batch
+        grad_y, grad_dist, grad_functions = (grad.contiguous() for grad in grads)
+        size = Sizes(q, geometry.model)
+        grad_logits, grad_decay = torch.empty_like(logits), q.new_empty(q.shape[:2])
+        grad_q, grad_k, grad_v = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
+        triton_kernels.centre_gradients[(len(q),)](
+            batch.edge_ptr, batch.src_E, geometry.u_E3, geometry.d2_E, k, v, logits, softmax, axes,
+            *sums, grad_y, grad_dist, grad_functions, grad_logits, grad_q, grad_decay,
+            **size.heads, **size.distances, **size.angles, BLOCK=BACKWARD_BLOCK, num_warps=WARPS,
+        )  # fmt: skip
+        source_ptr, order = geometry.by_source
+        triton_kernels.source_gradients[(len(q),)](
+            source_ptr, order, batch.dst_E, q, logits, softmax, grad_y, grad_logits, grad_k, grad_v,
+            **size.heads, BLOCK=BACKWARD_BLOCK, num_warps=WARPS,
+        )  # fmt: skip
+        return grad_q, grad_k, grad_v, grad_decay, None
+
+
+class Sizes:
+    """What the kernels are compiled for."""
+
+    def __init__(self, q_NHD: Tensor, model: ModelConfig):
+        _, heads, width = q_NHD.shape
+        has_frames = model.frame != "none"
+        step = model.distance_max_angstrom / model.distance_bins
+        self.lanes = 3 * heads if has_frames else 0
+        self.heads = {
+            "SCALE": width**-0.5,
+            "H": heads,
+            "D": width,
+            "HP": triton.next_power_of_2(heads),
+            "DP": triton.next_power_of_2(width),
+        }
+        self.distances = {
+            "STEP": step,
+            "WIDTH": step * model.distance_width_bins,
+            "K": model.distance_bins,
+            "KP": max(16, triton.next_power_of_2(model.distance_bins)),  # 16: least of tl.dot
+        }
+        self.angles = {"Q": chebyshev_terms(model, q_NHD.dtype), "FRAMES": has_frames}
+
+
+def edges_by_source(src_E: Tensor, n_atoms: int) -> tuple[Tensor, Tensor]:
+    """(ptr [N + 1], order [E]): edges order[ptr[j]] ... order[ptr[j + 1] - 1] leave atom j, ascending."""
+    sorted_E, order_E = torch.sort(src_E, stable=True)
+    atoms = torch.arange(n_atoms + 1, device=src_E.device)
+    return torch.searchsorted(sorted_E, atoms), order_E

@@ -46,9 +46,7 @@ def attend(
         d2 = tl.load(d2_E + e, mask=here, other=0.0)
         logit_EH = SCALE * tl.sum(k_EHD * q_HD[None], 2) - decay_H[None] * d2[:, None]
         logit_EH = tl.where(here[:, None], logit_EH, NEVER)
-        tl.store(
-            logits_EH + e[:, None] * H + h[None], logit_EH, mask=here[:, None] & is_head[None]
-        )
+        tl.store(logits_EH + e[:, None] * H + h[None], logit_EH, mask=here[:, None] & is_head[None])
         larger_H = tl.maximum(largest_H, tl.max(logit_EH, 0))
         shrink_H = tl.exp(largest_H - larger_H)
         weight_EH = tl.exp(logit_EH - larger_H[None])
@@ -134,8 +132,9 @@ def centre_gradients(
     grad_dist_KH = tl.load(grad_dist_NHK + place_KH, mask=is_kh, other=0.0)
     mean_H += tl.sum(grad_dist_KH * tl.load(dist_NHK + place_KH, mask=is_kh, other=0.0), 0)
     if FRAMES:
-        lane, is_lane, lane_head = lanes(H, HP)
-        mean_H += over_axes(product_sum(cheb_NQL, grad_cheb_NQL, i, lane, is_lane, H, Q)[None], HP)
+        lane, is_lane, _ = lanes(H, HP)
+        mean_L = product_sum(cheb_NQL, grad_cheb_NQL, i, lane, is_lane, H, Q)
+        mean_H += tl.sum(over_axes(mean_L[None], HP), 0)
     grad_q_HD = tl.zeros((HP, DP), grad_y_HD.dtype)
     grad_decay_H = tl.zeros((HP,), grad_y_HD.dtype)
     for start in range(first, last, BLOCK):
@@ -149,9 +148,7 @@ def centre_gradients(
         alpha_EH = tl.exp(logit_EH - largest_H[None]) * inverse_H[None]
         v_EHD = tl.load(v_NHD + place_EHD, mask=is_place, other=0.0)
         grad_EH = tl.sum(v_EHD * grad_y_HD[None], 2) - mean_H[None]
-        grad_EH += tl.dot(
-            distance_basis(d2, k, STEP, WIDTH), grad_dist_KH, input_precision="ieee"
-        )
+        grad_EH += tl.dot(distance_basis(d2, k, STEP, WIDTH), grad_dist_KH, input_precision="ieee")
         if FRAMES:
             cosine_EL = cosines(u_E3, axes_N3L, i, e, here, lane, is_lane, H)
             total_EL = clenshaw(grad_cheb_NQL, i, cosine_EL, lane, is_lane, H, Q)
@@ -290,5 +287,5 @@ def product_sum(a_NQL, b_NQL, i, lane, is_lane, H: tl.constexpr, Q: tl.constexpr
 
 @triton.jit
 def over_axes(x_EL, HP: tl.constexpr):
-    """[..., HP]: sum over the axes of lanes [..., 4 HP]."""
+    """[BLOCK, HP]: sum over the axes of lanes [BLOCK, 4 HP]."""
     return tl.sum(tl.reshape(x_EL, (x_EL.shape[0], 4, HP)), 1)

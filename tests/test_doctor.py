@@ -12,7 +12,7 @@ def test_a_sound_environment(capsys):
     printed = capsys.readouterr().out
     assert "nothing wrong" in printed
     for name in doctor.PACKAGES:
-        assert f"{name:<12}{importlib.metadata.version(name)}" in printed
+        assert f"{name:<14}{importlib.metadata.version(name)}" in printed
 
 
 def test_a_missing_package(capsys, monkeypatch):
@@ -37,5 +37,5 @@ def test_the_key_is_never_shown(capsys, monkeypatch, key):
     monkeypatch.setenv("MP_API_KEY", key)
     doctor.examine()
     printed = capsys.readouterr().out
-    assert ("MP_API_KEY  set" in printed) == bool(key)
+    assert ("MP_API_KEY    set" in printed) == bool(key)
     assert "s3cret" not in printed

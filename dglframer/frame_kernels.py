@@ -9,45 +9,56 @@ from dglframer.encodings import SELF_DISTANCE_SQUARED
 @numba.njit(cache=True, nogil=True)
 def max_frames(first_atom, last_atom, ptr, logits_EH, u_E3, d2_E, tolerance, frames_NH33):
     """Fill frames_NH33 for a range of atoms."""
+    heads = logits_EH.shape[1]
     frame = np.zeros((3, 3), frames_NH33.dtype)
+    largest_degree = 0
     for i in range(first_atom, last_atom):
-        first, last = ptr[i], ptr[i + 1]
-        for h in range(logits_EH.shape[1]):
-            best = -np.inf
-            for e in range(first, last):
-                if d2_E[e] > SELF_DISTANCE_SQUARED and logits_EH[e, h] > best:
-                    best = logits_EH[e, h]
-            found, best_view = 0, -np.inf
-            for e in range(first, last):
-                if d2_E[e] <= SELF_DISTANCE_SQUARED or logits_EH[e, h] < best - tolerance:
-                    continue
-                second = _second_score(first, last, h, logits_EH, u_E3, d2_E, u_E3[e])
-                if second == -np.inf:  # every image on one line: any perpendicular serves
-                    _perpendicular(u_E3[e], frame)
-                    frames_NH33[i, h] = frame
-                    found = -1
-                    break
-                for f in range(first, last):
-                    if d2_E[f] <= SELF_DISTANCE_SQUARED or logits_EH[f, h] < second - tolerance:
-                        continue
-                    score = _score(logits_EH[f, h], u_E3[e], u_E3[f])
-                    if score < second - tolerance:
-                        continue
-                    _complete(u_E3[e], u_E3[f], frame)
-                    found += 1
-                    if found == 1:
-                        frames_NH33[i, h] = frame
-                        continue
-                    if found == 2:
-                        best_view = _view(
-                            first, last, h, best, logits_EH, u_E3, d2_E, frames_NH33[i, h]
-                        )
-                    view = _view(first, last, h, best, logits_EH, u_E3, d2_E, frame)
-                    if view > best_view:
-                        best_view = view
-                        frames_NH33[i, h] = frame
-            if found == 0:  # no neighbour within the cutoff: nothing to see, any frame serves
-                frames_NH33[i, h] = np.eye(3)
+        largest_degree = max(largest_degree, ptr[i + 1] - ptr[i])
+    by_head = np.empty((heads, largest_degree), logits_EH.dtype)
+    for i in range(first_atom, last_atom):
+        first, count = ptr[i], ptr[i + 1] - ptr[i]
+        for f in range(count):
+            inside = d2_E[first + f] > SELF_DISTANCE_SQUARED
+            for h in range(heads):
+                by_head[h, f] = logits_EH[first + f, h] if inside else -np.inf
+        u = u_E3[first : first + count]
+        for h in range(heads):
+            _max_frame(by_head[h, :count], u, tolerance, frame, frames_NH33[i, h])
+
+
+@numba.njit(cache=True, nogil=True)
+def _max_frame(logits_F, u_F3, tolerance, frame, chosen):
+    """The frame of one atom and head from its edges (-inf: the atom itself), written to ``chosen``."""
+    best = -np.inf
+    for f in range(len(logits_F)):
+        best = max(best, logits_F[f])
+    if best == -np.inf:  # no neighbour within the cutoff: nothing to see, any frame serves
+        chosen[:] = np.eye(3)
+        return
+    found, best_view = 0, 0.0
+    for e in range(len(logits_F)):
+        if logits_F[e] < best - tolerance:
+            continue
+        second = _second_score(logits_F, u_F3, u_F3[e])
+        if second == -np.inf:  # every image on one line: any perpendicular serves
+            _perpendicular(u_F3[e], chosen)
+            return
+        for f in range(len(logits_F)):
+            if logits_F[f] < second - tolerance:
+                continue
+            if _score(logits_F[f], u_F3[e], u_F3[f]) < second - tolerance:
+                continue
+            found += 1
+            if found == 1:
+                _complete(u_F3[e], u_F3[f], chosen)
+                continue
+            if found == 2:
+                best_view = _view(logits_F, best, u_F3, chosen)
+            _complete(u_F3[e], u_F3[f], frame)
+            view = _view(logits_F, best, u_F3, frame)
+            if view > best_view:
+                best_view = view
+                chosen[:] = frame
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
@@ -60,12 +71,12 @@ def _score(logit, e1, u):
 
 
 @numba.njit(cache=True, nogil=True)
-def _second_score(first, last, h, logits_EH, u_E3, d2_E, e1):
+def _second_score(logits_F, u_F3, e1):
     best = -np.inf
-    for f in range(first, last):
+    for f in range(len(logits_F)):
         # log(1 - |c|) <= 0: an image whose weight is not above the best cannot win
-        if d2_E[f] > SELF_DISTANCE_SQUARED and logits_EH[f, h] > best:
-            best = max(best, _score(logits_EH[f, h], e1, u_E3[f]))
+        if logits_F[f] > best:
+            best = max(best, _score(logits_F[f], e1, u_F3[f]))
     return best
 
 
@@ -91,20 +102,17 @@ def _perpendicular(e1, frame):
 
 
 @numba.njit(cache=True, nogil=True)
-def _view(first, last, h, best, logits_EH, u_E3, d2_E, frame):
-    """The number by which tied frames are ranked, see ``frames.view_key``."""
+def _view(logits_F, best, u_F3, frame):
+    """The number by which tied frames are ranked, see ``frames.view_keys``."""
+    x = 0.42 * frame[0, 0] + 0.57 * frame[1, 0] + 0.71 * frame[2, 0]
+    y = 0.42 * frame[0, 1] + 0.57 * frame[1, 1] + 0.71 * frame[2, 1]
+    z = 0.42 * frame[0, 2] + 0.57 * frame[1, 2] + 0.71 * frame[2, 2]
     total = 0.0
-    for f in range(first, last):
-        if d2_E[f] <= SELF_DISTANCE_SQUARED or logits_EH[f, h] < best - 7.0:
+    for f in range(len(logits_F)):
+        if logits_F[f] < best - 7.0:  # exp(-7) < 0.001
             continue
-        weight = np.exp(logits_EH[f, h] - best) - 1e-3
-        if weight <= 0.0:
-            continue
-        u = u_E3[f]
-        p = (
-            0.42 * (frame[0, 0] * u[0] + frame[0, 1] * u[1] + frame[0, 2] * u[2])
-            + 0.57 * (frame[1, 0] * u[0] + frame[1, 1] * u[1] + frame[1, 2] * u[2])
-            + 0.71 * (frame[2, 0] * u[0] + frame[2, 1] * u[1] + frame[2, 2] * u[2])
-        )
-        total += weight * p * p * p * (1.0 + p * (1.0 + p * (1.0 + p)))
+        weight = np.exp(logits_F[f] - best) - 1e-3
+        if weight > 0.0:
+            p = x * u_F3[f, 0] + y * u_F3[f, 1] + z * u_F3[f, 2]
+            total += weight * p * p * p * (1.0 + p * (1.0 + p * (1.0 + p)))
     return total

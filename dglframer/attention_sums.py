@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from dglframer.basis_sums import angle_sums, basis_sums, lanes
 from dglframer.batch import Batch
@@ -44,6 +45,21 @@ class Geometry:
     def basis_EK(self) -> Tensor:
         """[E, K]: the distance basis."""
         return distance_basis(self.d2_E.sqrt(), self.model)
+
+    @functools.cached_property
+    def windows(self) -> tuple[np.ndarray, np.ndarray]:
+        """(first bin [E], values [E, W]): where the distance basis is not zero, for compiled loops."""
+        from dglframer import kernels
+
+        model = self.model
+        spacing = model.distance_max_angstrom / model.distance_bins
+        width = spacing * model.distance_width_bins
+        size = kernels.WINDOW_BINS * math.ceil(model.distance_width_bins)
+        low_E = np.empty(len(self.d2_E), np.int16)
+        window_EW = numpy(self.d2_E.new_empty(len(self.d2_E), size))
+        scale = arrays_scalar(spacing, self.d2_E), arrays_scalar(width, self.d2_E)
+        kernels.distance_windows(numpy(self.d2_E), *scale, padded_bins(model), low_E, window_EW)
+        return low_E, window_EW
 
     @functools.cached_property
     def by_source(self) -> tuple[Tensor, Tensor]:
@@ -127,14 +143,14 @@ class _CompiledSums(torch.autograd.Function):
         in_parallel(weights, batch)
         axes = lanes(frames, geometry.u_E3, n_atoms)
         terms = angle_matrix(model, q.dtype).shape[1]
-        dist = q.new_zeros(n_atoms, heads, geometry.basis_EK.shape[1])
+        dist = q.new_zeros(n_atoms, heads, padded_bins(model))
         functions = q.new_zeros(n_atoms, terms, axes.shape[2])
-        inputs = [numpy(x) for x in (kept, alpha, geometry.basis_EK)]
+        inputs = [numpy(kept), numpy(alpha), *geometry.windows]
         outputs = [numpy(x) for x in (axes, dist, functions)]
         in_parallel(lambda *atoms: kernels.sum_bases(*atoms, ptr, *inputs, u, d2, *outputs), batch)
         ctx.save_for_backward(q, k, v, alpha, kept, axes)
         ctx.geometry = geometry
-        return y, dist, functions
+        return y, dist[:, :, : model.distance_bins], functions
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
@@ -142,19 +158,23 @@ class _CompiledSums(torch.autograd.Function):
 
         q, k, v, alpha, kept, axes = ctx.saved_tensors
         geometry, batch = ctx.geometry, ctx.geometry.batch
-        grad_y, grad_dist, grad_functions = (numpy(grad.contiguous()) for grad in grads)
+        missing = padded_bins(geometry.model) - geometry.model.distance_bins
+        grad_y, grad_dist, grad_functions = (
+            numpy(grad.contiguous())
+            for grad in (grads[0], functional.pad(grads[1], (0, missing)), grads[2])
+        )
         grad_alpha = torch.empty_like(alpha)
         grad_q, grad_k, grad_v = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
         grad_decay = q.new_empty(q.shape[:2])
         ptr, src, kept_E = numpy(batch.edge_ptr), numpy(batch.src_E), numpy(kept)
-        u, d2, basis = (numpy(x) for x in (geometry.u_E3, geometry.d2_E, geometry.basis_EK))
+        u, d2 = numpy(geometry.u_E3), numpy(geometry.d2_E)
         inputs = [numpy(x) for x in (q, k, v)]
         outputs = [numpy(x) for x in (grad_alpha, grad_q, grad_k, grad_v, grad_decay)]
         scale = arrays_scalar(q.shape[2] ** -0.5, q)
 
         def gradients(first: int, last: int) -> None:
             here = first, last, ptr
-            kernels.distance_gradients(*here, kept_E, basis, grad_dist, outputs[0])
+            kernels.distance_gradients(*here, kept_E, *geometry.windows, grad_dist, outputs[0])
             kernels.angle_gradients(*here, kept_E, u, d2, numpy(axes), grad_functions, outputs[0])
             kernels.attend_backward(
                 *here, src, *inputs, d2, scale, numpy(alpha), kept_E, grad_y, *outputs
@@ -167,6 +187,14 @@ class _CompiledSums(torch.autograd.Function):
 def numpy(tensor: Tensor) -> np.ndarray:
     """The tensor's memory as an array."""
     return tensor.detach().numpy()
+
+
+def padded_bins(model: ModelConfig) -> int:
+    """Room for the distance basis in the compiled loops, which add whole windows of it."""
+    from dglframer.kernels import WINDOW_BINS
+
+    window = WINDOW_BINS * math.ceil(model.distance_width_bins)
+    return max(window, WINDOW_BINS * math.ceil(model.distance_bins / WINDOW_BINS))
 
 
 def arrays_scalar(value: float, like: Tensor) -> Any:

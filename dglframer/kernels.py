@@ -12,7 +12,25 @@ import numpy as np
 from dglframer.encodings import SELF_DISTANCE_SQUARED
 
 BLOCK = 8  # edges whose recurrences run side by side: one alone would wait for its own last result
+WINDOW_BINS = 16  # centres of the distance basis within 8 widths, if the width is one spacing
 FAST = {"contract", "nsz"}  # fused multiply-adds; the order of additions stays
+
+
+@numba.njit(cache=True, nogil=True, fastmath=FAST)
+def distance_windows(d2_E, spacing, width, bins, low_E, window_EW):
+    """The part of each edge's distance basis that is not below 2e-14, and the number of its first bin.
+
+    exp(-(d - (k + 1) spacing)^2 / 2 width^2) for k = low ... low + W - 1, W a multiple of
+    WINDOW_BINS that spans 8 widths on both sides. ``bins`` is the padded number of bins.
+    """
+    size = window_EW.shape[1]
+    for e in range(d2_E.shape[0]):
+        d = np.sqrt(d2_E[e])
+        low = min(max(int(d / spacing) - size // 2, 0), bins - size)
+        low_E[e] = low
+        for k in range(size):
+            z = (d - (low + k + 1) * spacing) / width
+            window_EW[e, k] = np.exp(max(-z * z / 2, -50.0))
 
 
 @numba.njit(cache=True, nogil=True, fastmath=FAST | {"reassoc"})
@@ -113,8 +131,9 @@ def attend_backward(
 
 @numba.njit(cache=True, nogil=True, fastmath=FAST)
 def sum_bases(
-    first_atom, last_atom, ptr, kept_E, alpha_EH, basis_EK, u_E3, d2_E, axes_N3L, dist_NHK, cheb_NQL
-):
+    first_atom, last_atom, ptr, kept_E, alpha_EH, low_E, window_EW, u_E3, d2_E, axes_N3L,
+    dist_NHK, cheb_NQL,
+):  # fmt: skip
     """dist_NHK += alpha b_dist; cheb_NQL += alpha T_q(e . u), self edges left out of the latter."""
     heads, lanes, terms = alpha_EH.shape[1], axes_N3L.shape[2], cheb_NQL.shape[1]
     older, newer, double = np.empty((3, BLOCK, lanes), alpha_EH.dtype)
@@ -124,11 +143,12 @@ def sum_bases(
         for e in range(ptr[i], ptr[i + 1]):
             if kept_E[e] == 0:
                 continue
-            basis = basis_EK[e]
-            for h in range(heads):
-                weight, row = alpha_EH[e, h], dist[h]
-                for k in range(basis.shape[0]):
-                    row[k] += weight * basis[k]
+            for start in range(0, window_EW.shape[1], WINDOW_BINS):
+                low = low_E[e] + start
+                for h in range(heads):
+                    weight = alpha_EH[e, h]
+                    for k in range(WINDOW_BINS):
+                        dist[h, low + k] += weight * window_EW[e, start + k]
         edge = ptr[i] if lanes else ptr[i + 1]
         while edge < ptr[i + 1]:
             edge, count = _next_block(edge, ptr[i + 1], kept_E, d2_E, chosen)
@@ -153,19 +173,23 @@ def sum_bases(
 
 
 @numba.njit(cache=True, nogil=True, fastmath=FAST | {"reassoc"})
-def distance_gradients(first_atom, last_atom, ptr, kept_E, basis_EK, grad_dist_NHK, out_EH):
+def distance_gradients(
+    first_atom, last_atom, ptr, kept_E, low_E, window_EW, grad_dist_NHK, out_EH
+):  # fmt: skip
     """out_EH = the distance basis, times the gradient of its sums."""
     for i in range(first_atom, last_atom):
+        grad_dist = grad_dist_NHK[i]
         for e in range(ptr[i], ptr[i + 1]):
             if kept_E[e] == 0:
                 continue
-            basis = basis_EK[e]
-            for h in range(out_EH.shape[1]):
-                row = grad_dist_NHK[i, h]
-                value = row[0] * basis[0]
-                for k in range(1, basis.shape[0]):
-                    value += row[k] * basis[k]
-                out_EH[e, h] = value
+            out_EH[e] = 0.0
+            for start in range(0, window_EW.shape[1], WINDOW_BINS):
+                low = low_E[e] + start
+                for h in range(out_EH.shape[1]):
+                    value = grad_dist[h, low] * window_EW[e, start]
+                    for k in range(1, WINDOW_BINS):
+                        value += grad_dist[h, low + k] * window_EW[e, start + k]
+                    out_EH[e, h] += value
 
 
 @numba.njit(cache=True, nogil=True, fastmath=FAST)

@@ -9,7 +9,7 @@ import triton
 import triton.language as tl
 
 from dglframer import frames
-from dglframer.triton_kernels import NEVER, SELF_DISTANCE_SQUARED
+from dglframer.triton_kernels import NEVER, SELF_DISTANCE_SQUARED, edge_range
 
 ALONG_AXIS = tl.constexpr(frames.ALONG_AXIS)
 VIEW_X = tl.constexpr(frames.VIEW_DIRECTION[0])
@@ -23,8 +23,8 @@ def max_frames(
     TOLERANCE: tl.constexpr, H: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """axes_N3L[i, :, axis * H + h]: the components of the three axes of every atom and head."""
-    i, h = tl.program_id(0).to(tl.int64), tl.program_id(1)
-    first, last = tl.load(ptr + i), tl.load(ptr + i + 1)
+    i, h = tl.program_id(0), tl.program_id(1)
+    first, last = edge_range(ptr, i)
     logits_E = logits_EH + h
     # an atom without neighbours keeps the identity
     zero = tl.zeros((), u_E3.dtype.element_ty)

@@ -29,8 +29,8 @@ def attend(
 
     The sums are made in one pass: they are scaled down whenever a larger logit turns up.
     """
-    i = tl.program_id(0).to(tl.int64)
-    first, last = tl.load(ptr + i), tl.load(ptr + i + 1)
+    i = tl.program_id(0)
+    first, last = edge_range(ptr, i)
     h, hd, is_head, is_hd = heads_and_features(H, D, HP, DP)
     q_HD = tl.load(q_NHD + i * H * D + hd, mask=is_hd, other=0.0)
     decay_H = tl.load(decay_NH + i * H + h, mask=is_head, other=0.0)
@@ -40,7 +40,8 @@ def attend(
     for start in range(first, last, BLOCK):
         e = start + tl.arange(0, BLOCK)
         here = e < last
-        place_EHD = tl.load(src_E + e, mask=here, other=0)[:, None, None] * (H * D) + hd[None]
+        j = tl.load(src_E + e, mask=here, other=0).to(tl.int32)
+        place_EHD = j[:, None, None] * (H * D) + hd[None]
         is_place = here[:, None, None] & is_hd[None]
         k_EHD = tl.load(k_NHD + place_EHD, mask=is_place, other=0.0)
         d2 = tl.load(d2_E + e, mask=here, other=0.0)
@@ -66,34 +67,30 @@ def sum_bases(
     FRAMES: tl.constexpr, HP: tl.constexpr, KP: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """dist = sum alpha b_dist; cheb = sum alpha T_q(e . u), to which the atom itself adds nothing."""
-    i = tl.program_id(0).to(tl.int64)
-    first, last = tl.load(ptr + i), tl.load(ptr + i + 1)
+    i = tl.program_id(0)
+    first, last = edge_range(ptr, i)
     h, k = tl.arange(0, HP), tl.arange(0, KP)
     is_head = h < H
     largest_H, inverse_H = load_softmax(softmax_N2H, i, h, is_head, H)
     dist_HK = tl.zeros((HP, KP), largest_H.dtype)
     if FRAMES:
-        lane, is_lane, lane_head = lanes(H, HP)
-        largest_L, inverse_L = load_softmax(softmax_N2H, i, lane_head, is_lane, H)
-        moments_QL = zeros(largest_L, Q)
+        lane, is_lane = lanes(H, HP)
+        moments_QL = zeros(lane.to(largest_H.dtype), Q)
     for start in range(first, last, BLOCK):
         e = start + tl.arange(0, BLOCK)
         here = e < last
         d2 = tl.load(d2_E + e, mask=here, other=0.0)
-        # alpha is made twice, once for each shape of tile: cheaper than moving it between threads
-        logit_HE = tl.load(
-            logits_EH + e[None] * H + h[:, None], mask=here[None] & is_head[:, None], other=NEVER
+        logit_EH = tl.load(
+            logits_EH + e[:, None] * H + h[None], mask=here[:, None] & is_head[None], other=NEVER
         )
-        alpha_HE = tl.exp(logit_HE - largest_H[:, None]) * inverse_H[:, None]
-        dist_HK += tl.dot(alpha_HE, distance_basis(d2, k, STEP, WIDTH), input_precision="ieee")
+        alpha_EH = tl.exp(logit_EH - largest_H[None]) * inverse_H[None]
+        basis_EK = distance_basis(d2, k, STEP, WIDTH)
+        dist_HK += tl.sum(alpha_EH[:, :, None] * basis_EK[:, None], 0)
         if FRAMES:
-            directed = here & (d2 > SELF_DISTANCE_SQUARED)
-            logit_EL = tl.load(
-                logits_EH + e[:, None] * H + lane_head[None],
-                mask=directed[:, None] & is_lane[None],
-                other=NEVER,
+            directed_EH = tl.where((d2 > SELF_DISTANCE_SQUARED)[:, None], alpha_EH, 0.0)
+            alpha_EL = tl.reshape(
+                tl.broadcast_to(directed_EH[:, :, None], (BLOCK, HP, 4)), (BLOCK, 4 * HP)
             )
-            alpha_EL = tl.exp(logit_EL - largest_L[None]) * inverse_L[None]
             cosine_EL = cosines(u_E3, axes_N3L, i, e, here, lane, is_lane, H)
             moments_QL = add_moments(moments_QL, cosine_EL, alpha_EL, Q)
     tl.store(
@@ -120,8 +117,8 @@ def centre_gradients(
     The gradient of a logit is alpha (g - mean), g the gradient of alpha; the mean of g under alpha
     is the sum of results times their gradients, known before the edges are visited.
     """
-    i = tl.program_id(0).to(tl.int64)
-    first, last = tl.load(ptr + i), tl.load(ptr + i + 1)
+    i = tl.program_id(0)
+    first, last = edge_range(ptr, i)
     h, hd, is_head, is_hd = heads_and_features(H, D, HP, DP)
     k = tl.arange(0, KP)
     largest_H, inverse_H = load_softmax(softmax_N2H, i, h, is_head, H)
@@ -132,7 +129,7 @@ def centre_gradients(
     grad_dist_KH = tl.load(grad_dist_NHK + place_KH, mask=is_kh, other=0.0)
     mean_H += tl.sum(grad_dist_KH * tl.load(dist_NHK + place_KH, mask=is_kh, other=0.0), 0)
     if FRAMES:
-        lane, is_lane, _ = lanes(H, HP)
+        lane, is_lane = lanes(H, HP)
         mean_L = product_sum(cheb_NQL, grad_cheb_NQL, i, lane, is_lane, H, Q)
         mean_H += tl.sum(over_axes(mean_L[None], HP), 0)
     grad_q_HD = tl.zeros((HP, DP), grad_y_HD.dtype)
@@ -140,7 +137,8 @@ def centre_gradients(
     for start in range(first, last, BLOCK):
         e = start + tl.arange(0, BLOCK)
         here = e < last
-        place_EHD = tl.load(src_E + e, mask=here, other=0)[:, None, None] * (H * D) + hd[None]
+        j = tl.load(src_E + e, mask=here, other=0).to(tl.int32)
+        place_EHD = j[:, None, None] * (H * D) + hd[None]
         is_place = here[:, None, None] & is_hd[None]
         d2 = tl.load(d2_E + e, mask=here, other=0.0)
         place_EH, is_eh = e[:, None] * H + h[None], here[:, None] & is_head[None]
@@ -148,7 +146,9 @@ def centre_gradients(
         alpha_EH = tl.exp(logit_EH - largest_H[None]) * inverse_H[None]
         v_EHD = tl.load(v_NHD + place_EHD, mask=is_place, other=0.0)
         grad_EH = tl.sum(v_EHD * grad_y_HD[None], 2) - mean_H[None]
-        grad_EH += tl.dot(distance_basis(d2, k, STEP, WIDTH), grad_dist_KH, input_precision="ieee")
+        grad_EH += tl.dot(
+            distance_basis(d2, k, STEP, WIDTH), grad_dist_KH, input_precision="tf32x3"
+        )
         if FRAMES:
             cosine_EL = cosines(u_E3, axes_N3L, i, e, here, lane, is_lane, H)
             total_EL = clenshaw(grad_cheb_NQL, i, cosine_EL, lane, is_lane, H, Q)
@@ -171,16 +171,16 @@ def source_gradients(
     HP: tl.constexpr, DP: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """grad_k_j = SCALE sum grad_logit q_i and grad_v_j = sum alpha grad_y_i, over edges from j."""
-    j = tl.program_id(0).to(tl.int64)
-    first, last = tl.load(source_ptr + j), tl.load(source_ptr + j + 1)
+    j = tl.program_id(0)
+    first, last = edge_range(source_ptr, j)
     h, hd, is_head, is_hd = heads_and_features(H, D, HP, DP)
     grad_k_HD = tl.zeros((HP, DP), q_NHD.dtype.element_ty)
     grad_v_HD = tl.zeros((HP, DP), q_NHD.dtype.element_ty)
     for start in range(first, last, BLOCK):
         t = start + tl.arange(0, BLOCK)
         here = t < last
-        e = tl.load(order_E + t, mask=here, other=0)
-        i = tl.load(dst_E + e, mask=here, other=0)
+        e = tl.load(order_E + t, mask=here, other=0).to(tl.int32)
+        i = tl.load(dst_E + e, mask=here, other=0).to(tl.int32)
         place_EH, is_eh = e[:, None] * H + h[None], here[:, None] & is_head[None]
         place_EHD, is_place = i[:, None, None] * (H * D) + hd[None], is_eh[:, :, None] & is_hd[None]
         logit_EH = tl.load(logits_EH + place_EH, mask=is_eh, other=NEVER)
@@ -196,6 +196,12 @@ def source_gradients(
 
 
 @triton.jit
+def edge_range(ptr, i):
+    """First edge and the one after the last. Places are 32 bits wide: 64 would fill the registers."""
+    return tl.load(ptr + i).to(tl.int32), tl.load(ptr + i + 1).to(tl.int32)
+
+
+@triton.jit
 def heads_and_features(H: tl.constexpr, D: tl.constexpr, HP: tl.constexpr, DP: tl.constexpr):
     """Heads [HP], offsets of features [HP, DP] in an atom's [H, D], and which of either exist."""
     h, d = tl.arange(0, HP), tl.arange(0, DP)
@@ -204,10 +210,10 @@ def heads_and_features(H: tl.constexpr, D: tl.constexpr, HP: tl.constexpr, DP: t
 
 @triton.jit
 def lanes(H: tl.constexpr, HP: tl.constexpr):
-    """Of each lane [4 HP] of a tile: its number in memory, whether it exists, its head."""
+    """Of each lane [4 HP] of a tile: its number in memory, and whether it exists."""
     lane = tl.arange(0, 4 * HP)
-    axis, head = lane // HP, lane % HP
-    return axis * H + head, (axis < 3) & (head < H), head
+    axis, head = lane % 4, lane // 4
+    return axis * H + head, (axis < 3) & (head < H)
 
 
 @triton.jit
@@ -288,4 +294,4 @@ def product_sum(a_NQL, b_NQL, i, lane, is_lane, H: tl.constexpr, Q: tl.constexpr
 @triton.jit
 def over_axes(x_EL, HP: tl.constexpr):
     """[BLOCK, HP]: sum over the axes of lanes [BLOCK, 4 HP]."""
-    return tl.sum(tl.reshape(x_EL, (x_EL.shape[0], 4, HP)), 1)
+    return tl.sum(tl.reshape(x_EL, (x_EL.shape[0], HP, 4)), 2)

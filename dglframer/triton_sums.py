@@ -19,8 +19,8 @@ from dglframer.frames import tie_tolerance
 if TYPE_CHECKING:
     from dglframer.attention_sums import Geometry
 
-# Edges of one tile. A lane of sum_bases keeps 40 moments and, of each of these edges, five numbers.
-ATTEND_BLOCK, BASES_BLOCK, BACKWARD_BLOCK, FRAMES_BLOCK = 16, 16, 16, 32
+# Edges of one tile; ptxas then keeps all of every kernel in registers (sm_90, published model).
+ATTEND_BLOCK, FRAMES_BLOCK, BASES_BLOCK, BACKWARD_BLOCK = 16, 32, 8, 8
 WARPS = 1  # per program: what is added up over the edges of a tile then never leaves its thread
 
 

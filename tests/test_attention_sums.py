@@ -247,10 +247,20 @@ def flattened(sums) -> torch.Tensor:
     return torch.cat([part.flatten(1) for part in sums], 1)
 
 
-@pytest.mark.parametrize("frame", ["max", "none"])
-def test_compiled_attention_equals_the_reference_path(batch, dtype, frame):
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"frame": "none"},
+        {"angle_bins": 16, "angle_width_bins": 1.0},
+        {"distance_bins": 10, "distance_width_bins": 2.0},
+        {"distance_bins": 70, "distance_width_bins": 0.5, "distance_max_angstrom": 4.0},
+    ],
+    ids=str,
+)
+def test_compiled_attention_equals_the_reference_path(batch, dtype, settings):
     inputs = attention_arguments(batch, dtype)
-    shared = Geometry(batch, ModelConfig(heads=HEADS, frame=frame))
+    shared = Geometry(batch, ModelConfig(heads=HEADS, **settings))
     paths = [flattened(path(*inputs, shared)) for path in (attention_sums, reference_sums)]
     tolerance = {torch.float64: 1e-10, torch.float32: 3e-5}[dtype]
     assert_equal_with_gradients(paths, inputs, tolerance)

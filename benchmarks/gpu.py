@@ -1,0 +1,280 @@
+"""The Triton kernels on a GPU: do they agree with the reference path, and how fast are they?
+
+    python benchmarks/gpu.py
+
+compares sums and gradients (float32) on 64 crystals, times training steps and predictions of the
+default model on batches of 256, 64 and 1 crystals and each kernel by itself, with CUDA events
+(medians), prints tables and writes benchmarks/results/gpu.json. The crystals are those of speed.py:
+the embedded data set drawn to JARVIS' sizes. Neither DGL nor any file is needed. A path is ``triton``,
+``torch`` (the reference path on the same GPU) or ``none`` (Triton kernels of a model without frames).
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import torch
+from speed_cases import jarvis_like
+from torch import Tensor
+
+from dglframer import attention_sums
+from dglframer.attention_sums import Geometry, reference_sums
+from dglframer.batch import Batch
+from dglframer.config import ModelConfig, TrainingConfig
+from dglframer.graphs import PeriodicGraph
+from dglframer.model import CrystalFramer, calibrate, initialise
+from dglframer.training import l1_loss, optimizer_for
+
+RESULTS_FILE = Path(__file__).parent / "results" / "gpu.json"
+JARVIS_CRYSTALS = 44_578
+SIZES = (256, 64, 1)
+KERNELS = ("attend", "max_frames", "sum_bases", "centre_gradients", "source_gradients")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Check and time the Triton kernels on a GPU.")
+    parser.add_argument("--rounds", type=int, default=30, help="timed repetitions of each case")
+    parser.add_argument("--output", type=Path, default=RESULTS_FILE)
+    arguments = parser.parse_args()
+    if not torch.cuda.is_available():
+        sys.exit(
+            f"benchmarks/gpu.py needs a CUDA device, and torch {torch.__version__} finds none."
+        )
+    if not attention_sums.HAS_TRITON:
+        sys.exit("benchmarks/gpu.py needs triton, which CUDA builds of torch bring along.")
+    sample = jarvis_like(max(SIZES), 0)
+    sample.build()
+    batches = {size: collate(sample.graphs[:size]).to("cuda") for size in SIZES}
+    results: dict[str, Any] = {
+        "machine": machine(),
+        "sample": sample.describe(),
+        "agreement": [agreement(batches[64], frame) for frame in ("max", "none")],
+        "steps": steps(batches, arguments.rounds),
+        "kernels_ms": {
+            size: kernel_times(batch, batches[64], arguments.rounds)
+            for size, batch in batches.items()
+        },
+    }
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    arguments.output.write_text(json.dumps(results, indent=1) + "\n")
+    print(rendered(results))
+    print(f"\nwritten: {arguments.output}")
+    if not all(row["agrees"] for row in results["agreement"]):
+        sys.exit("The Triton kernels do not agree with the reference path.")
+
+
+def machine() -> dict[str, str]:
+    import triton
+
+    device = torch.cuda.get_device_properties(0)
+    return {
+        "device": f"{device.name}, {device.multi_processor_count} multiprocessors",
+        "software": f"torch {torch.__version__}, triton {triton.__version__}, "
+        f"Python {platform.python_version()}",
+    }
+
+
+def collate(graphs: list[PeriodicGraph]) -> Batch:
+    """A batch on the CPU, without DGL's graph, which a GPU does not use."""
+    offsets = np.cumsum([0] + [len(graph.numbers_N) for graph in graphs])
+    shift_E = np.repeat(offsets[:-1], [len(graph.edges.src_E) for graph in graphs])
+    src_E, dst_E = (
+        torch.from_numpy(np.concatenate([graph.edges[side] for graph in graphs]) + shift_E)
+        for side in (0, 1)
+    )
+    numbers = np.concatenate([graph.numbers_N for graph in graphs]).astype(np.int64)
+    vectors = np.concatenate([graph.vectors_E3 for graph in graphs]).astype(np.float32)
+    return Batch(
+        numbers_N=torch.from_numpy(numbers),
+        src_E=src_E,
+        dst_E=dst_E,
+        r_E3=torch.from_numpy(vectors),
+        edge_ptr=torch.searchsorted(dst_E, torch.arange(len(numbers) + 1)),
+        atoms_B=torch.from_numpy(np.diff(offsets)),
+    )
+
+
+def agreement(batch: Batch, frame: str) -> dict[str, Any]:
+    """Largest differences between the two paths for random queries, keys and values, float32.
+
+    An atom whose two best images differ by just about the tolerance of ties may get another frame by
+    the one path than by the other. Such atoms are counted, and left out of the gradients' loss.
+    """
+    from dglframer.triton_sums import triton_sums
+
+    model = ModelConfig(frame=frame)
+    geometry = Geometry(batch, model)
+    generator = torch.Generator("cuda").manual_seed(0)
+
+    def random(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator, device="cuda")
+
+    n_atoms = len(batch.numbers_N)
+    qkv = [random(n_atoms, model.heads, model.width // model.heads) for _ in range(3)]
+    inputs = [*qkv, 0.25 + 0.03 * random(n_atoms, model.heads).abs()]
+    for tensor in inputs:
+        tensor.requires_grad_()
+    sums = [path(*inputs, geometry) for path in (triton_sums, reference_sums)]
+    flat = [torch.cat([part.flatten(1) for part in parts], 1) for parts in sums]
+    error_N = (flat[0] - flat[1]).detach().abs().amax(1)
+    differs_N = error_N > 1e-5
+    weights = random(*flat[0].shape) * ~differs_N.unsqueeze(1)
+    grads = [torch.autograd.grad((one * weights).sum(), inputs) for one in flat]
+    relative = [
+        float((ours - exact).abs().max() / exact.abs().max())
+        for ours, exact in zip(*grads, strict=True)
+    ]
+    return {
+        "frame": frame,
+        "atoms": n_atoms,
+        "atoms_that_differ": int(differs_N.sum()),
+        "output_error_of_the_others": float(error_N[~differs_N].max()),
+        "relative_gradient_errors": dict(zip(("q", "k", "v", "decay"), relative, strict=True)),
+        "agrees": int(differs_N.sum()) <= n_atoms // 200 and max(relative) <= 1e-4,
+    }
+
+
+def steps(batches: dict[int, Batch], rounds: int) -> list[dict[str, Any]]:
+    """Milliseconds of a training step and of a prediction on each batch, by each path."""
+    rows = []
+    for path in ("triton", "torch", "none"):
+        network = initialise(
+            CrystalFramer(ModelConfig(frame="none" if path == "none" else "max")), 0
+        )
+        network.cuda()
+        with patch.object(attention_sums, "HAS_TRITON", path != "torch"):
+            calibrate(network, batches[64])
+            for size, batch in batches.items():
+                rows.append({"path": path, "crystals": size, **measure(network, batch, rounds)})
+    return rows
+
+
+def measure(network: CrystalFramer, batch: Batch, rounds: int) -> dict[str, float]:
+    """Medians for one network and one batch that is on the GPU already, and the peak memory."""
+    # Weights that a step leaves as they are: every round measures the same model.
+    optimizer = optimizer_for(network, TrainingConfig(learning_rate=1e-12))
+    target_BT = torch.linspace(-1, 1, len(batch.atoms_B), device="cuda").unsqueeze(1)
+
+    def train() -> None:
+        loss = l1_loss(network(batch), target_BT)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+
+    @torch.no_grad()
+    def infer() -> None:
+        network(batch)
+
+    torch.cuda.reset_peak_memory_stats()
+    milliseconds = {"train_ms": median_ms(train, rounds), "infer_ms": median_ms(infer, rounds)}
+    return {**milliseconds, "peak_mib": torch.cuda.max_memory_allocated() / 2**20}
+
+
+def median_ms(work: Callable[[], None], rounds: int) -> float:
+    """Median time between two events around ``work``: the host's share counts where it is slower."""
+    for _ in range(5):
+        work()
+    times = []
+    for _ in range(rounds):
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        torch.cuda.synchronize()
+        begin.record()
+        work()
+        end.record()
+        end.synchronize()
+        times.append(begin.elapsed_time(end))
+    return statistics.median(times)
+
+
+class Recorder:
+    """Stands in for a kernel and records events around each of its launches."""
+
+    def __init__(self, kernel: Any, events: list):
+        self.kernel, self.events = kernel, events
+
+    def __getitem__(self, grid: tuple[int, ...]) -> Callable[..., None]:
+        def launch(*args: Any, **options: Any) -> None:
+            begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            begin.record()
+            self.kernel[grid](*args, **options)
+            end.record()
+            self.events.append((begin, end))
+
+        return launch
+
+
+def kernel_times(batch: Batch, calibration: Batch, rounds: int) -> dict[str, float]:
+    """Milliseconds of each kernel of one block in one training step: medians over blocks and rounds.
+
+    On small batches this is the time of launching: the GPU waits for the host.
+    """
+    from dglframer import triton_frames, triton_kernels
+
+    network = initialise(CrystalFramer(ModelConfig()), 0).cuda()
+    calibrate(network, calibration)
+    events: dict[str, list] = {name: [] for name in KERNELS}
+    with ExitStack() as stack:
+        for _ in range(3):  # compile and warm up
+            network(batch).sum().backward()
+        for name in KERNELS:
+            module = triton_frames if name == "max_frames" else triton_kernels
+            recorder = Recorder(getattr(module, name), events[name])
+            stack.enter_context(patch.object(module, name, recorder))
+        for _ in range(rounds):
+            network(batch).sum().backward()
+    torch.cuda.synchronize()
+    return {
+        name: statistics.median(begin.elapsed_time(end) for begin, end in pairs)
+        for name, pairs in events.items()
+    }
+
+
+def rendered(results: dict[str, Any]) -> str:
+    """The results as Markdown tables."""
+    sample = results["sample"]
+    lines = [
+        f"{results['machine']['device']}; {results['machine']['software']}",
+        f"{sample['atoms_mean']:.1f} atoms and {sample['edges_mean']:.0f} edges a crystal on average",
+        "",
+        "| frame | atoms | that differ | others' outputs | gradients q, k, v, decay |",
+        "|---|---|---|---|---|",
+    ]
+    for row in results["agreement"]:
+        gradients = ", ".join(f"{x:.0e}" for x in row["relative_gradient_errors"].values())
+        lines.append(
+            f"| {row['frame']} | {row['atoms']} | {row['atoms_that_differ']} "
+            f"| {row['output_error_of_the_others']:.0e} | {gradients} |"
+        )
+    lines += [
+        "",
+        "| path | crystals | train ms | crystals/s | infer ms | crystals/s | peak MiB |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in results["steps"]:
+        rates = [row["crystals"] / row[key] * 1000 for key in ("train_ms", "infer_ms")]
+        lines.append(
+            f"| {row['path']} | {row['crystals']} | {row['train_ms']:.2f} | {rates[0]:.0f} "
+            f"| {row['infer_ms']:.2f} | {rates[1]:.0f} | {row['peak_mib']:.0f} |"
+        )
+    lines += ["", f"| kernel ms | {' | '.join(KERNELS)} |", "|---" * (len(KERNELS) + 1) + "|"]
+    for size, times in results["kernels_ms"].items():
+        lines.append(
+            f"| {size} crystals | " + " | ".join(f"{times[k]:.3f}" for k in KERNELS) + " |"
+        )
+    first = results["steps"][0]
+    seconds = JARVIS_CRYSTALS / first["crystals"] * first["train_ms"] / 1000
+    lines += ["", f"JARVIS epoch of {JARVIS_CRYSTALS} crystals, extrapolated: {seconds:.1f} s"]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

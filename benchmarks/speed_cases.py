@@ -1,0 +1,272 @@
+"""What `speed.py` runs: samples of real crystals, our paths, the literal formulation, the peers."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+from literal import Images, LiteralFramer
+
+from dglframer import attention_sums
+from dglframer.batch import Batch, batch_graphs
+from dglframer.config import ModelConfig, TrainingConfig
+from dglframer.crystals import Crystal, Record, Rejections, validate, validated
+from dglframer.graphs import PeriodicGraph, build_graph
+from dglframer.model import CrystalFramer, calibrate, initialise
+from dglframer.sources.jarvis_minerals import JarvisMinerals
+from dglframer.training import l1_loss, optimizer_for
+
+CUTOFF = 8.4
+JARVIS_MEAN_ATOMS = 10.0
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+TARGET = "formation_energy_peratom"
+
+
+@dataclass
+class Sample:
+    """Crystals, where they come from, and their graphs once they are built."""
+
+    name: str
+    origin: str
+    crystals: list[Crystal]
+    graphs: list[PeriodicGraph] = field(default_factory=list)
+
+    def build(self) -> float:
+        """Build every graph; returns the seconds it took (one graph is built before)."""
+        build_graph(self.crystals[0], CUTOFF)
+        started = time.perf_counter()
+        self.graphs = [build_graph(crystal, CUTOFF) for crystal in self.crystals]
+        return time.perf_counter() - started
+
+    def spread(self, count: int) -> list[int]:
+        """Indices of ``count`` crystals evenly spaced in the order of sizes."""
+        order = np.argsort([len(crystal.numbers_N) for crystal in self.crystals], kind="stable")
+        return [int(order[int((k + 0.5) * len(order) / count)]) for k in range(count)]
+
+    def describe(self) -> dict[str, Any]:
+        """Size distribution, for the record."""
+        atoms = np.array([len(crystal.numbers_N) for crystal in self.crystals])
+        edges = np.array([len(graph.edges.src_E) for graph in self.graphs])
+        return {
+            "origin": self.origin,
+            "crystals": len(atoms),
+            "atoms_mean": float(atoms.mean()),
+            "atoms_median": float(np.median(atoms)),
+            "atoms_max": int(atoms.max()),
+            "pairs_mean": float((atoms**2).mean()),
+            "edges_mean": float(edges.mean()),
+        }
+
+
+def minerals() -> list[Crystal]:
+    """The embedded data set."""
+    records = JarvisMinerals((TARGET,)).records()
+    return list(validated(records, (TARGET,), Rejections()))
+
+
+def jarvis_like(count: int, seed: int, most_atoms: int = 1000) -> Sample:
+    """Minerals drawn, with replacement, with probability ~ exp(-atoms / tau): see ``origin``."""
+    crystals = [crystal for crystal in minerals() if len(crystal.numbers_N) <= most_atoms]
+    atoms = np.array([len(crystal.numbers_N) for crystal in crystals])
+    low, high = 1.0, 1000.0
+    for _ in range(60):
+        tau = (low * high) ** 0.5
+        p = np.exp(-atoms / tau)
+        p /= p.sum()
+        low, high = (tau, high) if p @ atoms < JARVIS_MEAN_ATOMS else (low, tau)
+    chosen = np.random.default_rng(seed).choice(len(crystals), count, p=p)
+    origin = (
+        f"{count} of the {len(crystals)} embedded JARVIS minerals of at most {atoms.max()} atoms, "
+        f"drawn with replacement (seed {seed}) with probability ~ exp(-atoms / {tau:.1f}), "
+        f"for which the expected size is {p @ atoms:.1f} atoms"
+    )
+    return Sample("jarvis_like", origin, [crystals[index] for index in chosen])
+
+
+def mp_megnet(count: int, seed: int) -> Sample | None:
+    """Seeded rows of the shared Materials Project set, or None where that is absent."""
+    path = SHARED / "mp_megnet.parquet"
+    if not path.exists():
+        return None
+    columns = ["material_id", "atomic_numbers", "lattice", "frac_coords"]
+    table = pq.read_table(path, columns=columns)
+    rows = np.random.default_rng(seed).permutation(len(table))[:count]
+    crystals = []
+    for row in table.take(np.sort(rows)).to_pylist():
+        lattice = np.reshape(row["lattice"], (3, 3))
+        frac = np.reshape(row["frac_coords"], (-1, 3))
+        record = Record(row["material_id"], row["atomic_numbers"], lattice, frac)
+        crystals.append(validate(record))
+    origin = f"{count} rows of ../shared/data/mp_megnet.parquet, without replacement (seed {seed})"
+    return Sample("mp_megnet", origin, crystals)
+
+
+class Case(Protocol):
+    """Something whose steps are timed."""
+
+    name: str
+
+    def run(self, sample: Sample, mode: str, batches: list[list[int]]) -> float:
+        """Seconds of a training step, or of inference, on each batch (indices) in turn."""
+        ...
+
+
+def new_network(frame: str = "max", crystals: int = 64) -> CrystalFramer:
+    """A default model, seed 0, calibrated on so many crystals like JARVIS'."""
+    network = initialise(CrystalFramer(ModelConfig(frame=frame)), 0)
+    graphs = [build_graph(crystal, CUTOFF) for crystal in jarvis_like(crystals, 1).crystals]
+    calibrate(network, batch_graphs(graphs))
+    return network
+
+
+class Ours:
+    """A path of dglframer: compiled (``fast``), or edge operations of DGL or of torch."""
+
+    def __init__(self, name: str, network: CrystalFramer, compiled: bool, use_dgl: bool = True):
+        self.name, self.network = name, network
+        self.compiled, self.use_dgl = compiled, use_dgl
+        # Weights that a step leaves as they are: every round measures the same model.
+        self.optimizer = optimizer_for(network, TrainingConfig(learning_rate=1e-12))
+        self.batches: dict[str, Batch] = {}
+
+    def batch(self, sample: Sample, part: list[int]) -> Batch:
+        key = json.dumps([sample.name, part])
+        if key not in self.batches:
+            batch = batch_graphs([sample.graphs[index] for index in part])
+            self.batches[key] = batch if self.use_dgl else batch.without_dgl()
+        return self.batches[key]
+
+    def run(self, sample: Sample, mode: str, batches: list[list[int]]) -> float:
+        prepared = [self.batch(sample, part) for part in batches]
+        before = attention_sums.HAS_NUMBA
+        attention_sums.HAS_NUMBA = self.compiled
+        try:
+            started = time.perf_counter()
+            for batch in prepared:
+                step(self.network, self.optimizer, mode, len(batch.atoms_B), batch)
+            return time.perf_counter() - started
+        finally:
+            attention_sums.HAS_NUMBA = before
+
+
+class Literal:
+    """The literal formulation with the parameters of a network."""
+
+    def __init__(self, network: CrystalFramer):
+        self.name = "literal"
+        self.network = LiteralFramer(network.model)
+        self.network.load_state_dict(network.state_dict())
+        self.optimizer = optimizer_for(self.network, TrainingConfig(learning_rate=1e-12))
+
+    def images(self, crystals: Iterable[Crystal]) -> list[Images]:
+        return [Images(crystal, self.network.model.r0_angstrom) for crystal in crystals]
+
+    def run(self, sample: Sample, mode: str, batches: list[list[int]]) -> float:
+        prepared = [self.images(sample.crystals[index] for index in part) for part in batches]
+        started = time.perf_counter()
+        for images in prepared:
+            step(self.network.predict, self.optimizer, mode, len(images), images)
+        return time.perf_counter() - started
+
+
+def step(model: Any, optimizer: torch.optim.Optimizer, mode: str, count: int, batch: Any) -> None:
+    """One optimiser step with clipped gradients on made-up targets, or one prediction."""
+    if mode == "infer":
+        with torch.no_grad():
+            model(batch)
+        return
+    loss = l1_loss(model(batch), torch.linspace(-1, 1, count).unsqueeze(1))
+    optimizer.zero_grad()
+    loss.backward()
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+    optimizer.step()
+
+
+class PeerFailed(RuntimeError):
+    """Another package could not do what was asked."""
+
+
+class PeerProcess:
+    """`peers.py` running under another interpreter; used as a context manager."""
+
+    def __init__(self, python: str, samples: list[Sample], folder: Path, threads: int):
+        crystals = folder / "crystals.json"
+        plain = {
+            sample.name: [
+                {
+                    "numbers": crystal.numbers_N.tolist(),
+                    "lattice": crystal.lattice_33.tolist(),
+                    "frac": crystal.frac_N3.tolist(),
+                }
+                for crystal in sample.crystals
+            ]
+            for sample in samples
+        }
+        crystals.write_text(json.dumps(plain))
+        script = Path(__file__).with_name("peers.py")
+        self.process = subprocess.Popen(
+            [python, str(script)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        self.about = self.ask(do="load", file=str(crystals), threads=threads)
+
+    def __enter__(self) -> "PeerProcess":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait()
+
+    def ask(self, **request: Any) -> dict[str, Any]:
+        """One request and its answer; raises PeerFailed with the worker's own words."""
+        assert self.process.stdin is not None and self.process.stdout is not None
+        try:
+            self.process.stdin.write(json.dumps(request) + "\n")
+            self.process.stdin.flush()
+            answer = json.loads(self.process.stdout.readline())
+        except (BrokenPipeError, json.JSONDecodeError):
+            raise PeerFailed("its process has ended (out of memory?)") from None
+        if "error" in answer:
+            raise PeerFailed(answer["error"])
+        return answer
+
+
+class Peer:
+    """One model of a peer process."""
+
+    def __init__(self, name: str, process: PeerProcess):
+        self.name, self.process = name, process
+
+    def run(self, sample: Sample, mode: str, batches: list[list[int]]) -> float:
+        request = {"peer": self.name, "sample": sample.name, "mode": mode, "batches": batches}
+        return float(self.process.ask(do="step", **request)["seconds"])
+
+
+def our_cases(network: CrystalFramer, frameless: CrystalFramer) -> list[Ours]:
+    """Every path of ours that is measured."""
+    copies = [CrystalFramer(network.model) for _ in range(2)]
+    for copy in copies:
+        copy.load_state_dict(network.state_dict())
+    return [
+        Ours("fast", network, compiled=True),
+        Ours("plain, DGL", copies[0], compiled=False),
+        Ours("plain, torch", copies[1], compiled=False, use_dgl=False),
+        Ours("fast, frame none", frameless, compiled=True),
+    ]
+
+
+def log(text: str) -> None:
+    """Progress, on standard error: standard output holds the tables."""
+    print(text, file=sys.stderr, flush=True)

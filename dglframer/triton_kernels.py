@@ -247,7 +247,7 @@ def zeros(like, COUNT: tl.constexpr):
     """A tuple of that many tensors: one register each in every thread."""
     none = ()
     for _ in tl.static_range(COUNT):
-        none = none + (tl.zeros_like(like),)
+        none = none + (tl.zeros_like(like),)  # type: ignore[assignment]
     return none
 
 
@@ -261,7 +261,7 @@ def add_moments(moments_QL, cosine_EL, alpha_EL, Q: tl.constexpr):
         value_EL = double_EL * newer_EL - older_EL
         older_EL = newer_EL
         newer_EL = value_EL
-        sums = sums + (moments_QL[q] + tl.sum(value_EL, 0),)
+        sums = sums + (moments_QL[q] + tl.sum(value_EL, 0),)  # type: ignore[assignment]
     return sums
 
 

@@ -48,6 +48,8 @@ class _TritonSums(torch.autograd.Function):
         dist = q.new_empty(n_atoms, heads, model.distance_bins)
         functions = q.new_empty(n_atoms, size.angles["Q"], size.lanes)
         ptr, u, d2 = batch.edge_ptr, geometry.u_E3, geometry.d2_E
+        # the kernels count places in 32 bits
+        assert max(x.numel() for x in (u, logits, q, dist, functions)) < 2**31, "too large a batch"
         triton_kernels.attend[(n_atoms,)](
             ptr, batch.src_E, d2, q, k, v, decay, logits, softmax, y,
             **size.heads, BLOCK=ATTEND_BLOCK, num_warps=WARPS,

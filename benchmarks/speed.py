@@ -2,7 +2,8 @@
 
     python benchmarks/speed.py [--model results/models/seed-0] [--peers-python PEERS/bin/python]
 
-prints Markdown tables and writes benchmarks/results/speed.json. Every case runs in every round, in
+prints Markdown tables and writes benchmarks/results/speed.json and docs/speed.md (``--page`` writes
+the page from the results that are there). Every case runs in every round, in
 turn, so that what else the machine does falls on all alike; the tables show medians of wall time.
 A step is forward, backward, clipping and AdamW on a batch that is in memory; graph building and
 batching are timed apart. Cases: the compiled path (``fast``), the edge operations of DGL or torch
@@ -51,7 +52,7 @@ from speed_measures import (
     measure_scaling,
     measure_steps,
 )
-from speed_tables import rendered
+from speed_tables import rendered, write_page
 
 from dglframer.batch import batch_graphs
 from dglframer.checkpoint import load_model
@@ -231,11 +232,15 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--quick", action="store_true", help="tiny sizes: a test of this script")
     parser.add_argument("--output", type=Path, default=RESULTS_FILE)
+    parser.add_argument("--page", action="store_true", help="only write docs/speed.md again")
     parser.add_argument("--one", help=argparse.SUPPRESS)  # a memory measurement's own process
     args = parser.parse_args()
     make_reproducible(args.threads, torch.device("cpu"))
     if args.one:
         print(json.dumps(one_case(*json.loads(args.one), args.quick)))
+        return
+    if args.page:
+        write_page(json.loads(RESULTS_FILE.read_text(encoding="utf-8")))
         return
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
@@ -244,6 +249,8 @@ def main() -> None:
     args.output.parent.mkdir(parents=True, exist_ok=True)
     args.output.write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
     print(rendered(numbers))
+    if args.output == RESULTS_FILE:
+        write_page(numbers)
     log(f"{numbers['minutes']:.1f} minutes")
 
 

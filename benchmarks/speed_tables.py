@@ -1,7 +1,11 @@
 """The Markdown of `speed.py`, from what it wrote to benchmarks/results/speed.json."""
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "speed.md"
+BEGIN, END = "<!-- tables: written by benchmarks/speed.py -->", "<!-- end of tables -->"
 
 
 def rendered(numbers: dict[str, Any]) -> str:
@@ -24,6 +28,13 @@ def rendered(numbers: dict[str, Any]) -> str:
     if numbers["left_out"]:
         parts.append("Left out:\n\n" + "\n".join(f"- {line}" for line in numbers["left_out"]))
     return "\n\n".join(parts)
+
+
+def write_page(numbers: dict[str, Any], page: Path = PAGE) -> None:
+    """Replace what stands between the markers of docs/speed.md."""
+    before, rest = page.read_text(encoding="utf-8").split(BEGIN)
+    after = rest.split(END)[1]
+    page.write_text(f"{before}{BEGIN}\n\n{rendered(numbers)}\n\n{END}{after}", encoding="utf-8")
 
 
 def table(title: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

@@ -1,4 +1,4 @@
-"""The README's numbers are those of the results file."""
+"""The numbers in README.md and docs/ are those of the results files."""
 
 import importlib.util
 import json
@@ -6,18 +6,26 @@ import json
 from conftest import ROOT
 
 
-def load_script():
-    spec = importlib.util.spec_from_file_location("default_run", ROOT / "benchmarks/default_run.py")
+def load_script(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
 def test_numbers_come_from_the_results_file():
-    script = load_script()
+    script = load_script("default_run")
     numbers = json.loads(script.RESULTS_FILE.read_text())
     text = script.README.read_text(encoding="utf-8")
     shown = text.split(script.BEGIN)[1].split(script.END)[0].strip()
     assert shown == script.rendered(numbers).strip(), (
         "run: python benchmarks/default_run.py --readme"
     )
+
+
+def test_tables_of_the_speed_page_come_from_the_results_file():
+    tables = load_script("speed_tables")
+    numbers = json.loads((ROOT / "benchmarks" / "results" / "speed.json").read_text())
+    text = tables.PAGE.read_text(encoding="utf-8")
+    shown = text.split(tables.BEGIN)[1].split(tables.END)[0].strip()
+    assert shown == tables.rendered(numbers).strip(), "run: python benchmarks/speed.py --page"

@@ -39,7 +39,7 @@ def gaussians(x: Tensor, centres_K: Tensor, width: float) -> Tensor:
     """[..., K] of exp(-(x - mu_k)^2 / 2 width^2).
 
     The clamp (2e-22) keeps exp, and later products with small gradients, away from denormal
-    numbers, which cost a CPU a hundred times an ordinary product.
+    numbers, which cost a CPU many times an ordinary product.
     """
     z = (x.unsqueeze(-1) - centres_K) / width
     return (z.square() * -0.5).clamp_(min=-50).exp_()

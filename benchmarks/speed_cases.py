@@ -104,7 +104,9 @@ def mp_megnet(count: int, seed: int) -> Sample | None:
         frac = np.reshape(row["frac_coords"], (-1, 3))
         record = Record(row["material_id"], row["atomic_numbers"], lattice, frac)
         crystals.append(validate(record))
-    origin = f"{count} rows of the MP-2018.6.1 (MEGNet) train and val sets, no replacement (seed {seed})"
+    origin = (
+        f"{count} rows of the MP-2018.6.1 (MEGNet) train and val sets, no replacement (seed {seed})"
+    )
     return Sample("mp_megnet", origin, crystals)
 
 

@@ -130,7 +130,8 @@ class _CompiledSums(torch.autograd.Function):
         frames = None if model.frame == "none" else q.new_empty(n_atoms, heads, 3, 3)
         ptr, src = numpy(batch.edge_ptr), numpy(batch.src_E)
         u, d2 = numpy(geometry.u_E3), numpy(geometry.d2_E)
-        scale, kind = arrays_scalar(width**-0.5, q), arrays_scalar(least_weight(q.dtype), q)
+        scale = arrays_scalar(width**-0.5, q)
+        smallest = arrays_scalar(least_weight(q.dtype), q)
 
         def weights(first: int, last: int) -> None:
             here = first, last, ptr
@@ -138,7 +139,7 @@ class _CompiledSums(torch.autograd.Function):
             if frames is not None:
                 tolerance = tie_tolerance(q.dtype)
                 frame_kernels.max_frames(*here, numpy(alpha), u, d2, tolerance, numpy(frames))
-            kernels.attend(*here, src, numpy(v), kind, *map(numpy, (alpha, kept, y)))
+            kernels.attend(*here, src, numpy(v), smallest, *map(numpy, (alpha, kept, y)))
 
         in_parallel(weights, batch)
         axes = lanes(frames, geometry.u_E3, n_atoms)

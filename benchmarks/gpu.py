@@ -92,6 +92,8 @@ def collate(graphs: list[PeriodicGraph]) -> Batch:
     )
     numbers = np.concatenate([graph.numbers_N for graph in graphs]).astype(np.int64)
     vectors = np.concatenate([graph.vectors_E3 for graph in graphs]).astype(np.float32)
+    lattices = np.stack([graph.lattice_33 for graph in graphs]).astype(np.float32)
+    coordinates = np.concatenate([graph.frac_N3 for graph in graphs]).astype(np.float32)
     return Batch(
         numbers_N=torch.from_numpy(numbers),
         src_E=src_E,
@@ -99,6 +101,8 @@ def collate(graphs: list[PeriodicGraph]) -> Batch:
         r_E3=torch.from_numpy(vectors),
         edge_ptr=torch.searchsorted(dst_E, torch.arange(len(numbers) + 1)),
         atoms_B=torch.from_numpy(np.diff(offsets)),
+        lattice_B33=torch.from_numpy(lattices),
+        frac_N3=torch.from_numpy(coordinates),
     )
 
 

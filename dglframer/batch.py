@@ -13,6 +13,8 @@ from dglframer.graphs import PeriodicGraph
 if TYPE_CHECKING:
     import dgl
 
+GEOMETRY = ("r_E3", "lattice_B33", "frac_N3")  # fields of one floating type
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -27,17 +29,20 @@ class Batch:
     r_E3: Tensor  # floating, angstrom
     edge_ptr: Tensor  # int64 [N + 1]: edges of atom i are edge_ptr[i] to edge_ptr[i + 1]
     atoms_B: Tensor  # int64, atoms of each crystal
+    lattice_B33: Tensor  # as r_E3, rows, angstrom; zeros for a molecule
+    frac_N3: Tensor  # as r_E3, fractional coordinates as the graphs hold them
     targets_BT: Tensor | None = None
     ids: tuple[str, ...] = ()
     graph: "dgl.DGLGraph | None" = None
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> "Batch":
-        """The same batch elsewhere, or with edge vectors of another type; off the CPU without DGL.
+        """The same batch elsewhere, or with geometry of another type; off the CPU without DGL.
 
         From pinned memory the copies do not wait for the device.
         """
         tensors = {k: v.to(device, non_blocking=True) for k, v in self.tensors().items()}
-        tensors["r_E3"] = tensors["r_E3"].to(dtype or self.r_E3.dtype)
+        for name in GEOMETRY:
+            tensors[name] = tensors[name].to(dtype or self.r_E3.dtype)
         graph = self.graph if torch.device(device).type == "cpu" else None
         return replace(self, **tensors, graph=graph)
 
@@ -60,6 +65,8 @@ def make_batch(
     src: Sequence[np.ndarray],
     dst: Sequence[np.ndarray],
     r: Sequence[np.ndarray],
+    lattice: Sequence[np.ndarray] | np.ndarray,
+    frac: Sequence[np.ndarray],
     targets: np.ndarray | None = None,
     ids: Sequence[str] = (),
 ) -> Batch:
@@ -83,6 +90,8 @@ def make_batch(
         r_E3=torch.from_numpy(np.concatenate(r)),
         edge_ptr=torch.cat([counts_N.new_zeros(1), counts_N.cumsum(0)]),
         atoms_B=torch.from_numpy(atoms_B),
+        lattice_B33=torch.from_numpy(np.stack(lattice)),
+        frac_N3=torch.from_numpy(np.concatenate(frac)),
         targets_BT=None if targets is None else torch.from_numpy(targets),
         ids=tuple(ids),
         graph=graph,
@@ -97,5 +106,7 @@ def batch_graphs(graphs: Sequence[PeriodicGraph], dtype: torch.dtype = torch.flo
         [graph.edges.src_E for graph in graphs],
         [graph.edges.dst_E for graph in graphs],
         [graph.vectors_E3.astype(kind) for graph in graphs],
+        [graph.lattice_33.astype(kind) for graph in graphs],
+        [graph.frac_N3.astype(kind) for graph in graphs],
         ids=[graph.id for graph in graphs],
     )

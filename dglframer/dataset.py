@@ -19,8 +19,8 @@ from dglframer.graphs import PeriodicGraph, read_manifest, read_shard, shard_gra
 
 log = logging.getLogger(__name__)
 
-CACHE_VERSION = 1
-ARRAYS = ("numbers", "src", "dst", "r", "atom_ptr", "edge_ptr", "targets")
+CACHE_VERSION = 2
+ARRAYS = ("numbers", "src", "dst", "r", "lattice", "frac", "atom_ptr", "edge_ptr", "targets")
 
 
 class GraphDataset(Dataset):
@@ -46,6 +46,8 @@ class GraphDataset(Dataset):
     src: np.ndarray
     dst: np.ndarray
     r: np.ndarray
+    lattice: np.ndarray
+    frac: np.ndarray
     atom_ptr: np.ndarray
     edge_ptr: np.ndarray
     targets: np.ndarray
@@ -66,6 +68,8 @@ class GraphDataset(Dataset):
             [self.src[part] for part in edges],
             [self.dst[part] for part in edges],
             [self.r[part] for part in edges],
+            self.lattice[rows],
+            [self.frac[part] for part in atoms],
             targets=self.targets[rows],
             ids=[self.id_of_row[row] for row in rows],
         )
@@ -115,6 +119,8 @@ def decode(graphs: Path, manifest: dict[str, Any], folder: Path) -> None:
         "src": (np.int32, (n_edges,)),
         "dst": (np.int32, (n_edges,)),
         "r": (np.float32, (n_edges, 3)),
+        "lattice": (np.float32, (n_graphs, 3, 3)),
+        "frac": (np.float32, (n_atoms, 3)),
         "atom_ptr": (np.int64, (n_graphs + 1,)),
         "edge_ptr": (np.int64, (n_graphs + 1,)),
         "targets": (np.float64, (n_graphs, len(manifest["targets"]))),
@@ -129,7 +135,8 @@ def decode(graphs: Path, manifest: dict[str, Any], folder: Path) -> None:
         ids.append(graph.id)
         atoms = slice(atom, atom := atom + len(graph.numbers_N))
         edges = slice(edge, edge := edge + len(graph.edges.src_E))
-        arrays["numbers"][atoms] = graph.numbers_N
+        arrays["numbers"][atoms], arrays["frac"][atoms] = graph.numbers_N, graph.frac_N3
+        arrays["lattice"][row] = graph.lattice_33
         arrays["src"][edges], arrays["dst"][edges] = graph.edges.src_E, graph.edges.dst_E
         arrays["r"][edges] = graph.vectors_E3
         arrays["atom_ptr"][row + 1], arrays["edge_ptr"][row + 1] = atom, edge

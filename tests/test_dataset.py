@@ -41,6 +41,8 @@ def assert_batch_holds(batch, graphs):
         assert np.array_equal(batch.src_E[edges] - atoms.start, graph.edges.src_E)
         assert np.array_equal(batch.dst_E[edges] - atoms.start, graph.edges.dst_E)
         assert np.array_equal(batch.r_E3[edges], graph.vectors_E3.astype(np.float32))
+        assert np.array_equal(batch.lattice_B33[b], graph.lattice_33.astype(np.float32))
+        assert np.array_equal(batch.frac_N3[atoms], graph.frac_N3.astype(np.float32))
         if batch.targets_BT is not None:
             assert batch.targets_BT[b].tolist() == [graph.labels[name] for name in TARGETS]
     assert len(batch.numbers_N) == first_atom and len(batch.src_E) == first_edge
@@ -75,18 +77,24 @@ def test_unknown_id_is_an_error(tiny_run):
 def test_batch_from_memory_equals_batch_from_file(tiny_run, expected):
     dataset = GraphDataset(tiny_run.graphs)
     one, other = dataset.collate([3, 1]), batch_graphs([expected[dataset.ids[k]] for k in (3, 1)])
-    for name in ("numbers_N", "src_E", "dst_E", "r_E3", "edge_ptr", "atoms_B"):
-        assert torch.equal(getattr(one, name), getattr(other, name))
+    assert one.tensors().keys() - other.tensors().keys() == {"targets_BT"}
+    for name, tensor in other.tensors().items():
+        assert torch.equal(getattr(one, name), tensor) and getattr(one, name).dtype == tensor.dtype
     double = batch_graphs(list(expected.values()), torch.float64)
     exact = np.concatenate([graph.vectors_E3 for graph in expected.values()])
     assert double.r_E3.dtype == torch.float64 and np.array_equal(double.r_E3, exact)
+    lattices = np.stack([graph.lattice_33 for graph in expected.values()])
+    assert np.array_equal(double.lattice_B33, lattices)
+    single = double.to("cpu", torch.float32)
+    assert {single.r_E3.dtype, single.lattice_B33.dtype, single.frac_N3.dtype} == {torch.float32}
 
 
 def test_atom_without_edges_has_an_empty_range():
     empty = np.array([], dtype=np.int32)
     src = [np.array([0, 2], dtype=np.int32), empty]
     r = [np.zeros((2, 3), np.float32), np.zeros((0, 3), np.float32)]
-    batch = make_batch([np.array([1, 1, 1]), np.array([8])], src, src, r)
+    numbers, frac = [np.array([1, 1, 1]), np.array([8])], [np.zeros((3, 3)), np.zeros((1, 3))]
+    batch = make_batch(numbers, src, src, r, np.zeros((2, 3, 3)), frac)
     assert batch.edge_ptr.tolist() == [0, 1, 1, 2, 2]
 
 

@@ -90,7 +90,7 @@ def make_batch(
         r_E3=torch.from_numpy(np.concatenate(r)),
         edge_ptr=torch.cat([counts_N.new_zeros(1), counts_N.cumsum(0)]),
         atoms_B=torch.from_numpy(atoms_B),
-        lattice_B33=torch.from_numpy(np.stack(lattice)),
+        lattice_B33=torch.from_numpy(np.asarray(lattice)),
         frac_N3=torch.from_numpy(np.concatenate(frac)),
         targets_BT=None if targets is None else torch.from_numpy(targets),
         ids=tuple(ids),

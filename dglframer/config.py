@@ -286,7 +286,7 @@ def override(config: Config, values: Mapping[str, Any]) -> Config:
 # raised when a stage's code starts to write something else: Snakemake does not see package code.
 STAGES: dict[str, tuple[int, tuple[str, ...]]] = {
     "download": (1, ("dataset",)),
-    "crystals": (1, ("dataset",)),
+    "crystals": (2, ("dataset",)),
     "split": (1, ("split",)),
     "graphs": (1, ("graphs",)),
     "tune": (1, ("model", "training", "tune")),

@@ -4,7 +4,7 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from dglframer.elements import HEAVIEST, atomic_number
 from dglframer.errors import Rejected, UserError
-from dglframer.neighbors import periodic_edges
+from dglframer.neighbors import molecule_edges, periodic_edges
 
 log = logging.getLogger(__name__)
 
@@ -20,15 +20,19 @@ SMALLEST_VOLUME = 1.0  # cubic angstrom per atom; solid hydrogen at 100 GPa stil
 NO_LABEL = "no label"
 THINNEST_CELL = 0.25  # angstrom between lattice planes: image numbers fit int8 at any cutoff <= 30
 CLOSEST_SITES = 0.01  # angstrom; closer sites are one site written twice
+CLOSEST_ATOMS = (
+    0.5  # angstrom, in a molecule (H2 has 0.74): less means coordinates that are no angstroms
+)
 
 
 @dataclass(frozen=True)
 class Record:
     """What a source read, before validation.
 
-    ``species``: element symbols or atomic numbers; ``lattice``: rows in angstrom; ``frac_coords``:
-    [N, 3]; ``labels``: property name to whatever the source holds; ``split``: the source's own
-    split or ""; ``problem``: why no structure could be read, if so.
+    ``species``: element symbols or atomic numbers; ``lattice``: rows in angstrom, or None for a
+    molecule; ``frac_coords``: [N, 3], in a molecule Cartesian and in angstrom; ``labels``: property
+    name to whatever the source holds; ``split``: the source's own split or ""; ``problem``: why no
+    structure could be read, if so; ``date``: when the entry was last changed (ISO 8601), if known.
     """
 
     id: str
@@ -38,18 +42,24 @@ class Record:
     labels: Mapping[str, Any] = field(default_factory=dict)
     split: str = ""
     problem: str = ""
+    date: str | None = None
 
 
 @dataclass(frozen=True)
 class Crystal:
-    """A validated crystal: finite, every site one known element, every wanted label a finite number."""
+    """A validated crystal: finite, every site one known element, every wanted label a finite number.
+
+    A molecule is one without a lattice.
+    """
 
     id: str
     numbers_N: np.ndarray  # int16, atomic numbers
-    lattice_33: np.ndarray  # float64, rows are lattice vectors, angstrom
-    frac_N3: np.ndarray  # float64, as given by the source, not wrapped
+    lattice_33: np.ndarray | None  # float64, rows are lattice vectors, angstrom; None: a molecule
+    frac_N3: np.ndarray  # float64, as given, not wrapped; in a molecule Cartesian, angstrom
     labels: dict[str, float]
     split: str = ""
+    file_position: int = 0  # of its record among those of the source, from 0
+    date: str | None = None
 
 
 def validate(record: Record, targets: Sequence[str] = ()) -> Crystal:
@@ -61,20 +71,22 @@ def validate(record: Record, targets: Sequence[str] = ()) -> Crystal:
     numbers_N = np.array([element(name) for name in record.species], dtype=np.int16)
     if not len(numbers_N):
         raise Rejected("no atoms")
-    lattice_33 = finite_array(record.lattice, (3, 3), "lattice")
-    frac_N3 = finite_array(record.frac_coords, (len(numbers_N), 3), "fractional coordinates")
-    volume = abs(float(np.linalg.det(lattice_33)))
-    if not SMALLEST_VOLUME <= volume / len(numbers_N) < math.inf:
-        raise Rejected(f"cell of {volume / len(numbers_N):.3g} cubic angstrom per atom")
-    spacing = 1 / float(np.linalg.norm(np.linalg.inv(lattice_33), axis=0).max())
-    if spacing < THINNEST_CELL:
-        raise Rejected(f"cell {spacing:.3g} angstrom thin; give a less skewed cell of this lattice")
-    reject_duplicate_sites(lattice_33, frac_N3)
+    if record.lattice is None:
+        lattice_33 = None
+        frac_N3 = finite_array(record.frac_coords, (len(numbers_N), 3), "coordinates")
+        reject_close_atoms(frac_N3)
+    else:
+        lattice_33 = finite_array(record.lattice, (3, 3), "lattice")
+        frac_N3 = finite_array(record.frac_coords, (len(numbers_N), 3), "fractional coordinates")
+        reject_flat_cell(lattice_33, len(numbers_N))
+        reject_duplicate_sites(lattice_33, frac_N3)
     labels = {name: label(name, value) for name, value in record.labels.items() if name in targets}
     for name in targets:
         if name not in labels:
             raise Rejected(f"{NO_LABEL} {name}")
-    return Crystal(record.id, numbers_N, lattice_33, frac_N3, labels, record.split)
+    return Crystal(
+        record.id, numbers_N, lattice_33, frac_N3, labels, record.split, date=record.date
+    )
 
 
 def element(name: Any) -> int:
@@ -98,6 +110,24 @@ def finite_array(values: Any, shape: tuple[int, ...], what: str) -> np.ndarray:
     if not np.isfinite(array).all():
         raise Rejected(f"{what}: NaN or infinite")
     return array
+
+
+def reject_flat_cell(lattice_33: np.ndarray, n_atoms: int) -> None:
+    """Raise Rejected if the cell has too little room for its atoms, or is too thin."""
+    volume = abs(float(np.linalg.det(lattice_33)))
+    if not SMALLEST_VOLUME <= volume / n_atoms < math.inf:
+        raise Rejected(f"cell of {volume / n_atoms:.3g} cubic angstrom per atom")
+    spacing = 1 / float(np.linalg.norm(np.linalg.inv(lattice_33), axis=0).max())
+    if spacing < THINNEST_CELL:
+        raise Rejected(f"cell {spacing:.3g} angstrom thin; give a less skewed cell of this lattice")
+
+
+def reject_close_atoms(coords_N3: np.ndarray) -> None:
+    """Raise Rejected if two atoms of a molecule are closer than CLOSEST_ATOMS."""
+    edges = molecule_edges(coords_N3, CLOSEST_ATOMS)
+    for j, i in zip(edges.src_E, edges.dst_E, strict=True):
+        if i != j:
+            raise Rejected(f"no lattice, and atoms {i} and {j} are within {CLOSEST_ATOMS} angstrom")
 
 
 def reject_duplicate_sites(lattice_33: np.ndarray, frac_N3: np.ndarray) -> None:
@@ -125,18 +155,22 @@ class Rejections:
 
     ids: list[str] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
+    file_positions: list[int] = field(default_factory=list)
 
-    def add(self, id: str, reason: str) -> None:
+    def add(self, id: str, reason: str, file_position: int) -> None:
         self.ids.append(id)
         self.reasons.append(reason)
+        self.file_positions.append(file_position)
 
     def table(self) -> pa.Table:
-        rows = sorted(zip(self.ids, self.reasons, strict=True))
-        columns = {"id": [id for id, _ in rows], "reason": [reason for _, reason in rows]}
-        return pa.table(columns, schema=REJECTED_SCHEMA)
+        rows = sorted(zip(self.ids, self.reasons, self.file_positions, strict=True))
+        named = [dict(zip(REJECTED_SCHEMA.names, row, strict=True)) for row in rows]
+        return pa.Table.from_pylist(named, schema=REJECTED_SCHEMA)
 
 
-REJECTED_SCHEMA = pa.schema([("id", pa.string()), ("reason", pa.string())])
+REJECTED_SCHEMA = pa.schema(
+    [("id", pa.string()), ("reason", pa.string()), ("file_position", pa.int64())]
+)
 
 
 def validated(
@@ -144,16 +178,16 @@ def validated(
 ) -> Iterator[Crystal]:
     """Yield the valid crystals; the others, and ids seen before, go to ``rejections``."""
     seen: set[str] = set()
-    for record in records:
+    for position, record in enumerate(records):
         try:
             crystal = validate(record, targets)
             if record.id in seen:
                 raise Rejected("repeated id")
         except Rejected as error:
-            rejections.add(record.id, str(error))
+            rejections.add(record.id, str(error), position)
             continue
         seen.add(record.id)
-        yield crystal
+        yield replace(crystal, file_position=position)
 
 
 def crystals_table(
@@ -166,6 +200,8 @@ def crystals_table(
             ("id", pa.string()),
             ("source", pa.string()),
             ("split", pa.string()),
+            ("file_position", pa.int64()),
+            ("date", pa.string()),
             ("numbers", pa.list_(pa.int16())),
             pa.field("lattice", pa.list_(pa.float64(), 9), metadata={"unit": "angstrom"}),
             ("frac_coords", pa.list_(pa.float64())),
@@ -176,20 +212,30 @@ def crystals_table(
         "id": [crystal.id for crystal in rows],
         "source": [source] * len(rows),
         "split": [crystal.split for crystal in rows],
+        "file_position": [crystal.file_position for crystal in rows],
+        "date": [crystal.date for crystal in rows],
         "numbers": [crystal.numbers_N for crystal in rows],
-        "lattice": [crystal.lattice_33.ravel() for crystal in rows],
+        "lattice": [flat(crystal.lattice_33) for crystal in rows],
         "frac_coords": [crystal.frac_N3.ravel() for crystal in rows],
         **{name: [crystal.labels[name] for crystal in rows] for name in targets},
     }
     return pa.table(columns, schema=schema)
 
 
-def crystal_rows(table: pa.Table) -> Iterator[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
+def flat(lattice_33: np.ndarray | None) -> np.ndarray | None:
+    """The nine numbers of a lattice column, null for a molecule."""
+    return None if lattice_33 is None else lattice_33.ravel()
+
+
+def crystal_rows(
+    table: pa.Table,
+) -> Iterator[tuple[str, np.ndarray, np.ndarray | None, np.ndarray]]:
     """Yield (id, numbers_N, lattice_33, frac_N3) of each row of a crystals table."""
     columns = [table[name].combine_chunks() for name in ("numbers", "lattice", "frac_coords")]
     for row, id in enumerate(table["id"].to_pylist()):
-        numbers, lattice, frac = (column[row].values.to_numpy() for column in columns)
-        yield id, numbers, lattice.reshape(3, 3), frac.reshape(-1, 3)
+        numbers, lattice, frac = (column[row].values for column in columns)
+        lattice_33 = None if lattice is None else lattice.to_numpy().reshape(3, 3)
+        yield id, numbers.to_numpy(), lattice_33, frac.to_numpy().reshape(-1, 3)
 
 
 def check_rejected_share(n_valid: int, rejections: Rejections, largest: float) -> None:

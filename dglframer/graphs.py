@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from dglframer.crystals import Crystal, crystal_rows
+from dglframer.crystals import Crystal, crystal_rows, flat
 from dglframer.errors import DamagedFile
 from dglframer.files import read_json, read_parquet, sha256, write_json, write_parquet
-from dglframer.neighbors import Edges, edge_vectors, periodic_edges, wrapped
+from dglframer.neighbors import Edges, edge_vectors, molecule_edges, periodic_edges, wrapped
 
 if TYPE_CHECKING:
     import dgl
@@ -31,12 +31,12 @@ FORMAT_VERSION = 1
 
 @dataclass(frozen=True)
 class PeriodicGraph:
-    """One crystal as a directed multigraph over its periodic images."""
+    """One crystal as a directed multigraph over its periodic images, or a molecule (no lattice)."""
 
     id: str
     numbers_N: np.ndarray  # int16
-    lattice_33: np.ndarray  # float64, rows, angstrom
-    frac_N3: np.ndarray  # float64, in [0, 1)
+    lattice_33: np.ndarray | None  # float64, rows, angstrom; None: a molecule
+    frac_N3: np.ndarray  # float64, in [0, 1); in a molecule Cartesian, angstrom
     edges: Edges
     labels: dict[str, float] = field(default_factory=dict)
 
@@ -48,8 +48,11 @@ class PeriodicGraph:
 
 def build_graph(crystal: Crystal, cutoff: float) -> PeriodicGraph:
     """The graph of every image within ``cutoff`` (angstrom)."""
-    edges = periodic_edges(crystal.lattice_33, crystal.frac_N3, cutoff)
-    frac = wrapped(crystal.frac_N3)
+    if crystal.lattice_33 is None:
+        frac, edges = crystal.frac_N3, molecule_edges(crystal.frac_N3, cutoff)
+    else:
+        frac = wrapped(crystal.frac_N3)
+        edges = periodic_edges(crystal.lattice_33, crystal.frac_N3, cutoff)
     return PeriodicGraph(
         crystal.id, crystal.numbers_N, crystal.lattice_33, frac, edges, crystal.labels
     )
@@ -91,7 +94,7 @@ def shard_table(graphs: Sequence[PeriodicGraph], targets: dict[str, str]) -> pa.
     columns: dict[str, list[Any]] = {
         "id": [graph.id for graph in graphs],
         "numbers": [graph.numbers_N for graph in graphs],
-        "lattice": [graph.lattice_33.ravel() for graph in graphs],
+        "lattice": [flat(graph.lattice_33) for graph in graphs],
         "frac_coords": [graph.frac_N3.ravel() for graph in graphs],
         "src": [graph.edges.src_E for graph in graphs],
         "dst": [graph.edges.dst_E for graph in graphs],

@@ -53,7 +53,18 @@ def periodic_edges(lattice_33: np.ndarray, frac_N3: np.ndarray, cutoff: float) -
     return edges
 
 
-def edge_vectors(lattice_33: np.ndarray, frac_N3: np.ndarray, edges: Edges) -> np.ndarray:
-    """r_E3 = (f_j + n - f_i) L in angstrom, float64; ``frac_N3`` wrapped as in the search."""
+def molecule_edges(coords_N3: np.ndarray, cutoff: float) -> Edges:
+    """All edges with |r| <= cutoff of a molecule (Cartesian, angstrom): every image number is 0."""
+    r_NN3 = coords_N3[None, :] - coords_N3[:, None]  # [i, j]: from i to j
+    within_NN = (r_NN3**2).sum(-1) <= (cutoff + CUTOFF_MARGIN) ** 2
+    dst_E, src_E = within_NN.nonzero()  # sorted by (i, j)
+    return Edges(src_E.astype(np.int32), dst_E.astype(np.int32), np.zeros((len(src_E), 3), np.int8))
+
+
+def edge_vectors(lattice_33: np.ndarray | None, frac_N3: np.ndarray, edges: Edges) -> np.ndarray:
+    """r_E3 = (f_j + n - f_i) L in angstrom, float64; ``frac_N3`` wrapped as in the search.
+
+    Without a lattice the coordinates are Cartesian already.
+    """
     frac_E3 = frac_N3[edges.src_E] - frac_N3[edges.dst_E] + edges.image_E3
-    return frac_E3 @ lattice_33
+    return frac_E3 if lattice_33 is None else frac_E3 @ lattice_33

@@ -66,7 +66,7 @@ class Run:
         }
         self.metrics = read_json(inputs.evaluation / "metrics.json")
         self.predictions = plots.read_predictions(inputs.evaluation / "predictions.parquet")
-        self.structures = {id: structure for id, *structure in crystal_rows(self.crystals)}
+        self.structures = {row[0]: row[1:] for row in crystal_rows(self.crystals)}
         used = {id: part for id, part in self.split.items() if part in SPLITS}
         for one in self.predictions.values():
             if dict(zip(one.ids, one.split, strict=True)) != used:
@@ -156,7 +156,7 @@ def results(run: Run, name: str) -> dict[str, Any]:
     systems = {i: run.systems[of.ids[i]] for i in rows}
     groups = {
         "number of elements": grouped(absolute, kinds, sorted(set(kinds.values()))),
-        "crystal system": grouped(absolute, systems, [*SYSTEMS.values(), "unknown"]),
+        "crystal system": grouped(absolute, systems, [*SYSTEMS.values(), "unknown", "molecule"]),
     }
     return {
         "name": name,
@@ -191,8 +191,12 @@ def grouped(values: np.ndarray, names: Mapping[int, Any], order: Sequence[Any]) 
     return {str(name): values[rows] for name, rows in members.items() if rows}
 
 
-def crystal_system(numbers_N: np.ndarray, lattice_33: np.ndarray, frac_N3: np.ndarray) -> str:
+def crystal_system(
+    numbers_N: np.ndarray, lattice_33: np.ndarray | None, frac_N3: np.ndarray
+) -> str:
     """Crystal system by spglib at a tolerance of 0.01 Å; unknown if it finds no space group."""
+    if lattice_33 is None:
+        return "molecule"
     import spglib
 
     cell: Any = (lattice_33, frac_N3, numbers_N)

@@ -2,13 +2,14 @@
 
 import math
 import random
+from dataclasses import replace
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from conftest import crystal
 
 from dglframer.crystals import (
+    REJECTED_SCHEMA,
     Record,
     Rejections,
     check_rejected_share,
@@ -57,7 +58,7 @@ BAD = {
     "Z = 99": ({"species": (99, 17)}, "element Z = 99"),
     "Z = 119": ({"species": (119, 17)}, "element Z = 119"),
     "Z overflows": ({"species": (10**6, 17)}, "element Z = 1000000"),
-    "lattice None": ({"lattice": None}, "lattice: shape ()"),
+    "lattice text alone": ({"lattice": "none"}, "lattice: not numbers"),
     "lattice shape": ({"lattice": np.ones((3, 2))}, "lattice: shape (3, 2)"),
     "lattice text": ({"lattice": [["a", "b", "c"]] * 3}, "lattice: not numbers"),
     "lattice ragged": ({"lattice": [[1, 2, 3], [4, 5], [6]]}, "lattice: not numbers"),
@@ -77,6 +78,11 @@ BAD = {
     "near site": ({"frac_coords": [[0.5] * 3, [0.5, 0.5, 0.502]]}, "duplicate sites 0 and 1"),
     "image": ({"frac_coords": [[0, 0, 0.0005], [0, 0, 0.9995]]}, "duplicate sites 0 and 1"),
     "unwrapped image": ({"frac_coords": [[0.1] * 3, [3.1, -1.9, 0.1]]}, "duplicate sites 0 and 1"),
+    "close atoms": (
+        {"lattice": None, "frac_coords": [[0, 0, 0], [0.2, 0.2, 0.2]]},
+        "no lattice, and atoms 0 and 1 are within 0.5 angstrom",
+    ),
+    "molecule NaN": ({"lattice": None, "frac_coords": with_value(TWO, NAN)}, "coordinates: NaN"),
     "label missing": ({"labels": {}}, "no label e"),
     "label None": ({"labels": {"e": None}}, "no label e"),
     "label empty": ({"labels": {"e": ""}}, "no label e"),
@@ -138,6 +144,31 @@ def test_unusual_but_usable_records_are_accepted(change):
 def test_coordinates_are_kept_as_given():
     frac_N3 = np.array([[-3.2, 0.1, 7.0], [0.5, 1.5, 0.25]])
     assert np.array_equal(validate(record(frac_coords=frac_N3), ["e"]).frac_N3, frac_N3)
+
+
+def test_record_without_a_lattice_is_a_molecule():
+    one = validate(record(species=("H", "F"), lattice=None, frac_coords=[[0, 0, 0], [0, 0, 0.92]]))
+    assert one.lattice_33 is None
+    table = crystals_table([replace(one, labels={"e": 1.0})], "mine", ["e"], {"e": ""})
+    assert table["lattice"].to_pylist() == [None]
+    ((id, numbers_N, lattice_33, coords_N3),) = crystal_rows(table)
+    assert (id, list(numbers_N), lattice_33) == ("a", [1, 9], None)
+    assert np.array_equal(coords_N3, one.frac_N3)
+
+
+def test_position_in_the_source_and_date_are_kept():
+    records = [record("b", date="2021-08-18"), record("bad", labels={}), record("a"), record("a")]
+    rejections = Rejections()
+    table = crystals_table(validated(records, ["e"], rejections), "x", ["e"], {"e": ""})
+    columns = ["id", "file_position", "date"]
+    assert table.select(columns).to_pylist() == [
+        {"id": "a", "file_position": 2, "date": None},
+        {"id": "b", "file_position": 0, "date": "2021-08-18"},
+    ]
+    assert rejections.table().to_pylist() == [
+        {"id": "a", "reason": "repeated id", "file_position": 3},
+        {"id": "bad", "reason": "no label e", "file_position": 1},
+    ]
 
 
 def test_handedness_does_not_change_the_distances(triclinic):
@@ -220,6 +251,7 @@ def test_rows_of_a_slice_are_those_of_the_slice(triclinic, rocksalt, cscl_like):
 
 
 def test_bytes_do_not_depend_on_the_order_of_the_records(tmp_path):
+    """But for file_position, which is that order."""
     records = [record(f"id-{k}", labels={"e": k / 3}) for k in range(20)]
     records += [record(f"bad-{k}", labels={"e": "na" if k % 2 else NAN}) for k in range(5)]
     hashes = set()
@@ -227,15 +259,17 @@ def test_bytes_do_not_depend_on_the_order_of_the_records(tmp_path):
         random.Random(seed).shuffle(records)
         rejections = Rejections()
         table = crystals_table(validated(records, ["e"], rejections), "x", ["e"], {"e": "eV"})
-        write_parquet(tmp_path / "crystals", table)
-        write_parquet(tmp_path / "rejected", rejections.table())
+        rejected = rejections.table().drop_columns("file_position")
+        write_parquet(tmp_path / "crystals", table.drop_columns("file_position"))
+        write_parquet(tmp_path / "rejected", rejected)
         assert table["id"].to_pylist() == sorted(table["id"].to_pylist())
         hashes.add((sha256(tmp_path / "crystals"), sha256(tmp_path / "rejected")))
     assert len(hashes) == 1
 
 
 def test_rejected_table_is_well_formed_when_empty():
-    assert Rejections().table().schema == pa.schema([("id", pa.string()), ("reason", pa.string())])
+    assert Rejections().table().schema == REJECTED_SCHEMA
+    assert Rejections().table().num_rows == 0
 
 
 def test_elements_are_those_of_the_periodic_table():

@@ -224,7 +224,6 @@ CELL = [4.0, 0, 0, 0, 4.0, 0, 0, 0, 4.0]
     [
         ("numbers", None, "no atoms"),
         ("numbers", [None], "unknown element None"),
-        ("lattice", None, "lattice: shape ()"),
         ("lattice", CELL[:8], "lattice: not numbers"),
         ("lattice", [*CELL, 1.0, 2.0, 3.0], "lattice: shape (4, 3)"),
         ("lattice", [None, *CELL[1:]], "lattice: NaN"),

@@ -1,6 +1,7 @@
 """A Parquet file in the schema of crystals.parquet: id, numbers, lattice, frac_coords, targets.
 
-``split`` is optional. The names material_id and atomic_numbers are understood as well.
+``split`` and ``date`` are optional; a null lattice marks a molecule. The names material_id and
+atomic_numbers are understood as well.
 """
 
 from collections.abc import Iterator
@@ -42,7 +43,7 @@ class ParquetSource:
             if not any(is_one(kind) for is_one in LISTS):
                 raise ConfigError(f"{path}: column {name} holds {kind}, not lists of numbers")
         self.metadata = {field.name: field.metadata or {} for field in schema}
-        described = (*STRUCTURE_COLUMNS, "split", "source")
+        described = (*STRUCTURE_COLUMNS, "split", "source", "date", "file_position")
         self.targets = [name for name in self.columns if name not in described]
 
     def files(self) -> list[Path]:
@@ -76,6 +77,7 @@ class ParquetSource:
             frac_coords=triples(values["frac_coords"]),
             labels={name: values[name] for name in self.targets},
             split=values.get("split") or "",
+            date=values.get("date") and str(values["date"]),
         )
 
     def unit(self, target: str) -> str:

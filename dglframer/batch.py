@@ -106,7 +106,7 @@ def batch_graphs(graphs: Sequence[PeriodicGraph], dtype: torch.dtype = torch.flo
         [graph.edges.src_E for graph in graphs],
         [graph.edges.dst_E for graph in graphs],
         [graph.vectors_E3.astype(kind) for graph in graphs],
-        [graph.lattice_33.astype(kind) for graph in graphs],
+        [graph.cell_33.astype(kind) for graph in graphs],
         [graph.frac_N3.astype(kind) for graph in graphs],
         ids=[graph.id for graph in graphs],
     )

@@ -136,7 +136,7 @@ def decode(graphs: Path, manifest: dict[str, Any], folder: Path) -> None:
         atoms = slice(atom, atom := atom + len(graph.numbers_N))
         edges = slice(edge, edge := edge + len(graph.edges.src_E))
         arrays["numbers"][atoms], arrays["frac"][atoms] = graph.numbers_N, graph.frac_N3
-        arrays["lattice"][row] = graph.lattice_33
+        arrays["lattice"][row] = graph.cell_33
         arrays["src"][edges], arrays["dst"][edges] = graph.edges.src_E, graph.edges.dst_E
         arrays["r"][edges] = graph.vectors_E3
         arrays["atom_ptr"][row + 1], arrays["edge_ptr"][row + 1] = atom, edge

@@ -41,6 +41,11 @@ class PeriodicGraph:
     labels: dict[str, float] = field(default_factory=dict)
 
     @property
+    def cell_33(self) -> np.ndarray:
+        """The lattice, or zeros for a molecule: what a batch holds."""
+        return np.zeros((3, 3)) if self.lattice_33 is None else self.lattice_33
+
+    @property
     def vectors_E3(self) -> np.ndarray:
         """r of each edge: float64, angstrom."""
         return edge_vectors(self.lattice_33, self.frac_N3, self.edges)

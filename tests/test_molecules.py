@@ -7,6 +7,7 @@ import torch
 from dglframer.batch import batch_graphs
 from dglframer.config import ModelConfig
 from dglframer.crystals import Crystal, Record, crystals_table, validate
+from dglframer.dataset import GraphDataset
 from dglframer.files import write_parquet
 from dglframer.graphs import build_graph, read_manifest, read_shard, shard_graphs, write_graphs
 from dglframer.model import CrystalFramer, calibrate, initialise
@@ -91,3 +92,7 @@ def test_shards_give_molecules_and_crystals_back(ethanol, boxed, tmp_path):
     assert alone.lattice_33 is None and in_box.lattice_33 is not None
     np.testing.assert_array_equal(alone.vectors_E3, build_graph(ethanol, CUTOFF).vectors_E3)
     np.testing.assert_array_equal(in_box.vectors_E3, build_graph(boxed, CUTOFF).vectors_E3)
+    dataset = GraphDataset(tmp_path / "graphs", ["ethanol", "boxed"])
+    batch = dataset.collate([dataset[0], dataset[1]])
+    assert batch.ids == ("ethanol", "boxed")
+    assert not batch.lattice_B33[0].any() and batch.lattice_B33[1].trace() == 3 * BOX

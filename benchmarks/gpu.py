@@ -20,16 +20,14 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import numpy as np
 import torch
 from speed_cases import jarvis_like
 from torch import Tensor
 
 from dglframer import attention_sums
 from dglframer.attention_sums import Geometry, reference_sums
-from dglframer.batch import Batch
+from dglframer.batch import Batch, batch_graphs
 from dglframer.config import ModelConfig, TrainingConfig
-from dglframer.graphs import PeriodicGraph
 from dglframer.model import CrystalFramer, calibrate, initialise
 from dglframer.training import l1_loss, optimizer_for
 
@@ -52,7 +50,7 @@ def main() -> None:
         sys.exit("benchmarks/gpu.py needs triton, which CUDA builds of torch bring along.")
     sample = jarvis_like(max(SIZES), 0)
     sample.build()
-    batches = {size: collate(sample.graphs[:size]).to("cuda") for size in SIZES}
+    batches = {size: batch_graphs(sample.graphs[:size]).to("cuda") for size in SIZES}
     results: dict[str, Any] = {
         "machine": machine(),
         "sample": sample.describe(),
@@ -80,30 +78,6 @@ def machine() -> dict[str, str]:
         "software": f"torch {torch.__version__}, triton {triton.__version__}, "
         f"Python {platform.python_version()}",
     }
-
-
-def collate(graphs: list[PeriodicGraph]) -> Batch:
-    """A batch on the CPU, without DGL's graph, which a GPU does not use."""
-    offsets = np.cumsum([0] + [len(graph.numbers_N) for graph in graphs])
-    shift_E = np.repeat(offsets[:-1], [len(graph.edges.src_E) for graph in graphs])
-    src_E, dst_E = (
-        torch.from_numpy(np.concatenate([graph.edges[side] for graph in graphs]) + shift_E)
-        for side in (0, 1)
-    )
-    numbers = np.concatenate([graph.numbers_N for graph in graphs]).astype(np.int64)
-    vectors = np.concatenate([graph.vectors_E3 for graph in graphs]).astype(np.float32)
-    lattices = np.stack([graph.lattice_33 for graph in graphs]).astype(np.float32)
-    coordinates = np.concatenate([graph.frac_N3 for graph in graphs]).astype(np.float32)
-    return Batch(
-        numbers_N=torch.from_numpy(numbers),
-        src_E=src_E,
-        dst_E=dst_E,
-        r_E3=torch.from_numpy(vectors),
-        edge_ptr=torch.searchsorted(dst_E, torch.arange(len(numbers) + 1)),
-        atoms_B=torch.from_numpy(np.diff(offsets)),
-        lattice_B33=torch.from_numpy(lattices),
-        frac_N3=torch.from_numpy(coordinates),
-    )
 
 
 def agreement(batch: Batch, frame: str) -> dict[str, Any]:

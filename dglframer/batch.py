@@ -1,5 +1,6 @@
-"""A batch of periodic graphs as plain tensors, with the DGL graph beside them on a CPU."""
+"""A batch of periodic graphs as plain tensors, from which a CPU can make the DGL graph."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -18,10 +19,7 @@ GEOMETRY = ("r_E3", "lattice_B33", "frac_N3")  # fields of one floating type
 
 @dataclass(frozen=True)
 class Batch:
-    """B crystals with N atoms and E edges in all, edges sorted by centre.
-
-    ``graph`` is the batched DGLGraph of (src, dst), or None where DGL's kernels cannot run.
-    """
+    """B crystals with N atoms and E edges in all, edges sorted by centre."""
 
     numbers_N: Tensor  # int64, atomic numbers
     src_E: Tensor  # int64, neighbour j
@@ -33,23 +31,35 @@ class Batch:
     frac_N3: Tensor  # as r_E3, fractional coordinates as the graphs hold them
     targets_BT: Tensor | None = None
     ids: tuple[str, ...] = ()
-    graph: "dgl.DGLGraph | None" = None
+    use_dgl: bool = True
+
+    @functools.cached_property
+    def graph(self) -> "dgl.DGLGraph | None":
+        """The batched DGLGraph, made when it is first asked for; None where DGL is not to be used."""
+        if not self.use_dgl or self.src_E.device.type != "cpu":
+            return None
+        from dglframer.dgl_import import dgl
+
+        graph = dgl.graph((self.src_E, self.dst_E), num_nodes=len(self.numbers_N))
+        graph.set_batch_num_nodes(self.atoms_B)
+        first_edge_B = self.edge_ptr[torch.cat([self.atoms_B.new_zeros(1), self.atoms_B.cumsum(0)])]
+        graph.set_batch_num_edges(first_edge_B.diff())
+        return graph
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> "Batch":
-        """The same batch elsewhere, or with geometry of another type; off the CPU without DGL.
+        """The same batch elsewhere, or with geometry of another type.
 
         From pinned memory the copies do not wait for the device.
         """
         tensors = {k: v.to(device, non_blocking=True) for k, v in self.tensors().items()}
         for name in GEOMETRY:
             tensors[name] = tensors[name].to(dtype or self.r_E3.dtype)
-        graph = self.graph if torch.device(device).type == "cpu" else None
-        return replace(self, **tensors, graph=graph)
+        return replace(self, **tensors)
 
     def pinned(self) -> "Batch":
         """The plain tensors in pinned memory, which a GPU can fetch by itself."""
         tensors = {k: v.pin_memory() for k, v in self.tensors().items()}
-        return replace(self, **tensors, graph=None)
+        return replace(self, **tensors)
 
     def tensors(self) -> dict[str, Any]:
         """The tensor fields by name."""
@@ -57,7 +67,7 @@ class Batch:
 
     def without_dgl(self) -> "Batch":
         """The plain tensors alone."""
-        return replace(self, graph=None)
+        return replace(self, use_dgl=False)
 
 
 def make_batch(
@@ -71,18 +81,12 @@ def make_batch(
     ids: Sequence[str] = (),
 ) -> Batch:
     """Concatenate per-crystal arrays; src and dst count from 0 in each crystal."""
-    from dglframer.dgl_import import dgl
-
     atoms_B = np.array([len(part) for part in numbers], dtype=np.int64)
     edges_B = np.array([len(part) for part in src], dtype=np.int64)
     offset_E = np.repeat(np.cumsum(atoms_B) - atoms_B, edges_B)
     src_E = torch.from_numpy(np.concatenate(src) + offset_E)
     dst_E = torch.from_numpy(np.concatenate(dst) + offset_E)
-    n_atoms = int(atoms_B.sum())
-    counts_N = torch.bincount(dst_E, minlength=n_atoms)
-    graph = dgl.graph((src_E, dst_E), num_nodes=n_atoms)
-    graph.set_batch_num_nodes(torch.from_numpy(atoms_B))
-    graph.set_batch_num_edges(torch.from_numpy(edges_B))
+    counts_N = torch.bincount(dst_E, minlength=int(atoms_B.sum()))
     return Batch(
         numbers_N=torch.from_numpy(np.concatenate(numbers).astype(np.int64)),
         src_E=src_E,
@@ -94,7 +98,6 @@ def make_batch(
         frac_N3=torch.from_numpy(np.concatenate(frac)),
         targets_BT=None if targets is None else torch.from_numpy(targets),
         ids=tuple(ids),
-        graph=graph,
     )
 
 

@@ -1,4 +1,4 @@
-"""Graphs for training: shards decoded once to memory-mapped arrays, sliced into batches."""
+"""Graphs for training: shards decoded once to memory-mapped arrays, gathered into batches."""
 
 import json
 import logging
@@ -6,21 +6,23 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 
-from dglframer.batch import Batch, make_batch
+from dglframer.batch import Batch
 from dglframer.errors import DamagedFile
 from dglframer.files import hash_of
 from dglframer.graphs import PeriodicGraph, read_manifest, read_shard, shard_graphs
 
 log = logging.getLogger(__name__)
 
-CACHE_VERSION = 2
-ARRAYS = ("numbers", "src", "dst", "r", "lattice", "frac", "atom_ptr", "edge_ptr", "targets")
+CACHE_VERSION = 3
 
 
 class GraphDataset(Dataset):
@@ -32,56 +34,80 @@ class GraphDataset(Dataset):
     def __init__(self, graphs: Path, ids: Sequence[str] | None = None):
         self.manifest = read_manifest(graphs)
         cache = open_cache(graphs, self.manifest)
-        for name in ARRAYS:
-            setattr(self, name, np.load(cache / f"{name}.npy", mmap_mode="r", allow_pickle=False))
-        self.id_of_row: list[str] = json.loads((cache / "ids.json").read_text())
-        rows = {id: row for row, id in enumerate(self.id_of_row)}
-        self.ids = self.id_of_row if ids is None else list(ids)
+        # "c" and not "r": torch wants memory that it may write to, and nobody does.
+        self.arrays = {
+            name: torch.from_numpy(
+                np.load(cache / f"{name}.npy", mmap_mode="c", allow_pickle=False)
+            )
+            for name in array_shapes(self.manifest)
+        }
+        self.targets = self.arrays["targets"].numpy()
+        every_id: list[str] = json.loads((cache / "ids.json").read_text())
+        rows = {id: row for row, id in enumerate(every_id)}
+        self.ids = every_id if ids is None else list(ids)
         unknown = [id for id in self.ids if id not in rows]
         if unknown:
             raise DamagedFile(f"{graphs}: no graph {unknown[0]} (and {len(unknown) - 1} others)")
         self.rows = np.array([rows[id] for id in self.ids], dtype=np.int64)
-
-    numbers: np.ndarray
-    src: np.ndarray
-    dst: np.ndarray
-    r: np.ndarray
-    lattice: np.ndarray
-    frac: np.ndarray
-    atom_ptr: np.ndarray
-    edge_ptr: np.ndarray
-    targets: np.ndarray
+        self.id_of_row = np.array(every_id, dtype=object)
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def __getitem__(self, index: int) -> int:
-        """Only the row: ``collate`` slices the arrays of a whole batch at once."""
+        """Only the row: ``collate`` gathers the arrays of a whole batch at once."""
         return int(self.rows[index])
 
-    def collate(self, rows: list[int]) -> Batch:
+    def __getitems__(self, indices: Sequence[int]) -> np.ndarray:
+        """The rows of a batch: what a DataLoader asks for instead of one index after another."""
+        return self.rows[indices]
+
+    def collate(self, rows: Sequence[int] | np.ndarray) -> Batch:
         """The batch of some rows."""
-        atoms = [slice(self.atom_ptr[row], self.atom_ptr[row + 1]) for row in rows]
-        edges = [slice(self.edge_ptr[row], self.edge_ptr[row + 1]) for row in rows]
-        return make_batch(
-            [self.numbers[part] for part in atoms],
-            [self.src[part] for part in edges],
-            [self.dst[part] for part in edges],
-            [self.r[part] for part in edges],
-            self.lattice[rows],
-            [self.frac[part] for part in atoms],
-            targets=self.targets[rows],
-            ids=[self.id_of_row[row] for row in rows],
+        index_B = torch.as_tensor(rows)
+        index_N, atoms_B = spans(self.arrays["atom_ptr"], index_B)
+        index_E, edges_B = spans(self.arrays["edge_ptr"], index_B)
+
+        def gathered(name: str, index: Tensor) -> Tensor:
+            return self.arrays[name].index_select(0, index)
+
+        degree_N = gathered("degree", index_N).long()
+        first_atom_E = torch.repeat_interleave(atoms_B.cumsum(0) - atoms_B, edges_B)
+        return Batch(
+            numbers_N=gathered("numbers", index_N).long(),
+            src_E=gathered("src", index_E) + first_atom_E,
+            dst_E=torch.repeat_interleave(degree_N),
+            r_E3=gathered("r", index_E),
+            edge_ptr=torch.cat([atoms_B.new_zeros(1), degree_N.cumsum(0)]),
+            atoms_B=atoms_B,
+            lattice_B33=gathered("lattice", index_B),
+            frac_N3=gathered("frac", index_N),
+            targets_BT=gathered("targets", index_B),
+            ids=tuple(self.id_of_row[rows]),
         )
+
+    def compositions(self) -> list[np.ndarray]:
+        """Atomic numbers of each crystal, in the dataset's order."""
+        numbers, ptr = self.arrays["numbers"].numpy(), self.arrays["atom_ptr"].numpy()
+        return [numbers[ptr[row] : ptr[row + 1]] for row in self.rows]
 
     def edge_counts(self) -> np.ndarray:
         """Edges of each graph, [G], in the dataset's order."""
-        return np.diff(self.edge_ptr)[self.rows]
+        return self.arrays["edge_ptr"].diff().numpy()[self.rows]
 
     def target_statistics(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation (1/N) of each target over this dataset's crystals."""
         values_GT = self.targets[self.rows]
         return values_GT.mean(0), values_GT.std(0)
+
+
+def spans(ptr: Tensor, rows_B: Tensor) -> tuple[Tensor, Tensor]:
+    """Indices of what lies from ptr[row] to ptr[row + 1], row after row, and how many for each row."""
+    start_B = ptr[rows_B]
+    count_B = ptr[rows_B + 1] - start_B
+    end_B = count_B.cumsum(0)
+    index = torch.arange(int(count_B.sum()))
+    return index + torch.repeat_interleave(start_B - end_B + count_B, count_B), count_B
 
 
 def open_cache(graphs: Path, manifest: dict[str, Any]) -> Path:
@@ -111,38 +137,52 @@ def open_cache(graphs: Path, manifest: dict[str, Any]) -> Path:
     return cache
 
 
-def decode(graphs: Path, manifest: dict[str, Any], folder: Path) -> None:
-    """Write every array of ARRAYS, and ids.json, filling them one shard at a time."""
+def array_shapes(manifest: dict[str, Any]) -> dict[str, tuple[type, tuple[int, ...]]]:
+    """Type and shape of each decoded array: of the edges, of the atoms, of the graphs."""
     n_atoms, n_edges, n_graphs = (manifest[key] for key in ("atoms", "edges", "crystals"))
-    shapes: dict[str, tuple[type, tuple[int, ...]]] = {
-        "numbers": (np.int16, (n_atoms,)),
+    return {
         "src": (np.int32, (n_edges,)),
-        "dst": (np.int32, (n_edges,)),
         "r": (np.float32, (n_edges, 3)),
-        "lattice": (np.float32, (n_graphs, 3, 3)),
+        "numbers": (np.int16, (n_atoms,)),
+        "degree": (np.int32, (n_atoms,)),  # edges of each centre: dst, in a fraction of the room
         "frac": (np.float32, (n_atoms, 3)),
+        "lattice": (np.float32, (n_graphs, 3, 3)),
+        "targets": (np.float64, (n_graphs, len(manifest["targets"]))),
         "atom_ptr": (np.int64, (n_graphs + 1,)),
         "edge_ptr": (np.int64, (n_graphs + 1,)),
-        "targets": (np.float64, (n_graphs, len(manifest["targets"]))),
     }
-    arrays = {
-        name: np.lib.format.open_memmap(folder / f"{name}.npy", "w+", kind, shape)
-        for name, (kind, shape) in shapes.items()
-    }
+
+
+def decode(graphs: Path, manifest: dict[str, Any], folder: Path) -> None:
+    """Write every decoded array, and ids.json, one graph after the other."""
     ids = []
     atom = edge = 0
-    for row, graph in enumerate(all_graphs(graphs, manifest)):
-        ids.append(graph.id)
-        atoms = slice(atom, atom := atom + len(graph.numbers_N))
-        edges = slice(edge, edge := edge + len(graph.edges.src_E))
-        arrays["numbers"][atoms], arrays["frac"][atoms] = graph.numbers_N, graph.frac_N3
-        arrays["lattice"][row] = graph.cell_33
-        arrays["src"][edges], arrays["dst"][edges] = graph.edges.src_E, graph.edges.dst_E
-        arrays["r"][edges] = graph.vectors_E3
-        arrays["atom_ptr"][row + 1], arrays["edge_ptr"][row + 1] = atom, edge
-        arrays["targets"][row] = [graph.labels[name] for name in manifest["targets"]]
-    for array in arrays.values():
-        array.flush()
+    shapes = array_shapes(manifest)
+    with ExitStack() as stack:  # written, not mapped: mapped pages would count as this process's
+        files = {name: stack.enter_context(open(folder / f"{name}.npy", "wb")) for name in shapes}
+        for name, (kind, shape) in shapes.items():
+            header = {"descr": np.dtype(kind).str, "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(files[name], header)
+
+        def append(**arrays: Any) -> None:
+            for name, values in arrays.items():
+                files[name].write(np.asarray(values, shapes[name][0]).tobytes())
+
+        append(atom_ptr=0, edge_ptr=0)
+        for graph in all_graphs(graphs, manifest):
+            ids.append(graph.id)
+            atom, edge = atom + len(graph.numbers_N), edge + len(graph.edges.src_E)
+            append(
+                src=graph.edges.src_E,
+                r=graph.vectors_E3,
+                numbers=graph.numbers_N,
+                degree=np.bincount(graph.edges.dst_E, minlength=len(graph.numbers_N)),
+                frac=graph.frac_N3,
+                lattice=graph.cell_33,
+                targets=[graph.labels[name] for name in manifest["targets"]],
+                atom_ptr=atom,
+                edge_ptr=edge,
+            )
     (folder / "ids.json").write_text(json.dumps(ids))
 
 

@@ -44,9 +44,7 @@ def evaluate(
         folder / "predictions.parquet",
         predictions_table(ids, splits_G, units, targets_GT, predictions_MGT, seeds),
     )
-    fractions_G98 = element_fractions(
-        [dataset.numbers[dataset.atom_ptr[row] : dataset.atom_ptr[row + 1]] for row in dataset.rows]
-    )
+    fractions_G98 = element_fractions(dataset.compositions())
     metrics = {
         "models": [str(path) for path in model_folders],
         "seeds": seeds,

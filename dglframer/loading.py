@@ -26,7 +26,7 @@ class EpochShuffle(Sampler):
 
 
 class Portions(Sampler):
-    """Lists of at most ``count`` indices, closed before their edges exceed ``edge_budget``.
+    """Arrays of at most ``count`` indices, closed before their edges exceed ``edge_budget``.
 
     Every index comes once, in the order of ``indices``; a crystal larger than the budget is a
     portion of its own.
@@ -38,17 +38,15 @@ class Portions(Sampler):
         self.indices, self.edges_G = indices, edges_G
         self.count, self.edge_budget = count, edge_budget or int(edges_G.sum())
 
-    def __iter__(self) -> Iterator[list[int]]:
-        portion: list[int] = []
-        edges = 0
-        for index in self.indices:
-            edges += int(self.edges_G[index])
-            if portion and (len(portion) == self.count or edges > self.edge_budget):
-                yield portion
-                portion, edges = [], int(self.edges_G[index])
-            portion.append(index)
-        if portion:
-            yield portion
+    def __iter__(self) -> Iterator[np.ndarray]:
+        order = np.fromiter(self.indices, np.int64)
+        edges_after = np.cumsum(self.edges_G[order])  # of all crystals up to each, itself included
+        first = edges_before = 0
+        while first < len(order):
+            fitting = np.searchsorted(edges_after, edges_before + self.edge_budget, side="right")
+            stop = max(first + 1, min(int(fitting), first + self.count))
+            yield order[first:stop]
+            first, edges_before = stop, edges_after[stop - 1]
 
 
 def batches(
@@ -88,4 +86,4 @@ def moved(batch: Batch, device: torch.device) -> Batch:
 def calibration_batch(dataset: GraphDataset, seed: int, crystals: int = 64) -> Batch:
     """A fixed, seeded sample of the dataset, independent of how batches are drawn."""
     chosen = np.random.default_rng([seed, 0xCA1]).permutation(len(dataset))[:crystals]
-    return dataset.collate([dataset[index] for index in sorted(chosen.tolist())])
+    return dataset.collate(dataset.rows[np.sort(chosen)])

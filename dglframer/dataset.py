@@ -36,12 +36,10 @@ class GraphDataset(Dataset):
         cache = open_cache(graphs, self.manifest)
         # "c" and not "r": torch wants memory that it may write to, and nobody does.
         self.arrays = {
-            name: torch.from_numpy(
-                np.load(cache / f"{name}.npy", mmap_mode="c", allow_pickle=False)
-            )
+            name: np.asarray(np.load(cache / f"{name}.npy", mmap_mode="c", allow_pickle=False))
             for name in array_shapes(self.manifest)
         }
-        self.targets = self.arrays["targets"].numpy()
+        self.targets = self.arrays["targets"]
         every_id: list[str] = json.loads((cache / "ids.json").read_text())
         rows = {id: row for row, id in enumerate(every_id)}
         self.ids = every_id if ids is None else list(ids)
@@ -64,36 +62,37 @@ class GraphDataset(Dataset):
 
     def collate(self, rows: Sequence[int] | np.ndarray) -> Batch:
         """The batch of some rows."""
-        index_B = torch.as_tensor(rows)
-        index_N, atoms_B = spans(self.arrays["atom_ptr"], index_B)
-        index_E, edges_B = spans(self.arrays["edge_ptr"], index_B)
+        rows_B = np.asarray(rows)
+        index_N, atoms_B = spans(self.arrays["atom_ptr"], rows_B)
+        index_E, edges_B = spans(self.arrays["edge_ptr"], rows_B)
 
-        def gathered(name: str, index: Tensor) -> Tensor:
-            return self.arrays[name].index_select(0, index)
+        def gathered(name: str, index: np.ndarray) -> Tensor:  # torch's gather is twice numpy's
+            return torch.from_numpy(self.arrays[name]).index_select(0, torch.from_numpy(index))
 
-        degree_N = gathered("degree", index_N).long()
-        first_atom_E = torch.repeat_interleave(atoms_B.cumsum(0) - atoms_B, edges_B)
+        degree_N = gathered("degree", index_N).numpy()
+        src_E = np.repeat(np.cumsum(atoms_B) - atoms_B, edges_B)
+        src_E += gathered("src", index_E).numpy()
         return Batch(
             numbers_N=gathered("numbers", index_N).long(),
-            src_E=gathered("src", index_E) + first_atom_E,
-            dst_E=torch.repeat_interleave(degree_N),
+            src_E=torch.from_numpy(src_E),
+            dst_E=torch.from_numpy(np.repeat(np.arange(len(degree_N)), degree_N)),
             r_E3=gathered("r", index_E),
-            edge_ptr=torch.cat([atoms_B.new_zeros(1), degree_N.cumsum(0)]),
-            atoms_B=atoms_B,
-            lattice_B33=gathered("lattice", index_B),
+            edge_ptr=torch.from_numpy(np.append(0, np.cumsum(degree_N, dtype=np.int64))),
+            atoms_B=torch.from_numpy(atoms_B),
+            lattice_B33=gathered("lattice", rows_B),
             frac_N3=gathered("frac", index_N),
-            targets_BT=gathered("targets", index_B),
-            ids=tuple(self.id_of_row[rows]),
+            targets_BT=gathered("targets", rows_B),
+            ids=tuple(self.id_of_row[rows_B]),
         )
 
     def compositions(self) -> list[np.ndarray]:
         """Atomic numbers of each crystal, in the dataset's order."""
-        numbers, ptr = self.arrays["numbers"].numpy(), self.arrays["atom_ptr"].numpy()
+        numbers, ptr = self.arrays["numbers"], self.arrays["atom_ptr"]
         return [numbers[ptr[row] : ptr[row + 1]] for row in self.rows]
 
     def edge_counts(self) -> np.ndarray:
         """Edges of each graph, [G], in the dataset's order."""
-        return self.arrays["edge_ptr"].diff().numpy()[self.rows]
+        return np.diff(self.arrays["edge_ptr"])[self.rows]
 
     def target_statistics(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation (1/N) of each target over this dataset's crystals."""
@@ -101,13 +100,13 @@ class GraphDataset(Dataset):
         return values_GT.mean(0), values_GT.std(0)
 
 
-def spans(ptr: Tensor, rows_B: Tensor) -> tuple[Tensor, Tensor]:
+def spans(ptr: np.ndarray, rows_B: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Indices of what lies from ptr[row] to ptr[row + 1], row after row, and how many for each row."""
     start_B = ptr[rows_B]
     count_B = ptr[rows_B + 1] - start_B
-    end_B = count_B.cumsum(0)
-    index = torch.arange(int(count_B.sum()))
-    return index + torch.repeat_interleave(start_B - end_B + count_B, count_B), count_B
+    index = np.repeat(start_B - np.cumsum(count_B) + count_B, count_B)
+    index += np.arange(len(index))
+    return index, count_B
 
 
 def open_cache(graphs: Path, manifest: dict[str, Any]) -> Path:

@@ -63,6 +63,15 @@ def test_batches_hold_the_graphs_whatever_their_size(tiny_run, expected, batch_s
         assert_batch_holds(batch, [expected[id] for id in batch.ids])
 
 
+def test_a_batch_is_drawn_whole_and_its_dgl_graph_made_on_demand(tiny_run, monkeypatch):
+    """Feeding has no loop over crystals, and what the fast path does not use is not made."""
+    monkeypatch.setattr(GraphDataset, "__getitem__", lambda self, index: 1 / 0)
+    (batch,) = batches(GraphDataset(tiny_run.graphs), 12)
+    assert "graph" not in vars(batch)
+    assert batch.graph is batch.graph
+    assert batch.without_dgl().graph is None
+
+
 def test_dataset_of_some_ids_keeps_their_order(tiny_run, expected):
     ids = [tiny_run.valid[k].id for k in (7, 0, 11)]
     (batch,) = batches(GraphDataset(tiny_run.graphs, ids), 3)

@@ -1,7 +1,9 @@
 """The command line: one verb per stage, each reading and writing files. Imports stay in the verbs."""
 
 import argparse
+import json
 import logging
+import os
 import sys
 import time
 from pathlib import Path
@@ -23,13 +25,23 @@ DEVICE = ("--device", {"default": "auto", "help": "cpu, cuda, cuda:1, ... (defau
 MODEL_DIRS = ("--models", {"type": Path, "nargs": "+", "required": True, "help": "model folders"})
 
 
+def sources(args: argparse.Namespace) -> None:
+    """list the data sources: size, licence, citation, targets with units"""
+    from dataclasses import asdict
+
+    from dglframer.sources.catalogue import ROWS, table
+
+    print(json.dumps([asdict(row) for row in ROWS], indent=1) if args.json else table())
+
+
 def download(args: argparse.Namespace) -> None:
     """find the data set's files (fetching them if need be) and write download.json"""
     from dglframer.config import load_config
     from dglframer.files import write_json
     from dglframer.sources import describe, open_source
 
-    description = describe(open_source(load_config(args.config).dataset))
+    offline = args.offline or os.environ.get("DGLFRAMER_OFFLINE", "0") != "0"
+    description = describe(open_source(load_config(args.config).dataset, offline))
     for entry in description["files"][:10]:
         log.info("%(path)s (%(bytes)d bytes)", entry)
     write_json(args.out, description)
@@ -44,7 +56,7 @@ def crystals(args: argparse.Namespace) -> None:
 
     dataset = load_config(args.config).dataset
     verify(args.download)
-    source = open_source(dataset)
+    source = open_source(dataset, offline=True)
     rejections = Rejections()
     units = {target: source.unit(target) for target in dataset.targets}
     valid = validated(source.records(), dataset.targets, rejections)
@@ -213,7 +225,9 @@ def parser() -> argparse.ArgumentParser:
             one.add_argument(flag, **settings)
 
     tuned = ("--tuned", {"type": Path, "help": "best.json of the tune stage"})
-    verb(download, CONFIG, OUT)
+    verb(sources, ("--json", {"action": "store_true", "help": "for programs"}))
+    stay = {"action": "store_true", "help": "open no connection (also: DGLFRAMER_OFFLINE=1)"}
+    verb(download, CONFIG, ("--offline", stay), OUT)
     verb(crystals, CONFIG, DOWNLOAD, REJECTED, OUT)
     verb(split, CONFIG, CRYSTALS, OUT)
     verb(graphs, CONFIG, CRYSTALS, THREADS, OUT)
@@ -262,6 +276,7 @@ def main() -> int:
     """Entry point; user errors become one message and exit status 2."""
     args = parser().parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it would log every URL, signed ones too
     started = time.perf_counter()
     try:
         status = args.run(args) or 0

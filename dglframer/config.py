@@ -8,7 +8,7 @@ import difflib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     BaseModel,
@@ -23,6 +23,11 @@ from pydantic import (
 from dglframer.errors import ConfigError
 
 FrameMethod = Literal["max", "none"]
+OwnSource = Literal["folder", "json", "parquet"]
+OWN_SOURCES: tuple[str, ...] = get_args(OwnSource)
+SourceName = Literal[
+    "jarvis_minerals", "dft_3d_2021", "dft_3d", "megnet", "oqmd_3d_no_cfid", OwnSource
+]
 
 
 class Section(BaseModel):
@@ -34,12 +39,11 @@ class Section(BaseModel):
 class DatasetConfig(Section):
     """Where the crystals come from and which properties are learnt."""
 
-    source: Literal["jarvis_minerals", "folder", "parquet"] = Field(
-        "jarvis_minerals",
-        description="jarvis_minerals (embedded), folder (CIF/POSCAR files + CSV) or parquet",
+    source: SourceName = Field(
+        "jarvis_minerals", description="one of those that `dglframer sources` lists"
     )
     path: str | None = Field(
-        None, description="folder of structure files, or the Parquet file; null if embedded"
+        None, description="your folder or file; of a JARVIS set: a file that is there already"
     )
     targets_csv: str | None = Field(
         None, description="folder source: CSV with a column id (file stem) and one per target"
@@ -59,7 +63,7 @@ class DatasetConfig(Section):
 
     @model_validator(mode="after")
     def paths_where_needed(self) -> "DatasetConfig":
-        if self.source in ("folder", "parquet") and not self.path:
+        if self.source in OWN_SOURCES and not self.path:
             raise ValueError(f"dataset.path is needed for source {self.source}")
         if self.source == "folder" and not self.targets_csv:
             raise ValueError("dataset.targets_csv is needed for source folder")

@@ -13,5 +13,9 @@ class DamagedFile(UserError):
     """A file does not hold what its manifest or format says; the message names the file."""
 
 
+class NetworkError(UserError):
+    """A server cannot be reached, refuses, or answers with something else than was asked for."""
+
+
 class Rejected(Exception):
     """One crystal cannot be used; ``str(error)`` is the reason written to rejected.parquet."""

@@ -63,7 +63,7 @@ def test_lock_satisfies_every_direct_dependency(python):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     environment = {"python_version": python, "python_full_version": f"{python}.7"}
     locked = pins(python)
-    direct = project["dependencies"] + project["optional-dependencies"]["dev"]
+    direct = project["dependencies"] + sum(project["optional-dependencies"].values(), [])
     for line in direct:
         requirement = Requirement(line)
         if requirement.marker is None or requirement.marker.evaluate(environment):

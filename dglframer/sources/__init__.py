@@ -1,7 +1,7 @@
 """Sources of crystals. A source names verified local files and reads them into records.
 
 To add one: write a class with the attributes and methods of ``Source`` in a module of its own, and
-name it in ``open_source`` and in ``config.DatasetConfig.source``.
+name it in ``open_source``, in ``catalogue.ROWS`` and in ``config.SourceName``.
 """
 
 from collections.abc import Iterator
@@ -12,6 +12,7 @@ from dglframer.config import DatasetConfig
 from dglframer.crystals import Record
 from dglframer.errors import ConfigError, DamagedFile
 from dglframer.files import read_json, sha256
+from dglframer.sources.catalogue import JARVIS_NAMES
 
 
 class Source(Protocol):
@@ -38,19 +39,23 @@ class Source(Protocol):
         ...
 
 
-def open_source(dataset: DatasetConfig) -> Source:
-    """The source that the config names."""
-    from dglframer.sources import folder, jarvis_minerals, parquet
+def open_source(dataset: DatasetConfig, offline: bool = False) -> Source:
+    """The source that the config names; ``offline``: it opens no connection."""
+    from dglframer.sources import folder, jarvis, jarvis_minerals, json_list, parquet
 
+    path = None if dataset.path is None else Path(dataset.path)
+    targets, units = dataset.targets, dict(dataset.target_units)
     if dataset.source == "jarvis_minerals":
-        return jarvis_minerals.JarvisMinerals(dataset.targets)
-    assert dataset.path is not None
+        return jarvis_minerals.JarvisMinerals(targets)
+    if dataset.source in JARVIS_NAMES:
+        return jarvis.JarvisSource(dataset.source, targets, units, path, offline)
+    assert path is not None
+    if dataset.source == "json":
+        return json_list.JsonSource(path, targets, units)
     if dataset.source == "parquet":
-        return parquet.ParquetSource(Path(dataset.path), dict(dataset.target_units))
+        return parquet.ParquetSource(path, units)
     assert dataset.targets_csv is not None
-    return folder.FolderSource(
-        Path(dataset.path), Path(dataset.targets_csv), dict(dataset.target_units)
-    )
+    return folder.FolderSource(path, Path(dataset.targets_csv), units)
 
 
 def describe(source: Source) -> dict[str, Any]:

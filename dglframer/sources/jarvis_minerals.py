@@ -12,36 +12,36 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from dglframer.crystals import Record
 from dglframer.errors import ConfigError
+from dglframer.sources.catalogue import BY_NAME
+from dglframer.sources.json_list import jarvis_atoms
 
 LABELS = Path(__file__).parent.parent / "data" / "jarvis_minerals" / "labels.csv"
 
-# target -> (unit, column of the canonical split of its benchmark)
-TARGETS = {
-    "formation_energy_peratom": ("eV/atom", "split"),
-    "optb88vdw_bandgap": ("eV", "split"),
-    "optb88vdw_total_energy": ("eV/atom", "split"),
-    "mbj_bandgap": ("eV", "split_mbj_bandgap"),
-    "ehull": ("eV/atom", "split_ehull"),
-    "bulk_modulus_kv": ("GPa", "split_elastic"),
-    "shear_modulus_gv": ("GPa", "split_elastic"),
+ROW = BY_NAME["jarvis_minerals"]
+
+# column of the canonical split of each target's benchmark
+SPLIT_COLUMNS = {
+    "formation_energy_peratom": "split",
+    "optb88vdw_bandgap": "split",
+    "optb88vdw_total_energy": "split",
+    "mbj_bandgap": "split_mbj_bandgap",
+    "ehull": "split_ehull",
+    "bulk_modulus_kv": "split_elastic",
+    "shear_modulus_gv": "split_elastic",
 }
 
 
 class JarvisMinerals:
     """About 500 crystals of 1 to 100 atoms with OptB88vdW labels of JARVIS-DFT."""
 
-    name = "jarvis_minerals"
-    licence = "public domain in the US (NIST)"
-    citation = "K. Choudhary et al., npj Comput. Mater. 6, 173 (2020)"
+    name, licence, citation = ROW.name, ROW.licence, ROW.citation
 
     def __init__(self, targets: Sequence[str]):
         for target in targets:
             self.unit(target)
-        self.split_column = TARGETS[targets[0]][1]
+        self.split_column = SPLIT_COLUMNS[targets[0]]
 
     def files(self) -> list[Path]:
         return [structures_file(), LABELS]
@@ -63,20 +63,15 @@ class JarvisMinerals:
 
     def record(self, id: str, atoms: dict[str, Any], row: dict[str, str]) -> Record:
         """One entry; jarvis-tools keeps Cartesian coordinates here (``cartesian: true``)."""
-        lattice_33 = np.array(atoms["lattice_mat"], dtype=np.float64)
-        coords_N3 = np.array(atoms["coords"], dtype=np.float64)
-        frac_N3 = coords_N3 @ np.linalg.inv(lattice_33) if atoms["cartesian"] else coords_N3
-        labels = {name: float(row[name]) for name in TARGETS if row.get(name)}
-        return Record(
-            id, atoms["elements"], lattice_33, frac_N3, labels, row.get(self.split_column, "")
-        )
+        labels = {name: float(row[name]) for name in ROW.targets if row.get(name)}
+        return Record(id, *jarvis_atoms(atoms), labels, row.get(self.split_column, ""))
 
     def unit(self, target: str) -> str:
-        if target not in TARGETS:
+        if target not in ROW.targets:
             raise ConfigError(
-                f"jarvis_minerals has no target {target}; it has {', '.join(TARGETS)}"
+                f"jarvis_minerals has no target {target}; it has {', '.join(ROW.targets)}"
             )
-        return TARGETS[target][0]
+        return ROW.targets[target]
 
 
 def structures_file() -> Path:

@@ -4,16 +4,19 @@ import json
 import subprocess
 import sys
 import time
+from typing import get_args
 
 import pyarrow.parquet as pq
 import pytest
 from conftest import TARGETS, TINY_CUTOFF
 
 from dglframer import cli
+from dglframer.config import DatasetConfig
 from dglframer.files import sha256, write_json
 
 VERBS = (
-    "download crystals split graphs tune train evaluate report predict import-checkpoint doctor config"
+    "sources download crystals split graphs tune train evaluate report predict import-checkpoint"
+    " doctor config"
 ).split()
 
 
@@ -230,3 +233,15 @@ def test_damaged_graphs_are_one_message(run, stages, tiny_run, tmp_path, verb):
 def test_wrong_arguments_are_status_2(run, arguments):
     status, _, error = run(*arguments)
     assert status == 2 and "usage: dglframer" in error
+
+
+def test_sources_are_listed_for_people_and_programs(run):
+    status, out, _ = run("sources")
+    assert status == 0
+    assert "dft_3d_2021: 55723" in out and "formation_energy_peratom [eV/atom]" in out
+    status, out, _ = run("sources", "--json")
+    assert status == 0
+    rows = {row["name"]: row for row in json.loads(out)}
+    assert set(rows) == set(get_args(DatasetConfig.model_fields["source"].annotation))
+    assert rows["megnet"]["targets"]["e_form"] == "eV/atom"
+    assert all(row["size"] and row["licence"] and row["citation"] for row in rows.values())

@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -63,8 +64,8 @@ def test_lock_satisfies_every_direct_dependency(python):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     environment = {"python_version": python, "python_full_version": f"{python}.7"}
     locked = pins(python)
-    direct = project["dependencies"] + sum(project["optional-dependencies"].values(), [])
-    for line in direct:
+    groups = [project["dependencies"], *project["optional-dependencies"].values()]
+    for line in chain.from_iterable(groups):
         requirement = Requirement(line)
         if requirement.marker is None or requirement.marker.evaluate(environment):
             assert requirement.specifier.contains(locked[canonicalize_name(requirement.name)]), line

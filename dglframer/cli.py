@@ -242,7 +242,12 @@ def parser() -> argparse.ArgumentParser:
     )
     model_dir = ("model_dir", {"type": Path, "metavar": "MODEL_DIR", "help": "a model directory"})
     more = {"type": Path, "action": "append", "default": [], "metavar": "MODEL_DIR"}
-    files = {"type": Path, "nargs": "+", "metavar": "FILE", "help": "CIF, POSCAR or .parquet"}
+    files = {
+        "type": Path,
+        "nargs": "+",
+        "metavar": "FILE",
+        "help": "CIF, POSCAR, extxyz or .parquet",
+    }
     edges = {"type": int, "default": 200_000, "help": "bounds the memory of a batch"}
     verb(
         predict,

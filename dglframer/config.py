@@ -23,10 +23,10 @@ from pydantic import (
 from dglframer.errors import ConfigError
 
 FrameMethod = Literal["max", "none"]
-OwnSource = Literal["folder", "json", "parquet"]
+OwnSource = Literal["folder", "json", "ase", "parquet"]
 OWN_SOURCES: tuple[str, ...] = get_args(OwnSource)
 SourceName = Literal[
-    "jarvis_minerals", "dft_3d_2021", "dft_3d", "megnet", "oqmd_3d_no_cfid", OwnSource
+    "jarvis_minerals", "dft_3d_2021", "dft_3d", "megnet", "oqmd_3d_no_cfid", "qm9", OwnSource
 ]
 
 

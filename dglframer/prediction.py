@@ -60,7 +60,7 @@ def check_same_targets(models: Sequence[TrainedModel], folders: Sequence[Path]) 
 
 def read_records(files: Sequence[Path]) -> Iterator[Record]:
     """The crystals of structure files and Parquet files; what cannot be read carries its problem."""
-    from dglframer.structure_files import read_structure
+    from dglframer.structure_files import read_structures
 
     for path in files:
         if not path.is_file():
@@ -70,7 +70,7 @@ def read_records(files: Sequence[Path]) -> Iterator[Record]:
 
             yield from ParquetSource(path, {}).records()
         else:
-            yield read_structure(path)
+            yield from read_structures([path])
 
 
 Item = tuple[str, Crystal | None, PeriodicGraph | None, str | None]

@@ -1,4 +1,4 @@
-"""Reading one structure file (CIF, POSCAR) into a record; the only module that needs pymatgen."""
+"""Reading structure files into records: CIF and POSCAR by pymatgen, extxyz and others by ASE."""
 
 import logging
 import warnings
@@ -8,16 +8,18 @@ from pathlib import Path
 import numpy as np
 
 from dglframer.crystals import Record
+from dglframer.errors import DamagedFile
 
 log = logging.getLogger(__name__)
 
 SUFFIXES = (".cif", ".vasp", ".poscar", ".contcar")
+ASE_SUFFIXES = (".extxyz", ".xyz", ".xsf")  # these may hold several structures
 NAMES = ("POSCAR", "CONTCAR")
 
 
 def is_structure_file(path: Path) -> bool:
-    """Whether the name is that of a CIF or POSCAR file."""
-    return path.suffix.lower() in SUFFIXES or path.name.upper().startswith(NAMES)
+    """Whether the name is that of a file with structures."""
+    return path.suffix.lower() in SUFFIXES + ASE_SUFFIXES or path.name.upper().startswith(NAMES)
 
 
 def read_structure(path: Path) -> Record:
@@ -57,7 +59,23 @@ def read_structure(path: Path) -> Record:
 def read_structures(paths: list[Path]) -> Iterator[Record]:
     """Records of many files, in order."""
     for path in paths:
-        yield read_structure(path)
+        if path.suffix.lower() in ASE_SUFFIXES:
+            yield from read_frames(path)
+        else:
+            yield read_structure(path)
+
+
+def read_frames(path: Path) -> Iterator[Record]:
+    """The structures of a file that ASE reads; what cannot be read ends it with a problem."""
+    from dglframer.sources.ase_file import frames, record
+
+    try:
+        read = list(frames(path))
+    except DamagedFile as error:
+        yield Record(path.stem, problem=f"cannot be read: {first_line(error)}")
+        return
+    for k, (atoms, info) in enumerate(read):
+        yield record(atoms, info, path.stem if len(read) == 1 else f"{path.stem}-{k}")
 
 
 def first_line(error: object) -> str:

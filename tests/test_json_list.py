@@ -163,6 +163,22 @@ def test_label_within_a_dictionary_is_named_with_dots():
     }
 
 
+def test_list_of_pymatgen_structures_alone_is_read(tmp_path):
+    structure = Structure.from_str(CIF, fmt="cif")
+    structure.properties = {"gap": 8.2}
+    named = {**structure.as_dict(), "id": "named"}
+    path = tmp_path / "cscl.json"
+    path.write_text(json.dumps([structure.as_dict(), structure.as_dict(), {"id": "b", **named}]))
+    source = open_source(DatasetConfig(source="json", path=str(path), targets=("gap",)))
+    crystals = list(validated(source.records(), ["gap"], Rejections()))
+    assert [(one.id, one.labels["gap"]) for one in crystals] == [
+        ("cscl-0", 8.2),
+        ("cscl-1", 8.2),
+        ("cscl-2", 8.2),
+    ]
+    assert source.unit("gap") == ""
+
+
 def test_json_source_reads_a_list_and_names_what_is_missing(tmp_path):
     rows = [{"id": k, "atoms": ATOMS, "gap": k, "last_updated": "2020-01-02"} for k in range(3)]
     path = tmp_path / "list.json"

@@ -3,10 +3,12 @@
 import logging
 from collections import Counter
 
+import ase.io
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from ase import Atoms
 from conftest import CIF, POSCAR, TARGETS
 
 from dglframer.config import DatasetConfig, SplitConfig
@@ -108,6 +110,22 @@ def test_folder_reads_cif_poscar_and_csv(folder):
 def test_folder_takes_a_csv_with_byte_order_mark(folder):
     valid, _ = read(folder("\ufeffid,gap\na,1\nb,2\n"), ["gap"])
     assert set(valid) == {"a", "b"}
+
+
+def test_folder_reads_extxyz_with_one_structure_or_several(folder):
+    one = Atoms("CsCl", scaled_positions=[[0, 0, 0], [0.5] * 3], cell=[4.2] * 3, pbc=True)
+    two = one.copy()
+    two.info["id"] = "named"
+    ase.io.write(folder.files / "one.extxyz", one)
+    ase.io.write(folder.files / "run.xyz", [one, two], format="extxyz")
+    (folder.files / "bad.extxyz").write_text("2\n\nNa 0 0")
+    rows = "".join(f"{id},{k}\n" for k, id in enumerate(["a", "b", "one", "run-0", "named", "bad"]))
+    valid, reasons = read(folder("id,gap\n" + rows), ["gap"])
+    assert {id: one.labels["gap"] for id, one in valid.items()} == {
+        **{"a": 0, "b": 1, "one": 2, "run-0": 3, "named": 4}
+    }
+    assert list(reasons) == ["bad"] and reasons["bad"].startswith("cannot be read")
+    np.testing.assert_allclose(valid["named"].frac_N3, valid["a"].frac_N3, atol=1e-9)
 
 
 @pytest.mark.parametrize(

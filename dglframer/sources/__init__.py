@@ -41,7 +41,7 @@ class Source(Protocol):
 
 def open_source(dataset: DatasetConfig, offline: bool = False) -> Source:
     """The source that the config names; ``offline``: it opens no connection."""
-    from dglframer.sources import folder, jarvis, jarvis_minerals, json_list, parquet
+    from dglframer.sources import ase_file, folder, jarvis, jarvis_minerals, json_list, parquet, qm9
 
     path = None if dataset.path is None else Path(dataset.path)
     targets, units = dataset.targets, dict(dataset.target_units)
@@ -49,9 +49,13 @@ def open_source(dataset: DatasetConfig, offline: bool = False) -> Source:
         return jarvis_minerals.JarvisMinerals(targets)
     if dataset.source in JARVIS_NAMES:
         return jarvis.JarvisSource(dataset.source, targets, units, path, offline)
+    if dataset.source == "qm9":
+        return qm9.Qm9(targets)
     assert path is not None
     if dataset.source == "json":
         return json_list.JsonSource(path, targets, units)
+    if dataset.source == "ase":
+        return ase_file.AseSource(path, targets, units)
     if dataset.source == "parquet":
         return parquet.ParquetSource(path, units)
     assert dataset.targets_csv is not None

@@ -46,13 +46,30 @@ DFT_3D = {
     "encut": "eV",
     "kpoint_length_unit": "angstrom",
 }
-MEGNET = {  # whether the moduli are in GPa or logarithms of it, neither file nor article states
+MEGNET = {  # the file names no units: for the moduli give them in dataset.target_units
     "e_form": "eV/atom",
     "gap pbe": "eV",
     "bulk modulus": "",
     "shear modulus": "",
     "elastic anisotropy": "",
     "mu_b": "Bohr magneton",
+}
+QM9 = {
+    "Dipole_debye": "debye",
+    "Polarizability_bohr3": "bohr^3",
+    "HOMO_au": "hartree",
+    "LUMO_au": "hartree",
+    "HOMO_LUMO_gap_au": "hartree",
+    "R2_bohr2": "bohr^2",
+    "ZPVE_au": "hartree",
+    "InternalEnergy_0K_au": "hartree",
+    "InternalEnergy_298K_au": "hartree",
+    "Enthalphy_298K_au": "hartree",
+    "GibbsFreeEnergy_298K_au": "hartree",
+    "Heatcapacity_Cv_cal_mol_K": "cal/(mol K)",
+    "RotA_GHz": "GHz",
+    "RotB_GHz": "GHz",
+    "RotC_GHz": "GHz",
 }
 OQMD = {"_oqmd_delta_e": "eV/atom", "_oqmd_stability": "eV/atom", "_oqmd_band_gap": "eV"}
 
@@ -135,8 +152,16 @@ ROWS = (
         "",
         14206169,
     ),
-    own("folder", "CIF and POSCAR files and a CSV of targets"),
-    own("json", "a JSON list (or a zip with it) of jarvis-tools or pymatgen dictionaries"),
+    Row(
+        "qm9",
+        "130831 molecules, in the package qm9pack",
+        "MIT (the package qm9pack)",
+        "R. Ramakrishnan et al., Sci. Data 1, 140022 (2014), doi:10.1038/sdata.2014.22",
+        QM9,
+    ),
+    own("folder", "CIF, POSCAR, extxyz, xyz or xsf files and a CSV of targets"),
+    own("json", "a JSON list, or a zip with it, of jarvis-tools or pymatgen dictionaries"),
+    own("ase", "one file of many structures that ASE reads: extxyz, traj, db, ..."),
     own("parquet", "a Parquet file in the schema of crystals.parquet"),
 )
 BY_NAME = {row.name: row for row in ROWS}

@@ -1,4 +1,8 @@
-"""A folder of CIF and POSCAR files with a CSV of ids (file stems) and targets."""
+"""A folder of structure files (CIF, POSCAR, extxyz, ...) with a CSV of ids and targets.
+
+The id is the stem of the file's name; where a file holds several structures, the id that each
+states, or the stem with its number (``run-0``, ``run-1``).
+"""
 
 import csv
 from collections.abc import Iterator
@@ -8,7 +12,7 @@ from typing import Any
 
 from dglframer.crystals import Record
 from dglframer.errors import ConfigError
-from dglframer.structure_files import is_structure_file, read_structure
+from dglframer.structure_files import is_structure_file, read_structures
 
 
 class FolderSource:
@@ -39,8 +43,7 @@ class FolderSource:
     def records(self) -> Iterator[Record]:
         """The files in order of name, then the CSV's ids that have no file."""
         unread = dict(self.rows)
-        for path in self.structure_files():
-            record = read_structure(path)
+        for record in read_structures(self.structure_files()):
             unread.pop(record.id, None)
             yield self.with_row(record, self.rows.get(record.id))
         for id in unread:

@@ -21,12 +21,16 @@ from dglframer.sources.archives import open_member
 
 CHUNK = 1 << 20  # characters read at once
 LARGEST_ENTRY = 1 << 26  # characters; more is a damaged file
-ID_KEYS = ("jid", "id", "material_id", "_oqmd_entry_id")
+ID_KEYS = ("jid", "id", "material_id", "entry_id", "_oqmd_entry_id")
 MISSING = (None, "", "na")  # JARVIS writes "na"
 
 
 class JsonSource:
-    """Your own list: an id, ``atoms`` or ``structure``, and targets in each entry."""
+    """Your own list: an id, ``atoms`` or ``structure``, and targets in each entry.
+
+    An entry may be a pymatgen structure itself; its targets are then in ``properties``, and its id,
+    if there is none, is made from its place in the list.
+    """
 
     name = "json"
     licence = "yours"
@@ -45,13 +49,14 @@ class JsonSource:
 
     def records(self) -> Iterator[Record]:
         """Entries in file order."""
-        for entry in entries(self.path):
-            yield record(entry, self.targets)
+        for k, entry in enumerate(entries(self.path)):
+            yield record(own_entry(entry, f"{self.path.stem}-{k}"), self.targets)
 
     def unit(self, target: str) -> str:
-        keys = {key for entry in islice(entries(self.path), 100) for key in entry}
-        if target not in keys:
-            raise ConfigError(f"{self.path} has no {target}; it has {', '.join(sorted(keys))}")
+        first = [own_entry(entry, "") for entry in islice(entries(self.path), 100)]
+        if all(found(entry, target) is None for entry in first):
+            keys = sorted({key for entry in first for key in entry})
+            raise ConfigError(f"{self.path} has no {target}; it has {', '.join(keys)}")
         return self.units.get(target, "")
 
 
@@ -135,6 +140,13 @@ def record(entry: Mapping[str, Any], targets: Sequence[str]) -> Record:
     except (KeyError, TypeError, ValueError, IndexError, np.linalg.LinAlgError) as error:
         return Record(id, problem=f"cannot be read: {type(error).__name__} {error}", **known)
     return Record(id, problem="neither atoms nor structure", **known)
+
+
+def own_entry(entry: dict[str, Any], name: str) -> dict[str, Any]:
+    """An entry of a list of pymatgen structures in the form of the others."""
+    if "sites" not in entry:
+        return entry
+    return {"id": name} | (entry.get("properties") or {}) | {"structure": entry}
 
 
 def jarvis_atoms(atoms: Mapping[str, Any]) -> tuple[list[str], np.ndarray, np.ndarray]:

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS_FILE = ROOT / "benchmarks" / "results" / "default_run.json"
 README = ROOT / "README.md"
 BEGIN, END = "<!-- numbers: written by benchmarks/default_run.py -->", "<!-- end of numbers -->"
-STAGES = "download crystals split graphs tune train evaluate report".split()
+STAGES = "download crystals clean inspect split leakage graphs tune train evaluate report".split()
 ROUNDS = 5
 
 

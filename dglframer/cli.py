@@ -19,6 +19,7 @@ GRAPHS = ("--graphs", {"type": Path, "required": True, "help": "folder of graph 
 SPLIT = ("--split", {"type": Path, "required": True, "help": "split.parquet"})
 CRYSTALS = ("--crystals", {"type": Path, "required": True, "help": "crystals.parquet"})
 REJECTED = ("--rejected", {"type": Path, "required": True, "help": "rejected.parquet"})
+CHECKS = ("--checks", {"type": Path, "required": True, "help": "checks.parquet"})
 DOWNLOAD = ("--download", {"type": Path, "required": True, "help": "download.json"})
 THREADS = ("--threads", {"type": int, "default": 1, "help": "CPU threads (default 1)"})
 DEVICE = ("--device", {"default": "auto", "help": "cpu, cuda, cuda:1, ... (default: auto)"})
@@ -59,7 +60,8 @@ def crystals(args: argparse.Namespace) -> None:
     source = open_source(dataset, offline=True)
     rejections = Rejections()
     units = {target: source.unit(target) for target in dataset.targets}
-    valid = validated(source.records(), dataset.targets, rejections)
+    records = source.records()
+    valid = validated(records, dataset.targets, rejections, dataset.repeated_ids)
     table = crystals_table(valid, source.name, dataset.targets, units)
     write_parquet(args.rejected, rejections.table())
     log.info("read %d records, rejected %d", len(table) + len(rejections.ids), len(rejections.ids))
@@ -67,15 +69,65 @@ def crystals(args: argparse.Namespace) -> None:
     write_parquet(args.out, table)
 
 
+def clean(args: argparse.Namespace) -> None:
+    """look for duplicate structures, unphysical labels and disagreements; write checks.parquet"""
+    from dglframer.cleaning import check_crystals
+    from dglframer.config import load_config
+    from dglframer.files import write_parquet
+
+    table = check_crystals(args.crystals, load_config(args.config).cleaning, args.threads)
+    dropped = sum(map(bool, table["dropped"].to_pylist()))
+    log.info("read %d crystals, cleaning drops %d of them from the split", len(table), dropped)
+    write_parquet(args.out, table)
+
+
 def split(args: argparse.Namespace) -> None:
     """assign every crystal to train, val or test"""
     from dglframer.config import load_config
     from dglframer.files import read_parquet
-    from dglframer.split import split_crystals, write_split
+    from dglframer.split import columns_of, reads_checks, split_crystals, write_split
 
-    table = read_parquet(args.crystals, columns=["id", "split"])
-    counts = write_split(split_crystals(table, load_config(args.config).split), args.out)
+    config = load_config(args.config)
+    table = read_parquet(args.crystals, columns=columns_of(config.split.method))
+    if reads_checks(config) and not args.checks:
+        raise UserError("this configuration of cleaning and split needs --checks checks.parquet")
+    checks = read_parquet(args.checks) if reads_checks(config) else None
+    rejected = read_parquet(args.rejected) if args.rejected else None
+    splits = split_crystals(table, config.split, checks, rejected, config.dataset.targets[0])
+    counts = write_split(splits, args.out)
     log.info("%s", ", ".join(f"{name} {count}" for name, count in counts.items()))
+
+
+def leakage(args: argparse.Namespace) -> None:
+    """report ids, structures, formulas and prototypes that parts of the split share"""
+    from dglframer.config import load_config
+    from dglframer.files import read_parquet, write_json
+    from dglframer.leakage import leakage
+
+    method = load_config(args.config).split.method
+    write_json(args.out, leakage(read_parquet(args.checks), read_parquet(args.split), method))
+
+
+def inspect(args: argparse.Namespace) -> None:
+    """show what a dataset holds: elements, sizes, labels, rejected rows, duplicates"""
+    from dglframer.cleaning import check_crystals
+    from dglframer.config import CleaningConfig
+    from dglframer.files import read_parquet, write_json
+    from dglframer.inspection import inspect, terminal_table, write_page
+
+    beside = args.dataset.with_name("rejected.parquet")
+    path = args.rejected or (beside if beside.is_file() else None)
+    checks = (
+        read_parquet(args.checks)
+        if args.checks
+        else check_crystals(args.dataset, CleaningConfig(), args.threads)
+    )
+    summary = inspect(args.dataset, read_parquet(path) if path else None, checks)
+    if args.json:
+        write_json(args.json, summary)
+    if args.html:
+        write_page(summary, args.html)
+    print(terminal_table(summary))
 
 
 def graphs(args: argparse.Namespace) -> None:
@@ -159,7 +211,10 @@ def report(args: argparse.Namespace) -> None:
         download=args.download,
         crystals=args.crystals,
         rejected=args.rejected,
+        checks=args.checks,
+        inspection=args.inspection,
         split=args.split,
+        leakage=args.leakage,
         graphs=args.graphs,
         tuned=args.tuned,
         models=args.models,
@@ -229,16 +284,36 @@ def parser() -> argparse.ArgumentParser:
     stay = {"action": "store_true", "help": "open no connection (also: DGLFRAMER_OFFLINE=1)"}
     verb(download, CONFIG, ("--offline", stay), OUT)
     verb(crystals, CONFIG, DOWNLOAD, REJECTED, OUT)
-    verb(split, CONFIG, CRYSTALS, OUT)
+    verb(clean, CONFIG, CRYSTALS, THREADS, OUT)
+    dataset = {"type": Path, "metavar": "DATASET", "help": "crystals.parquet"}
+    verb(
+        inspect,
+        ("dataset", dataset),
+        ("--rejected", {"type": Path, "help": "default: rejected.parquet beside it, if there"}),
+        ("--checks", {"type": Path, "help": "checks.parquet of it; default: made anew"}),
+        ("--json", {"type": Path, "metavar": "FILE", "help": "write the summary as JSON"}),
+        ("--html", {"type": Path, "metavar": "FILE", "help": "write the summary as a page"}),
+        THREADS,
+    )
+    some_checks = (
+        "--checks",
+        {"type": Path, "help": "checks.parquet, where cleaning drops crystals"},
+    )
+    some_rejected = ("--rejected", {"type": Path, "help": "rejected.parquet, for method official"})
+    verb(split, CONFIG, CRYSTALS, some_rejected, some_checks, OUT)
+    verb(leakage, CONFIG, CHECKS, SPLIT, OUT)
     verb(graphs, CONFIG, CRYSTALS, THREADS, OUT)
     verb(tune, CONFIG, GRAPHS, SPLIT, THREADS, DEVICE, OUT)
     seed = ("--seed", {"type": int, "required": True, "help": "of initialisation and shuffling"})
     verb(train, CONFIG, GRAPHS, SPLIT, tuned, seed, THREADS, DEVICE, OUT)
     verb(evaluate, GRAPHS, SPLIT, MODEL_DIRS, THREADS, DEVICE, OUT)
     evaluation = ("--evaluation", {"type": Path, "required": True, "help": "evaluation folder"})
+    inspection = ("--inspection", {"type": Path, "required": True, "help": "inspection.json"})
+    leaks = ("--leakage", {"type": Path, "required": True, "help": "leakage.json"})
     verb(
         report,
-        *(CONFIG, DOWNLOAD, CRYSTALS, REJECTED, SPLIT, GRAPHS, tuned, MODEL_DIRS, evaluation, OUT),
+        *(CONFIG, DOWNLOAD, CRYSTALS, REJECTED, CHECKS, inspection, SPLIT, leaks, GRAPHS, tuned),
+        *(MODEL_DIRS, evaluation, OUT),
     )
     model_dir = ("model_dir", {"type": Path, "metavar": "MODEL_DIR", "help": "a model directory"})
     more = {"type": Path, "action": "append", "default": [], "metavar": "MODEL_DIR"}
@@ -288,7 +363,7 @@ def main() -> int:
     except UserError as error:
         print(f"dglframer: error: {error}", file=sys.stderr)
         return 2
-    if hasattr(args, "out") and args.out:
+    if getattr(args, "out", None) or getattr(args, "json", None):  # it has written something
         log.info("%s done in %.1f s", args.run.__name__, time.perf_counter() - started)
     return status
 

@@ -7,6 +7,7 @@
 import difflib
 import json
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -20,6 +21,7 @@ from pydantic import (
     model_validator,
 )
 
+from dglframer.elements import atomic_number
 from dglframer.errors import ConfigError
 
 FrameMethod = Literal["max", "none"]
@@ -60,6 +62,9 @@ class DatasetConfig(Section):
         le=1,
         description="stop if more than this share of the labelled records is rejected",
     )
+    repeated_ids: Literal["first", "all"] = Field(
+        "first", description="of records with one id: the first, or all, as id, id#2, id#3"
+    )
 
     @model_validator(mode="after")
     def paths_where_needed(self) -> "DatasetConfig":
@@ -70,20 +75,97 @@ class DatasetConfig(Section):
         return self
 
 
-class SplitConfig(Section):
-    """Which crystals train, validate and test."""
+Check = Literal["ignore", "report", "drop"]
 
-    method: Literal["canonical", "random"] = Field(
-        "canonical", description="canonical (the source's own) or random"
+
+class CleaningConfig(Section):
+    """Doubts about valid crystals: ignore, report (changes nothing) or drop (in no split)."""
+
+    duplicates: Check = Field(
+        "report", description="all but the first crystal of one structure (docs/splits.md)"
     )
-    seed: int = Field(123, description="random split: seed of the shuffle of the sorted ids")
-    val_fraction: float = Field(0.1, gt=0, lt=1, description="random split: validation share")
-    test_fraction: float = Field(0.1, gt=0, lt=1, description="random split: test share")
+    unphysical_labels: Check = Field("report", description="labels outside of their range")
+    label_ranges: dict[str, tuple[float, float]] = Field(
+        {}, description="target: [low, high], besides the known ones in docs/splits.md"
+    )
+    disagreements: Check = Field(
+        "report", description="one id with two structures, or one structure with two labels"
+    )
+    label_tolerances: dict[str, float] = Field(
+        {}, description="target: largest difference of two labels of one structure, likewise"
+    )
 
     @model_validator(mode="after")
-    def something_is_left_to_train(self) -> "SplitConfig":
+    def ranges_are_not_empty(self) -> "CleaningConfig":
+        for name, (low, high) in self.label_ranges.items():
+            if low > high:
+                raise ValueError(f"cleaning.label_ranges.{name}: low must not exceed high")
+        for name, tolerance in self.label_tolerances.items():
+            if tolerance < 0:
+                raise ValueError(f"cleaning.label_tolerances.{name} must not be negative")
+        return self
+
+
+SplitMethod = Literal[
+    "canonical",
+    "official",
+    "random",
+    "kfold",
+    "by_composition",
+    "by_prototype",
+    "leave_element_out",
+    "by_time",
+    "from_file",
+]
+
+
+class SplitConfig(Section):
+    """Which crystals train, validate and test (docs/splits.md)."""
+
+    method: SplitMethod = Field(
+        "canonical",
+        description="canonical (the source's own) or " + ", ".join(get_args(SplitMethod)[1:]),
+    )
+    seed: int = Field(123, description="of every shuffle; official is defined with 123")
+    val_fraction: float = Field(0.1, gt=0, lt=1, description="validation share, where one is drawn")
+    test_fraction: float = Field(0.1, gt=0, lt=1, description="test share, where one is drawn")
+    official_sizes: tuple[int, int, int] | None = Field(
+        None, description="official: train, val, test counts; null: 80, 10 and 10 %, rounded down"
+    )
+    folds: int = Field(5, ge=2, description="kfold: number of folds")
+    fold: int = Field(0, ge=0, description="kfold: the one that is the test set, from 0")
+    elements: tuple[str, ...] = Field(
+        (), description="leave_element_out: crystals with any of these symbols are the test set"
+    )
+    val_from: date | None = Field(
+        None, description="by_time: first date of val (2020-12-31); null: by val_fraction"
+    )
+    test_from: date | None = Field(
+        None, description="by_time: first date of test; null: by test_fraction"
+    )
+    path: str | None = Field(
+        None, description="from_file: .csv or .parquet of id, split, or .json of part: [ids]"
+    )
+
+    @model_validator(mode="after")
+    def method_has_what_it_needs(self) -> "SplitConfig":
         if self.val_fraction + self.test_fraction >= 1:
             raise ValueError("split.val_fraction + split.test_fraction must be below 1")
+        if self.official_sizes and min(self.official_sizes) < 1:
+            raise ValueError("split.official_sizes must be positive")
+        if self.fold >= self.folds:
+            raise ValueError("split.fold must be below split.folds")
+        if self.method == "leave_element_out" and not self.elements:
+            raise ValueError("split.elements is needed for method leave_element_out")
+        for symbol in self.elements:
+            if atomic_number(symbol) is None:
+                raise ValueError(f"split.elements: no element {symbol}")
+        if self.method == "from_file" and not self.path:
+            raise ValueError("split.path is needed for method from_file")
+        if (self.val_from is None) != (self.test_from is None):
+            raise ValueError("split.val_from and split.test_from are given together or not at all")
+        if self.val_from and self.test_from and not self.val_from < self.test_from:
+            raise ValueError("split.val_from must be before split.test_from")
         return self
 
 
@@ -205,6 +287,7 @@ class Config(Section):
     """The whole configuration."""
 
     dataset: DatasetConfig = DatasetConfig()
+    cleaning: CleaningConfig = CleaningConfig()
     split: SplitConfig = SplitConfig()
     graphs: GraphsConfig = GraphsConfig()
     model: ModelConfig = ModelConfig()
@@ -290,13 +373,16 @@ def override(config: Config, values: Mapping[str, Any]) -> Config:
 # raised when a stage's code starts to write something else: Snakemake does not see package code.
 STAGES: dict[str, tuple[int, tuple[str, ...]]] = {
     "download": (1, ("dataset",)),
-    "crystals": (2, ("dataset",)),
-    "split": (1, ("split",)),
+    "crystals": (3, ("dataset",)),
+    "clean": (1, ("cleaning",)),
+    "split": (2, ("split",)),
+    "leakage": (1, ()),
+    "inspect": (1, ()),
     "graphs": (1, ("graphs",)),
     "tune": (1, ("model", "training", "tune")),
     "train": (1, ("model", "training")),
     "evaluate": (1, ()),
-    "report": (1, ()),
+    "report": (2, ()),
 }
 
 

@@ -1,17 +1,21 @@
 """Crystals: the record every source yields, its validation, and crystals.parquet / rejected.parquet."""
 
+import itertools
 import logging
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from dglframer.elements import HEAVIEST, atomic_number
-from dglframer.errors import Rejected, UserError
+from dglframer.errors import DamagedFile, Rejected, UserError
 from dglframer.neighbors import molecule_edges, periodic_edges
 
 log = logging.getLogger(__name__)
@@ -19,10 +23,13 @@ log = logging.getLogger(__name__)
 SMALLEST_VOLUME = 1.0  # cubic angstrom per atom; solid hydrogen at 100 GPa still has 2
 NO_LABEL = "no label"
 THINNEST_CELL = 0.25  # angstrom between lattice planes: image numbers fit int8 at any cutoff <= 30
+NUMBERS = (int, float, np.integer, np.floating)
 CLOSEST_SITES = 0.01  # angstrom; closer sites are one site written twice
 CLOSEST_ATOMS = (
     0.5  # angstrom, in a molecule (H2 has 0.74): less means coordinates that are no angstroms
 )
+REPETITION = re.compile(r"#[1-9][0-9]*$")
+STRUCTURE_COLUMNS = ("id", "numbers", "lattice", "frac_coords")
 
 
 @dataclass(frozen=True)
@@ -68,6 +75,8 @@ def validate(record: Record, targets: Sequence[str] = ()) -> Crystal:
         raise Rejected(record.problem)
     if not record.id:
         raise Rejected("no id")
+    # Before the structure: an entry without the label is none of the data set's, good or bad.
+    labels = {name: label(name, record.labels.get(name)) for name in targets}
     numbers_N = np.array([element(name) for name in record.species], dtype=np.int16)
     if not len(numbers_N):
         raise Rejected("no atoms")
@@ -80,10 +89,6 @@ def validate(record: Record, targets: Sequence[str] = ()) -> Crystal:
         frac_N3 = finite_array(record.frac_coords, (len(numbers_N), 3), "fractional coordinates")
         reject_flat_cell(lattice_33, len(numbers_N))
         reject_duplicate_sites(lattice_33, frac_N3)
-    labels = {name: label(name, value) for name, value in record.labels.items() if name in targets}
-    for name in targets:
-        if name not in labels:
-            raise Rejected(f"{NO_LABEL} {name}")
     return Crystal(
         record.id, numbers_N, lattice_33, frac_N3, labels, record.split, date=record.date
     )
@@ -142,11 +147,20 @@ def label(name: str, value: Any) -> float:
     """A finite label; raises Rejected for missing, text, NaN and infinity."""
     if value is None or value == "":
         raise Rejected(f"{NO_LABEL} {name}")
-    if isinstance(value, bool | str) or not isinstance(value, int | float | np.number):
+    if isinstance(value, bool | str) or not isinstance(value, NUMBERS):
         raise Rejected(f"label {name} is not a number: {value!r}")
-    if not math.isfinite(value):
-        raise Rejected(f"label {name} is {value}")
-    return float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # an integer of 400 digits
+        raise Rejected(f"label {name} is not a number: {value!r:.40}") from None
+    if not math.isfinite(number):
+        raise Rejected(f"label {name} is {number}")
+    return number
+
+
+def lacks_label(reason: str, target: str) -> bool:
+    """Whether a reason for rejection is that the record has no finite value of ``target``."""
+    return reason == f"{NO_LABEL} {target}" or reason.startswith(f"label {target} is ")
 
 
 @dataclass
@@ -174,20 +188,28 @@ REJECTED_SCHEMA = pa.schema(
 
 
 def validated(
-    records: Iterable[Record], targets: Sequence[str], rejections: Rejections
+    records: Iterable[Record],
+    targets: Sequence[str],
+    rejections: Rejections,
+    repeated_ids: Literal["first", "all"] = "first",
 ) -> Iterator[Crystal]:
-    """Yield the valid crystals; the others, and ids seen before, go to ``rejections``."""
+    """Yield the valid crystals; the others go to ``rejections``.
+
+    Of records with one id the first valid one is kept, or ``all``: then as id, id#2, id#3.
+    """
     seen: set[str] = set()
     for position, record in enumerate(records):
         try:
             crystal = validate(record, targets)
-            if record.id in seen:
+            if record.id in seen and repeated_ids == "first":
                 raise Rejected("repeated id")
         except Rejected as error:
             rejections.add(record.id, str(error), position)
             continue
-        seen.add(record.id)
-        yield replace(crystal, file_position=position)
+        names = (f"{record.id}#{k}" if k > 1 else record.id for k in itertools.count(1))
+        id = next(name for name in names if name not in seen)
+        seen.add(id)
+        yield replace(crystal, id=id, file_position=position)
 
 
 def crystals_table(
@@ -236,6 +258,24 @@ def crystal_rows(
         numbers, lattice, frac = (column[row].values for column in columns)
         lattice_33 = None if lattice is None else lattice.to_numpy().reshape(3, 3)
         yield id, numbers.to_numpy(), lattice_33, frac.to_numpy().reshape(-1, 3)
+
+
+def targets_of(path: Path) -> dict[str, str]:
+    """The targets of a crystals.parquet with their units; raises DamagedFile."""
+    try:
+        schema = pq.read_schema(path)
+    except (OSError, ValueError) as error:
+        raise DamagedFile(f"{path}: missing, damaged or not a Parquet file ({error})") from None
+    return {
+        field.name: (field.metadata or {}).get(b"unit", b"").decode()
+        for field in schema
+        if pa.types.is_floating(field.type)
+    }
+
+
+def source_id(id: str) -> str:
+    """The id that the source gave: without the #2, #3, ... of records that share one."""
+    return REPETITION.sub("", id)
 
 
 def check_rejected_share(n_valid: int, rejections: Rejections, largest: float) -> None:

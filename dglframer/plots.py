@@ -216,14 +216,13 @@ def label_panel(data: Predictions) -> Panel:
     return draw
 
 
-def atoms_panel(atoms: np.ndarray) -> Panel:
-    """How many crystals have how many atoms in the cell."""
+def histogram_panel(title: str, one: Mapping[str, Any]) -> Panel:
+    """A histogram made earlier: ``one`` has its ``unit`` and ``histogram`` (edges, counts)."""
 
     def draw(axes: Axes) -> None:
-        width = max(1, -(-int(atoms.max()) // 30))
-        edges = np.arange(0.5, atoms.max() + width + 0.5, width)
-        axes.stairs(*np.histogram(atoms, edges), fill=True, color=BLUE, alpha=0.8)
-        axes.set(title="cell size", xlabel="atoms per cell", ylabel="crystals")
+        edges, counts = one["histogram"]["edges"], one["histogram"]["counts"]
+        axes.stairs(counts, edges, fill=True, color=BLUE, alpha=0.8)
+        axes.set(title=title, ylabel="crystals", xlabel=with_unit(title, one["unit"]))
 
     return draw
 

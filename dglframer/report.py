@@ -1,9 +1,6 @@
 """The report: one self-contained HTML page about a run, made from the files its stages wrote."""
 
-import re
-import shlex
-import warnings
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import distributions
@@ -11,22 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import yaml
 
 from dglframer import __version__, plots
 from dglframer.config import ModelConfig, TrainingConfig, load_config, override
 from dglframer.crystals import crystal_rows
-from dglframer.elements import SYMBOLS
 from dglframer.errors import DamagedFile
 from dglframer.files import hash_of, read_json, read_parquet, write_text
 from dglframer.graphs import read_manifest
+from dglframer.inspection import figures
+from dglframer.pages import environment
 from dglframer.split import SPLITS
+from dglframer.symmetry import SYSTEMS, reduced_formula, space_group, system_of
 
-# The last space group of each crystal system.
-SYSTEMS = {2: "triclinic", 15: "monoclinic", 74: "orthorhombic", 142: "tetragonal", 167: "trigonal"}
-SYSTEMS |= {194: "hexagonal", 230: "cubic"}
-# What ends a formula, in this order; metals stand before, by name.
-FORMULA_ENDS = "B Si Ge C Sb As P N H Te Se S I Br Cl O F".split()
 PACKAGES = "torch dgl numpy pyarrow spglib pymatgen optuna matplotlib".split()
 
 
@@ -38,7 +34,10 @@ class Inputs:
     download: Path
     crystals: Path
     rejected: Path
+    checks: Path
+    inspection: Path
     split: Path
+    leakage: Path
     graphs: Path
     models: Sequence[Path]
     evaluation: Path
@@ -56,6 +55,9 @@ class Run:
         self.rejected = read_parquet(inputs.rejected)
         split = read_parquet(inputs.split)
         self.split = dict(zip(split["id"].to_pylist(), split["split"].to_pylist(), strict=True))
+        self.left_out = split.filter(pc.invert(pc.is_in(split["split"], pa.array(SPLITS))))
+        self.inspection = read_json(inputs.inspection)
+        self.leakage = read_json(inputs.leakage)
         self.manifest = read_manifest(inputs.graphs)
         self.best = read_json(inputs.tuned) if inputs.tuned else None
         self.trials = read_json(inputs.tuned.parent / "trials.json") if inputs.tuned else []
@@ -77,14 +79,7 @@ class Run:
 
 def write_report(inputs: Inputs, out: Path) -> str:
     """Write the page and return the test errors as one line; equal inputs give equal bytes."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
     run = Run(inputs)
-    templates = PackageLoader("dglframer")
-    page = Environment(
-        loader=templates, autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    page.filters.update(number=number, embedded=embedded, quote=quoted, median=np.median)
     panels = plots.learning_panels(run.epochs, run.manifest["targets"])
     context = {
         "run": run,
@@ -94,7 +89,7 @@ def write_report(inputs: Inputs, out: Path) -> str:
         "results": [results(run, name) for name in run.metrics["targets"]],
         **reproduction(run),
     }
-    write_text(out, page.get_template("report.html.j2").render(context))
+    write_text(out, environment().get_template("report.html.j2").render(context))
     return "; ".join(
         f"{name}: test MAE {one['splits']['test']['mae']:.4f} {one['unit']}, "
         f"training median {one['median_baseline']['test_mae']:.4f}"
@@ -103,23 +98,25 @@ def write_report(inputs: Inputs, out: Path) -> str:
 
 
 def data(run: Run) -> dict[str, Any]:
-    """Elements, cell sizes, splits, and every id that is in none of them, with the reason."""
-    numbers = [structure[0] for structure in run.structures.values()]
-    holding = Counter(z for numbers_N in numbers for z in np.unique(numbers_N).tolist())
+    """The inspection, splits, and every id that is in none of them, with the reason."""
     atoms = {id: len(structure[0]) for id, structure in run.structures.items()}
-    sizes = np.array(list(atoms.values()))
-    rejected = defaultdict(list)
-    for row in run.rejected.to_pylist():
-        rejected[row["reason"]].append(row["id"])
     parts = [(name, [id for id in atoms if run.split.get(id) == name]) for name in SPLITS]
     return {
-        "atoms": sizes,
-        "atoms_svg": plots.svg([plots.atoms_panel(sizes)]),
-        "elements": {SYMBOLS[z - 1]: holding[z] for z in sorted(holding)},
-        "rejected": sorted(rejected.items(), key=lambda item: (-len(item[1]), item[0])),
-        "left_out": [id for id in atoms if run.split.get(id) not in SPLITS],
+        "inspection": run.inspection,
+        **figures(run.inspection),
+        "rejected": ids_by_reason(run.rejected),
+        "left_out": ids_by_reason(run.left_out),
+        "leakage": run.leakage,
         "splits": [(name, len(ids), np.median([atoms[id] for id in ids])) for name, ids in parts],
     }
+
+
+def ids_by_reason(table: pa.Table) -> list[tuple[str, list[str]]]:
+    """The ids of each reason, the most frequent reason first."""
+    ids = defaultdict(list)
+    for row in table.select(["id", "reason"]).to_pylist():
+        ids[row["reason"]].append(row["id"])
+    return sorted(ids.items(), key=lambda item: (-len(item[1]), item[0]))
 
 
 def settings(run: Run) -> dict[str, Any]:
@@ -197,25 +194,12 @@ def crystal_system(
     """Crystal system by spglib at a tolerance of 0.01 Å; unknown if it finds no space group."""
     if lattice_33 is None:
         return "molecule"
-    import spglib
-
-    cell: Any = (lattice_33, frac_N3, numbers_N)
-    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
-        try:
-            found = spglib.get_symmetry_dataset(cell, symprec=0.01)
-        except getattr(spglib, "SpglibError", ValueError):  # newer versions; older return None
-            found = None
-    return SYSTEMS[min(n for n in SYSTEMS if n >= found.number)] if found else "unknown"
+    return system_of(space_group(numbers_N, lattice_33, frac_N3))
 
 
 def formula(numbers_N: np.ndarray) -> str:
     """Reduced formula with subscripts."""
-    counts = Counter(SYMBOLS[z - 1] for z in numbers_N)
-    divisor = np.gcd.reduce(list(counts.values()))
-    ends = {symbol: place for place, symbol in enumerate(FORMULA_ENDS)}
-    order = sorted(counts, key=lambda symbol: (ends.get(symbol, -1), symbol))
-    text = "".join(f"{symbol}{counts[symbol] // divisor}" for symbol in order)
-    return re.sub(r"(?<=\D)1(?!\d)", "", text).translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉"))
+    return reduced_formula(numbers_N).translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉"))
 
 
 def reproduction(run: Run) -> dict[str, Any]:
@@ -228,27 +212,3 @@ def reproduction(run: Run) -> dict[str, Any]:
         "hashes": {"configuration": hash_of(plain), "data manifest": hash_of(run.manifest)},
         "versions": {"dglframer": __version__, **versions},
     }
-
-
-def number(value: Any) -> str:
-    """A value for a table: four decimals, fewer for large numbers, a dash for none or NaN."""
-    if value is None or value != value:
-        return "–"
-    if isinstance(value, bool | str | int):
-        return str(value)
-    if 0 < abs(value) < 0.01:
-        return f"{value:.3g}"
-    return f"{value:.{4 if abs(value) < 100 else 1}f}".replace("-", "−")
-
-
-def quoted(path: Any) -> str:
-    """A path, or a list of them, as words of a command line."""
-    return shlex.join(map(str, path if isinstance(path, list) else [path]))
-
-
-def embedded(svg: str, key: str, label: str) -> Any:
-    """An SVG document as an element of the page: ids made unique, a label for screen readers."""
-    from markupsafe import Markup, escape
-
-    unique = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{key}-", svg[svg.index("<svg") :])
-    return Markup(unique.replace("<svg", f'<svg role="img" aria-label="{escape(label)}"', 1))

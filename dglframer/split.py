@@ -1,67 +1,121 @@
-"""Splits: which crystals train, validate and test. split.parquet holds id and split."""
+"""Splits: which crystals train, validate and test. split.parquet holds id, split and reason.
+
+The methods (``split_methods``) map each id to train, val, test, or to why it is in none of them.
+Crystals of one source id (``x``, ``x#2``) stay together, but in the official split, which is defined
+over the entries of a file. No method depends on the order of the rows.
+"""
 
 import logging
-import random
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 
-from dglframer.config import SplitConfig
+from dglframer.config import Config, SplitConfig
+from dglframer.crystals import source_id
 from dglframer.errors import DamagedFile, UserError
 from dglframer.files import read_parquet, write_parquet
+from dglframer.split_methods import METHODS, SPLITS, Splits, by_prototype, official_split
 
 log = logging.getLogger(__name__)
 
-SPLITS = ("train", "val", "test")
 LEFT_OUT = "left out"  # crystals that no model sees, e.g. because the source lists them twice
 
 
-def split_crystals(crystals: pa.Table, config: SplitConfig) -> dict[str, str]:
-    """Map each id of crystals.parquet to train, val, test or LEFT_OUT."""
-    ids = crystals["id"].to_pylist()
-    if config.method == "random":
-        return random_split(ids, config)
-    return canonical_split(dict(zip(ids, crystals["split"].to_pylist(), strict=True)))
+def reads_checks(config: Config) -> bool:
+    """Whether the split depends on checks.parquet: not by default, so that looking changes nothing."""
+    cleaning = config.cleaning
+    switches = (cleaning.duplicates, cleaning.unphysical_labels, cleaning.disagreements)
+    return "drop" in switches or config.split.method == "by_prototype"
 
 
-def canonical_split(given: dict[str, str]) -> dict[str, str]:
-    """The source's own split. An id listed in several parts (``val+test``) is left out, aloud."""
-    if not any(given.values()):
-        raise UserError("split.method canonical: the source has no split; use random")
-    splits = {}
-    for id, name in given.items():
-        splits[id] = name if name in SPLITS else LEFT_OUT
-        if "+" in name:
-            log.warning("%s is listed in %s: left out of all", id, name.replace("+", " and "))
-        elif name not in SPLITS:
-            log.warning("%s has no split (%r): left out", id, name)
+def split_crystals(
+    crystals: pa.Table,
+    config: SplitConfig,
+    checks: pa.Table | None = None,
+    rejected: pa.Table | None = None,
+    target: str = "",
+) -> Splits:
+    """Map each id of crystals.parquet to train, val, test, or to why it is left out.
+
+    ``checks`` (checks.parquet) is needed for by_prototype and says what cleaning drops; ``rejected``
+    (rejected.parquet) and ``target`` are needed for official. Raises UserError for what the data
+    cannot give, and if an id falls into two parts other than by the official rule.
+    """
+    dropped = {}
+    if checks is not None:
+        if not checks["id"].equals(crystals["id"]):
+            raise DamagedFile("checks.parquet is of another crystals.parquet: run clean again")
+        rows = zip(checks["id"].to_pylist(), checks["dropped"].to_pylist(), strict=True)
+        dropped = {id: reason for id, reason in rows if reason}
+        kept = pa.array([not reason for reason in checks["dropped"].to_pylist()], pa.bool_())
+        if config.method != "official":  # its positions count every entry
+            crystals, checks = crystals.filter(kept), checks.filter(kept)
+    if config.method == "official":
+        splits = official_split(crystals, rejected, target, config)
+    elif config.method == "by_prototype":
+        if checks is None:
+            raise UserError("split.method by_prototype needs checks.parquet (run clean first)")
+        splits = by_prototype(checks, config)
+    else:
+        splits = METHODS[config.method](crystals, config)
+    splits |= dropped
+    report_overlap(splits, config.method)
     return splits
 
 
-def random_split(ids: list[str], config: SplitConfig) -> dict[str, str]:
-    """A seeded shuffle of the sorted ids: first val, then test, the rest train."""
-    order = sorted(ids)
-    random.Random(config.seed).shuffle(order)
-    n_val = max(1, round(config.val_fraction * len(order)))
-    n_test = max(1, round(config.test_fraction * len(order)))
-    names = ["val"] * n_val + ["test"] * n_test
-    names += ["train"] * (len(order) - len(names))
-    return dict(zip(order, names, strict=False))
+def columns_of(method: str) -> list[str]:
+    """What the split stage reads of crystals.parquet: structures only where a method looks at them."""
+    more = {
+        "canonical": ["split"],
+        "official": ["file_position"],
+        "by_composition": ["numbers"],
+        "leave_element_out": ["numbers"],
+        "by_time": ["date"],
+    }
+    return ["id", *more.get(method, [])]
 
 
-def write_split(splits: dict[str, str], path: Path) -> Counter[str]:
+def overlapping_ids(splits: Mapping[str, str]) -> dict[str, list[str]]:
+    """Source ids that stand in several parts, with these parts."""
+    parts = defaultdict(set)
+    for id, part in splits.items():
+        if part in SPLITS:
+            parts[source_id(id)].add(part)
+    return {
+        id: [name for name in SPLITS if name in found]
+        for id, found in sorted(parts.items())
+        if len(found) > 1
+    }
+
+
+def report_overlap(splits: Mapping[str, str], method: str) -> None:
+    """Raise UserError if a source id stands in two parts; the official split may have such, aloud."""
+    overlap = overlapping_ids(splits)
+    for id, parts in overlap.items():
+        log.warning("%s is in %s", id, " and ".join(parts))
+    if overlap and method != "official":
+        raise UserError(
+            f"{len(overlap)} ids stand in several parts of the split, as {min(overlap)}; set "
+            "dataset.repeated_ids: first, or put all entries of an id into one part"
+        )
+
+
+def write_split(splits: Mapping[str, str], path: Path) -> Counter[str]:
     """Write split.parquet, sorted by id; raises UserError if a part is empty. Returns the counts."""
-    counts = Counter(splits.values())
+    ids = sorted(splits)
+    names = [splits[id] if splits[id] in SPLITS else LEFT_OUT for id in ids]
+    reasons = ["" if splits[id] in SPLITS else splits[id] for id in ids]
+    counts = Counter(names)
     for name in SPLITS:
         if not counts[name]:
             raise UserError(f"the {name} split is empty ({dict(counts)})")
-    ids = sorted(splits)
-    write_parquet(path, pa.table({"id": ids, "split": [splits[id] for id in ids]}))
+    write_parquet(path, pa.table({"id": ids, "split": names, "reason": reasons}))
     return counts
 
 
-def read_split(path: Path, allowed: tuple[str, ...] = SPLITS) -> dict[str, list[str]]:
+def read_split(path: Path, allowed: Sequence[str] = SPLITS) -> dict[str, list[str]]:
     """Ids of each allowed part. Parts that are not allowed (test, while tuning) are not returned.
 
     Raises DamagedFile if an id stands in two rows: overlap between parts is an error.

@@ -10,7 +10,10 @@ WIDTH, ROW = 860, 74
 STAGES = [
     ("download", "sources/", ["download.json"]),
     ("crystals", "crystals, structure_files", ["crystals.parquet", "rejected.parquet"]),
-    ("split", "split", ["split.parquet"]),
+    ("clean", "cleaning, fingerprints", ["checks.parquet"]),
+    ("inspect", "inspection", ["inspection.json", "inspection.html"]),
+    ("split", "split, split_methods", ["split.parquet"]),
+    ("leakage", "leakage", ["leakage.json"]),
     ("graphs", "neighbors, graphs", ["graphs/shard-*.parquet", "graphs/manifest.json"]),
     ("tune", "tuning, dataset", ["tune/best.json", "tune/trials.json"]),
     ("train", "training, model, checkpoint", ["models/seed-*/model.safetensors", "…/model.json"]),
@@ -18,7 +21,15 @@ STAGES = [
     ("report", "report", ["report.html"]),
 ]
 # (from, to) stages that a file connects besides the next one in line
-FURTHER = [("crystals", "graphs"), ("split", "train"), ("graphs", "train"), ("graphs", "evaluate")]
+FURTHER = [
+    ("crystals", "split"),
+    ("crystals", "graphs"),
+    ("clean", "leakage"),
+    ("split", "train"),
+    ("graphs", "train"),
+    ("graphs", "evaluate"),
+]
+ENDS = ("inspect", "leakage")  # read by the report alone
 
 STYLE = """
 text { font: 14px system-ui, sans-serif; fill: #1c2733 }
@@ -47,7 +58,7 @@ def stage(index: int, name: str, module: str, files: list[str]) -> str:
     for line, file in enumerate(files):
         offset = y + 28 if len(files) == 1 else y + 20 + 18 * line
         parts.append(f'<text class="file" x="488" y="{offset}">{escape(file)}</text>')
-    if index + 1 < len(STAGES):
+    if index + 1 < len(STAGES) and name not in ENDS:
         parts.append(f'<path class="arrow" d="M310 {y + 48} v{ROW - 52}"/>')
     return "\n".join(parts)
 
@@ -71,7 +82,7 @@ def drawing() -> str:
     height = top(len(STAGES)) + 10
     body = [stage(index, *entry) for index, entry in enumerate(STAGES)]
     body += [further(*pair, lane) for lane, pair in enumerate(FURTHER)]
-    title = "The eight stages of dglframer, the modules behind them and the files they write"
+    title = "The stages of dglframer, the modules behind them and the files they write"
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img">\n'
         f"<title>{title}</title>\n<style>{STYLE}</style>\n"

@@ -15,8 +15,8 @@ from dglframer.config import DatasetConfig
 from dglframer.files import sha256, write_json
 
 VERBS = (
-    "sources download crystals split graphs tune train evaluate report predict import-checkpoint"
-    " doctor config"
+    "sources download crystals clean inspect split leakage graphs tune train evaluate report predict"
+    " import-checkpoint doctor config"
 ).split()
 
 

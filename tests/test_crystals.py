@@ -15,6 +15,7 @@ from dglframer.crystals import (
     check_rejected_share,
     crystal_rows,
     crystals_table,
+    lacks_label,
     validate,
     validated,
 )
@@ -94,6 +95,8 @@ BAD = {
     "label NaN": ({"labels": {"e": NAN}}, "label e is nan"),
     "label numpy NaN": ({"labels": {"e": np.float32(NAN)}}, "label e is nan"),
     "label inf": ({"labels": {"e": -INF}}, "label e is -inf"),
+    "label huge": ({"labels": {"e": 10**400}}, "label e is not a number: 1000"),
+    "label complex": ({"labels": {"e": np.complex128(1j)}}, "label e is not a number"),
 }
 
 
@@ -195,6 +198,33 @@ def test_repeated_id_keeps_the_first_valid_record():
     valid = list(validated(records, ["e"], rejections))
     assert [(one.id, one.labels["e"]) for one in valid] == [("a", 2.0), ("b", 1.0)]
     assert rejections.reasons == ["no label e", "repeated id"]
+
+
+def test_all_records_of_an_id_are_told_apart_by_number():
+    records = [record("a"), record("b"), record("a", labels={}), record("a"), record("a#3")]
+    rejections = Rejections()
+    valid = list(validated([*records, record("a")], ["e"], rejections, "all"))
+    assert [(one.id, one.file_position) for one in valid] == [
+        ("a", 0),
+        ("b", 1),
+        ("a#2", 3),
+        ("a#3", 4),
+        ("a#4", 5),
+    ]
+    assert rejections.ids == ["a"]
+
+
+def test_what_is_wrong_with_the_label_is_told_before_the_structure():
+    """So that records without a label can be told from labelled ones, whatever their structure."""
+    for value, reason in [(None, "no label e"), (NAN, "label e is nan"), ("na", "label e is not")]:
+        with pytest.raises(Rejected) as error:
+            validate(record(species=("Xx", "Cl"), labels={"e": value, "f": None}), ["e", "f"])
+        assert str(error.value).startswith(reason) and lacks_label(str(error.value), "e")
+        assert not lacks_label(str(error.value), "f")
+    for change in ({"species": ("Xx", "Cl")}, {"id": ""}, {"problem": "label f is lost"}):
+        with pytest.raises(Rejected) as error:
+            validate(record(**change), ["e"])
+        assert not lacks_label(str(error.value), "e")
 
 
 @pytest.mark.parametrize(("n_valid", "n_bad", "largest"), [(9, 1, 0.1), (1, 0, 0.0), (1, 9, 1.0)])

@@ -11,6 +11,7 @@ from dglframer.files import (
     atomic_path,
     canonical_json,
     hash_of,
+    parquet_batches,
     read_json,
     read_parquet,
     sha256,
@@ -126,3 +127,21 @@ def test_truncated_parquet_is_detected(tmp_path, kept):
     path.write_bytes(content[: int(kept * len(content))])
     with pytest.raises(DamagedFile, match=r"a\.parquet"):
         read_parquet(path)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 1000])
+def test_batches_are_the_table_in_order(tmp_path, rows):
+    write_parquet(tmp_path / "a", TABLE)
+    batches = list(parquet_batches(tmp_path / "a", rows=rows))
+    assert pa.concat_tables(batches).equals(TABLE) and len(batches[0]) <= rows
+    assert next(parquet_batches(tmp_path / "a", ["value"])).column_names == ["value"]
+
+
+def test_batches_of_a_damaged_file_are_refused_by_name(tmp_path):
+    path = tmp_path / "a.parquet"
+    with pytest.raises(DamagedFile, match=r"a\.parquet: no such file"):
+        next(parquet_batches(path))
+    write_parquet(path, TABLE)
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(DamagedFile, match=r"a\.parquet"):
+        next(parquet_batches(path))

@@ -11,6 +11,7 @@ from dglframer import plots
 from dglframer.errors import DamagedFile
 from dglframer.evaluation import errors, predictions_table
 from dglframer.files import write_json, write_parquet
+from dglframer.inspection import distribution
 from dglframer.training import append_line
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -141,5 +142,6 @@ def test_every_crystal_is_in_the_histogram_of_sizes() -> None:
     from matplotlib.figure import Figure
 
     axes = Figure().subplots()
-    plots.atoms_panel(np.array([1, 1, 2, 61, 200]))(axes)
+    sizes = distribution(np.array([1, 1, 2, 61, 200]), "", whole=True)
+    plots.histogram_panel("atoms", sizes)(axes)
     assert axes.patches[0].get_data().values.sum() == 5

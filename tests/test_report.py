@@ -13,14 +13,18 @@ import torch
 
 from dglframer import cli
 from dglframer.checkpoint import Target, TrainedModel, save_model
+from dglframer.cleaning import check_crystals
 from dglframer.config import Config, override
 from dglframer.crystals import Record, Rejections, crystals_table, validated
 from dglframer.errors import DamagedFile
 from dglframer.evaluation import evaluate
 from dglframer.files import hash_of, read_json, read_parquet, write_json, write_parquet
 from dglframer.graphs import write_graphs
+from dglframer.inspection import inspect
+from dglframer.leakage import leakage
 from dglframer.model import CrystalFramer, initialise
-from dglframer.report import Inputs, crystal_system, formula, number, write_report
+from dglframer.pages import number
+from dglframer.report import Inputs, crystal_system, formula, write_report
 from dglframer.split import split_crystals, write_split
 from dglframer.training import append_line
 from dglframer.tuning import write_results
@@ -64,7 +68,10 @@ def write_stages(folder: Path, targets: list[str], seeds: tuple[int, ...], tuned
         download=folder / "download.json",
         crystals=folder / "crystals.parquet",
         rejected=folder / "rejected.parquet",
+        checks=folder / "checks.parquet",
+        inspection=folder / "inspection.json",
         split=folder / "split.parquet",
+        leakage=folder / "leakage.json",
         graphs=folder / "graphs",
         models=[folder / "models" / f"seed-{seed}" for seed in seeds],
         evaluation=folder / "evaluation",
@@ -78,7 +85,11 @@ def write_stages(folder: Path, targets: list[str], seeds: tuple[int, ...], tuned
     valid = validated(records(targets), targets, rejections)
     write_parquet(files.crystals, crystals_table(valid, "made up", targets, UNITS))
     write_parquet(files.rejected, rejections.table())
+    checks = check_crystals(files.crystals, config.cleaning)
+    write_parquet(files.checks, checks)
+    write_json(files.inspection, inspect(files.crystals, rejections.table(), checks))
     write_split(split_crystals(read_parquet(files.crystals), config.split), files.split)
+    write_json(files.leakage, leakage(checks, read_parquet(files.split), "canonical"))
     write_graphs(files.crystals, files.graphs, 4.0, 100)
     best = write_study(files.tuned.parent) if files.tuned else {"params": {}}
     for seed, model in zip(seeds, files.models, strict=True):
@@ -283,7 +294,7 @@ def test_the_commands_are_those_of_the_command_line(two_targets: Inputs, page: s
     code = "\n".join(re.findall(r"<pre><code>(.*?)</code></pre>", page, re.DOTALL))
     lines = [line for line in unescape(code).splitlines() if line.startswith("dglframer ")]
     verbs = [cli.parser().parse_args(shlex.split(line)[1:]).run.__name__ for line in lines]
-    stages = "download crystals split graphs tune train train evaluate report".split()
+    stages = "download crystals clean inspect split leakage graphs tune train train evaluate report".split()
     assert verbs == stages
     assert "snakemake --cores all" in code
 

@@ -8,7 +8,7 @@ import pytest
 
 from dglframer.config import SplitConfig
 from dglframer.errors import DamagedFile, UserError
-from dglframer.files import sha256, write_parquet
+from dglframer.files import read_parquet, sha256, write_parquet
 from dglframer.split import LEFT_OUT, SPLITS, read_split, split_crystals, write_split
 
 IDS = [f"id-{k:03d}" for k in range(100)]
@@ -30,19 +30,24 @@ def test_canonical_split_is_the_given_one():
 
 
 @pytest.mark.parametrize(
-    ("name", "message"),
+    ("name", "reason", "message"),
     [
-        ("train+test", "x is listed in train and test"),
-        ("train+val+test", "x is listed in train and val and test"),
-        ("", "x has no split"),
-        ("Train", "x has no split"),
-        ("id_prop", "x has no split"),
+        ("train+test", "listed in train and test", "x is listed in train and test"),
+        ("train+val+test", "listed in train and val", "x is listed in train and val and test"),
+        ("", "no split", "x has no split"),
+        ("Train", "no split of the source ('Train')", "x has no split"),
+        ("id_prop", "no split", "x has no split"),
     ],
 )
-def test_ambiguous_crystal_is_left_out_aloud(caplog, name, message):
+def test_ambiguous_crystal_is_left_out_aloud(caplog, tmp_path, name, reason, message):
     given = {"a": "train", "b": "val", "c": "test", "x": name}
-    assert split_crystals(table(given), SplitConfig()) == {**given, "x": LEFT_OUT}
+    splits = split_crystals(table(given), SplitConfig())
+    assert {id: splits[id] for id in "abc"} == {id: given[id] for id in "abc"}
     assert message in caplog.text
+    write_split(splits, tmp_path / "split")
+    last = read_parquet(tmp_path / "split").to_pylist()[-1]
+    assert last == {"id": "x", "split": LEFT_OUT, "reason": splits["x"]}
+    assert last["reason"].startswith(reason)
 
 
 def test_canonical_split_needs_one_in_the_source():

@@ -16,7 +16,9 @@ SMALL_RUN = {
     "training": {"epochs": 2, "averaged_epochs": 1, "batch_size": 32},
     "tune": {"trials": 1, "epochs": 1},
 }
-STAGES = ["download", "crystals", "split", "graphs", "tune", "train_seed", "evaluate", "report"]
+STAGES = (
+    "download crystals clean inspect split leakage graphs tune train_seed evaluate report".split()
+)
 
 
 def snakemake(folder: Path, *arguments: str, config: dict | None = None, check: bool = True):
@@ -72,6 +74,7 @@ def test_everything_is_there_and_documented_files_are_readable(finished):
     results = finished / "results"
     expected = """
         config.json download.json crystals.parquet rejected.parquet split.parquet
+        checks.parquet inspection.json inspection.html leakage.json
         graphs/manifest.json graphs/shard-00000.parquet graphs/shard-00002.parquet
         tune/best.json tune/trials.json tune/study.sqlite3
         models/seed-0/model.json models/seed-0/model.safetensors models/seed-0/metrics.jsonl
@@ -96,7 +99,12 @@ def test_a_second_run_has_nothing_to_do(finished):
 
 
 CHANGES = [
-    ({"split": {"method": "random"}}, "split tune train_seed evaluate report"),
+    ({"split": {"method": "random"}}, "split leakage tune train_seed evaluate report"),
+    ({"cleaning": {"duplicates": "ignore"}}, "clean inspect leakage report"),
+    (
+        {"cleaning": {"duplicates": "drop"}},
+        "clean inspect split leakage tune train_seed evaluate report",
+    ),
     ({"graphs": {"cutoff_angstrom": 4.5}}, "graphs tune train_seed evaluate report"),
     ({"model": {"heads": 4}}, "tune train_seed evaluate report"),
     ({"training": {"epochs": 3}}, "tune train_seed evaluate report"),

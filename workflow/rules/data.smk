@@ -1,4 +1,4 @@
-# Data: download, crystals, split, graphs.
+# Data: download, crystals, clean, inspect, split, leakage, graphs.
 
 
 rule download:
@@ -49,10 +49,67 @@ rule crystals:
         " --rejected {output.rejected} --out {output.crystals} 2>&1 | tee {log}"
 
 
+rule clean:
+    """Look at the valid crystals again: duplicates, unphysical labels, disagreements."""
+    input:
+        crystals="results/crystals.parquet",
+    output:
+        "results/checks.parquet",
+    log:
+        "results/logs/clean.txt",
+    benchmark:
+        "results/benchmarks/clean.tsv"
+    conda:
+        "../../envs/data.yaml"
+    threads: 8
+    resources:
+        mem_mb=8000,
+        runtime=240,
+    params:
+        settings=stage_settings(SETTINGS, "clean"),
+    shell:
+        "dglframer clean --config results/config.json --crystals {input.crystals}"
+        " --threads {threads} --out {output} 2>&1 | tee {log}"
+
+
+rule inspect:
+    """Summarise the data set: a table in the log, JSON for the report, a page of its own."""
+    input:
+        crystals="results/crystals.parquet",
+        rejected="results/rejected.parquet",
+        checks="results/checks.parquet",
+    output:
+        summary="results/inspection.json",
+        page=report(
+            "results/inspection.html",
+            caption="../report/inspection.rst",
+            category="Data",
+            labels={"what": "data set", "format": "HTML"},
+        ),
+    log:
+        "results/logs/inspect.txt",
+    benchmark:
+        "results/benchmarks/inspect.tsv"
+    conda:
+        "../../envs/model.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        settings=stage_settings(SETTINGS, "inspect"),
+    shell:
+        "dglframer inspect {input.crystals} --rejected {input.rejected} --checks {input.checks}"
+        " --json {output.summary} --html {output.page} 2>&1 | tee {log}"
+
+
 rule split:
     """Assign every crystal to train, val or test."""
     input:
         crystals="results/crystals.parquet",
+        rejected="results/rejected.parquet",
+        # Only where the split depends on it: looking at duplicates must not train again.
+        checks="results/checks.parquet" if reads_checks(SETTINGS) else [],
+        listed=SETTINGS.split.path or [],
     output:
         "results/split.parquet",
     log:
@@ -62,13 +119,42 @@ rule split:
     conda:
         "../../envs/data.yaml"
     resources:
-        mem_mb=2000,
+        mem_mb=4000,
         runtime=10,
     params:
         settings=stage_settings(SETTINGS, "split"),
+        checks="--checks results/checks.parquet" if reads_checks(SETTINGS) else "",
     shell:
         "dglframer split --config results/config.json --crystals {input.crystals}"
-        " --out {output} 2>&1 | tee {log}"
+        " --rejected {input.rejected} {params.checks} --out {output} 2>&1 | tee {log}"
+
+
+rule leakage:
+    """Find what train, val and test share: ids, structures, formulas, prototypes."""
+    input:
+        checks="results/checks.parquet",
+        split="results/split.parquet",
+    output:
+        report(
+            "results/leakage.json",
+            caption="../report/leakage.rst",
+            category="Data",
+            labels={"what": "leakage", "format": "JSON"},
+        ),
+    log:
+        "results/logs/leakage.txt",
+    benchmark:
+        "results/benchmarks/leakage.tsv"
+    conda:
+        "../../envs/data.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=10,
+    params:
+        settings=stage_settings(SETTINGS, "leakage"),
+    shell:
+        "dglframer leakage --config results/config.json --checks {input.checks}"
+        " --split {input.split} --out {output} 2>&1 | tee {log}"
 
 
 rule graphs:

@@ -53,7 +53,10 @@ rule report:
         download="results/download.json",
         crystals="results/crystals.parquet",
         rejected="results/rejected.parquet",
+        checks="results/checks.parquet",
+        inspection="results/inspection.json",
         split="results/split.parquet",
+        leakage="results/leakage.json",
         graphs="results/graphs",
         tuned="results/tune/best.json",
         models=expand("results/models/seed-{seed}/model.json", seed=SEEDS),
@@ -80,6 +83,7 @@ rule report:
         models=MODELS,
     shell:
         "dglframer report --config results/config.json --download {input.download}"
-        " --crystals {input.crystals} --rejected {input.rejected} --split {input.split}"
+        " --crystals {input.crystals} --rejected {input.rejected} --checks {input.checks}"
+        " --inspection {input.inspection} --split {input.split} --leakage {input.leakage}"
         " --graphs {input.graphs} --tuned {input.tuned} --models {params.models}"
         " --evaluation results/evaluation --out {output} 2>&1 | tee {log}"

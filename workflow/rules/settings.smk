@@ -6,6 +6,7 @@ from snakemake.exceptions import WorkflowError
 from dglframer.config import parse_config, stage_settings
 from dglframer.errors import ConfigError
 from dglframer.files import write_json
+from dglframer.split import reads_checks
 
 # For environments that Snakemake makes (--use-conda): they install the checkout itself.
 os.environ.update(DGLFRAMER_SOURCE=str(workflow.basedir))

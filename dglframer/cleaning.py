@@ -194,7 +194,7 @@ def unphysical(
     """What is wrong with the labels of each row."""
     reasons = [""] * n
     for name, column in values.items():
-        low, high, *_ = limits(name, config)
+        low, high, *_ = limits(name, units[name], config)
         for row in np.flatnonzero((column < low) | (column > high)).tolist():
             text = f"{name} = {column[row]:.4g} {units[name]}".rstrip()
             reasons[row] += "; " * bool(reasons[row]) + f"{text}, outside {low:g} to {high:g}"
@@ -213,7 +213,7 @@ def disagreements(
     for rows in members(firsts):
         for name, column in values.items():
             spread = float(np.ptp(column[rows]))
-            if spread > limits(name, config).tolerance:
+            if spread > limits(name, units[name], config).tolerance:
                 text = (
                     f"{name} differs by {spread:.4g} {units[name]}".rstrip() + " in one structure"
                 )

@@ -363,7 +363,7 @@ def main() -> int:
     except UserError as error:
         print(f"dglframer: error: {error}", file=sys.stderr)
         return 2
-    if getattr(args, "out", None) or getattr(args, "json", None):  # it has written something
+    if getattr(args, "out", None) or getattr(args, "html", None):  # it has written something
         log.info("%s done in %.1f s", args.run.__name__, time.perf_counter() - started)
     return status
 

@@ -15,7 +15,6 @@ from dglframer.crystals import STRUCTURE_COLUMNS, crystal_rows, targets_of
 from dglframer.elements import SYMBOLS
 from dglframer.errors import UserError
 from dglframer.files import parquet_batches, read_parquet, write_text
-from dglframer.labels import KNOWN
 from dglframer.symmetry import SYSTEMS, system_of
 
 EXAMPLES = 20  # ids listed of each kind; the counts are of all
@@ -67,7 +66,6 @@ def inspect(crystals: Path, rejected: pa.Table | None, checks: pa.Table) -> dict
             name: distribution(read_parquet(crystals, columns=[name])[name].to_numpy(), unit)
             for name, unit in targets.items()
         },
-        "label_ranges": {name: list(KNOWN[name][:2]) for name in targets if name in KNOWN},
         "rejected": None if rejected is None else by_reason(rejected, "reason"),
         "formulas": len(set(checks["formula"].to_pylist())),
         "duplicates": duplicates(checks),

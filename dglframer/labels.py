@@ -4,6 +4,7 @@ The ranges are wide: outside of them a number is a failed calculation or a wrong
 They apply to targets of these very names, in these units; a test holds docs/splits.md to this table.
 """
 
+import math
 from typing import NamedTuple
 
 from dglframer.config import CleaningConfig
@@ -32,7 +33,15 @@ KNOWN = {
         FORMATION_ENERGY,
     ),
     **dict.fromkeys(
-        ("optb88vdw_bandgap", "mbj_bandgap", "band_gap", "band_gap_pbe", "gap pbe", "gap_pbe"),
+        (
+            "optb88vdw_bandgap",
+            "mbj_bandgap",
+            "hse_gap",
+            "band_gap",
+            "band_gap_pbe",
+            "gap pbe",
+            "gap_pbe",
+        ),
         BAND_GAP,
     ),
     "_oqmd_band_gap": BAND_GAP,
@@ -44,15 +53,19 @@ KNOWN = {
     ),
     **dict.fromkeys(("ehull", "energy_above_hull"), ABOVE_HULL),
     "poisson_ratio": Limits(-1.0, 0.5, 0.05, ""),
-    "slme": Limits(0.0, 100.0, 5.0, "%"),
 }
 
 
-def limits(target: str, config: CleaningConfig) -> Limits:
-    """The limits of a target: the configured ones, else the known ones, else none (infinite)."""
-    low, high, tolerance, unit = KNOWN.get(target, Limits(-INFINITY, INFINITY, INFINITY, ""))
-    low, high = config.label_ranges.get(target, (low, high))
-    return Limits(low, high, config.label_tolerances.get(target, tolerance), unit)
+ENDLESS = Limits(-math.inf, math.inf, math.inf, "")
 
 
-INFINITY = float("inf")
+def limits(target: str, unit: str, config: CleaningConfig) -> Limits:
+    """The limits of a target: the configured ones, else the known ones, else none (infinite).
+
+    The known ones are not of a target whose source states another unit.
+    """
+    known = KNOWN.get(target, ENDLESS)
+    if unit not in ("", "1", known.unit):
+        known = ENDLESS
+    low, high = config.label_ranges.get(target, known[:2])
+    return Limits(low, high, config.label_tolerances.get(target, known.tolerance), unit)

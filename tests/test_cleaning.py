@@ -101,9 +101,9 @@ def test_configured_limits_come_before_the_known_ones(doubtful):
     table = check_crystals(doubtful, config)
     assert set(column(table, "unphysical")) == set("abc")
     assert {"a", "b", "c", "d"} <= set(column(table, "disagreement"))
-    assert limits("unheard of", "K", config) == (-np.inf, np.inf, np.inf, "")
+    assert limits("unheard of", "K", config) == (-np.inf, np.inf, np.inf, "K")
     assert limits(TARGET, "eV", CleaningConfig()) == KNOWN[TARGET]
-    assert limits(TARGET, "meV", CleaningConfig()) == (-np.inf, np.inf, np.inf, "")
+    assert limits(TARGET, "meV", CleaningConfig()) == (-np.inf, np.inf, np.inf, "meV")
 
 
 def test_processes_and_windows_change_nothing(doubtful, monkeypatch):

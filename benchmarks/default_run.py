@@ -62,10 +62,10 @@ def throughput(results: Path) -> dict[str, float]:
     import torch
 
     from dglframer.checkpoint import load_model
-    from dglframer.config import ModelConfig, TrainingConfig
+    from dglframer.config import GraphsConfig, ModelConfig, TrainingConfig
     from dglframer.dataset import GraphDataset
-    from dglframer.graphs import write_graphs
     from dglframer.loading import batches
+    from dglframer.shards import write_graphs
     from dglframer.split import read_split
     from dglframer.training import Trainer, predict
 
@@ -81,7 +81,11 @@ def throughput(results: Path) -> dict[str, float]:
     def build() -> None:
         with tempfile.TemporaryDirectory() as folder:
             cutoff = dataset.manifest["cutoff_angstrom"]
-            write_graphs(results / "crystals.parquet", Path(folder), cutoff, 1024)
+            write_graphs(
+                results / "crystals.parquet",
+                Path(folder),
+                GraphsConfig(cutoff_angstrom=cutoff, crystals_per_shard=1024),
+            )
 
     def train() -> None:
         for batch in batches(sample, 16):

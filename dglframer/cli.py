@@ -131,21 +131,26 @@ def inspect(args: argparse.Namespace) -> None:
 
 
 def graphs(args: argparse.Namespace) -> None:
-    """build the periodic graphs into Parquet shards and manifest.json"""
+    """build the periodic graphs into Parquet shards and manifest.json; finished shards are kept"""
     from dglframer.config import load_config, stage_settings
     from dglframer.files import hash_of
-    from dglframer.graphs import write_graphs
+    from dglframer.shards import build_shards, write_graphs
 
     config = load_config(args.config)
-    manifest = write_graphs(
-        args.crystals,
-        args.out,
-        config.graphs.cutoff_angstrom,
-        config.graphs.crystals_per_shard,
-        args.threads,
-        hash_of(stage_settings(config, "graphs")),
-    )
-    log.info("%(crystals)d crystals, %(atoms)d atoms, %(edges)d edges", manifest)
+    inputs = (args.crystals, args.out, config.graphs, hash_of(stage_settings(config, "graphs")))
+    if args.part:
+        shards = build_shards(*inputs, *args.part)
+        log.info("part %d of %d: %d shards", *args.part, len(shards))
+    else:
+        log.info("%(crystals)d crystals, %(atoms)d atoms, %(edges)d edges", write_graphs(*inputs))
+
+
+def part(text: str) -> tuple[int, int]:
+    """3/8: the third of eight parts; raises ValueError."""
+    one, of = (int(number) for number in text.split("/"))
+    if not 1 <= one <= of:
+        raise ValueError
+    return one, of
 
 
 def tune(args: argparse.Namespace) -> None:
@@ -302,7 +307,8 @@ def parser() -> argparse.ArgumentParser:
     some_rejected = ("--rejected", {"type": Path, "help": "rejected.parquet, for method official"})
     verb(split, CONFIG, CRYSTALS, some_rejected, some_checks, OUT)
     verb(leakage, CONFIG, CHECKS, SPLIT, OUT)
-    verb(graphs, CONFIG, CRYSTALS, THREADS, OUT)
+    some = {"type": part, "metavar": "K/N", "help": "build part K of N, without the manifest"}
+    verb(graphs, CONFIG, CRYSTALS, ("--part", some), OUT)
     verb(tune, CONFIG, GRAPHS, SPLIT, THREADS, DEVICE, OUT)
     seed = ("--seed", {"type": int, "required": True, "help": "of initialisation and shuffling"})
     verb(train, CONFIG, GRAPHS, SPLIT, tuned, seed, THREADS, DEVICE, OUT)

@@ -176,6 +176,9 @@ class GraphsConfig(Section):
         8.4, gt=0, le=30, description="6 x r0 loses 3e-6 of a layer; weights reach 6 x 1.98 A"
     )
     crystals_per_shard: int = Field(1024, ge=1, description="rows of one Parquet shard")
+    edges_per_shard: int = Field(
+        4_000_000, ge=1, description="close a shard before it has more, expected from densities"
+    )
 
 
 class ModelConfig(Section):
@@ -378,7 +381,7 @@ STAGES: dict[str, tuple[int, tuple[str, ...]]] = {
     "split": (2, ("split",)),
     "leakage": (1, ()),
     "inspect": (1, ()),
-    "graphs": (1, ("graphs",)),
+    "graphs": (2, ("graphs",)),
     "tune": (1, ("model", "training", "tune")),
     "train": (1, ("model", "training")),
     "evaluate": (1, ()),

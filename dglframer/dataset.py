@@ -18,7 +18,8 @@ from torch.utils.data import Dataset
 from dglframer.batch import Batch
 from dglframer.errors import DamagedFile
 from dglframer.files import hash_of
-from dglframer.graphs import PeriodicGraph, read_manifest, read_shard, shard_graphs
+from dglframer.graphs import PeriodicGraph, shard_graphs
+from dglframer.shards import read_manifest, read_shard
 
 log = logging.getLogger(__name__)
 

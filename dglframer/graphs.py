@@ -1,32 +1,21 @@
-"""Periodic graphs and their Parquet shards.
+"""Periodic graphs, and the rows of their Parquet shards (``shards`` writes the files).
 
 Convention, everywhere: an edge goes from the neighbour src = j in image n to the centre dst = i, and
 r = (f_j + n - f_i) L. Edges are sorted by (dst, src, n); the self edge j = i, n = 0 is always there.
-A graph folder holds shard-*.parquet (self-contained, edges included) and manifest.json.
 """
 
-import logging
-import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
 from dglframer.crystals import Crystal, crystal_rows, flat
-from dglframer.errors import DamagedFile
-from dglframer.files import read_json, read_parquet, sha256, write_json, write_parquet
 from dglframer.neighbors import Edges, edge_vectors, molecule_edges, periodic_edges, wrapped
 
 if TYPE_CHECKING:
     import dgl
-
-log = logging.getLogger(__name__)
-
-FORMAT_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -96,91 +85,23 @@ def shard_schema(targets: dict[str, str]) -> pa.Schema:
 
 def shard_table(graphs: Sequence[PeriodicGraph], targets: dict[str, str]) -> pa.Table:
     """The rows of one shard."""
-    columns: dict[str, list[Any]] = {
+    columns: dict[str, Any] = {
         "id": [graph.id for graph in graphs],
-        "numbers": [graph.numbers_N for graph in graphs],
+        "numbers": lists([graph.numbers_N for graph in graphs]),
         "lattice": [flat(graph.lattice_33) for graph in graphs],
-        "frac_coords": [graph.frac_N3.ravel() for graph in graphs],
-        "src": [graph.edges.src_E for graph in graphs],
-        "dst": [graph.edges.dst_E for graph in graphs],
-        "image": [graph.edges.image_E3.ravel() for graph in graphs],
+        "frac_coords": lists([graph.frac_N3.ravel() for graph in graphs]),
+        "src": lists([graph.edges.src_E for graph in graphs]),
+        "dst": lists([graph.edges.dst_E for graph in graphs]),
+        "image": lists([graph.edges.image_E3.ravel() for graph in graphs]),
         **{name: [graph.labels[name] for graph in graphs] for name in targets},
     }
     return pa.table(columns, schema=shard_schema(targets))
 
 
-def write_graphs(
-    crystals_path: Path,
-    folder: Path,
-    cutoff: float,
-    crystals_per_shard: int,
-    threads: int = 1,
-    config_hash: str = "",
-) -> dict[str, Any]:
-    """Build every graph of crystals.parquet; the manifest is written last and returned.
-
-    A shard depends on its rows alone, so that the bytes do not depend on ``threads``.
-    """
-    table = read_parquet(crystals_path)
-    targets = {
-        field.name: (field.metadata or {}).get(b"unit", b"").decode()
-        for field in table.schema
-        if pa.types.is_floating(field.type)
-    }
-    starts = range(0, len(table), crystals_per_shard)
-
-    def build(start: int) -> dict[str, Any]:
-        rows = table.slice(start, crystals_per_shard)
-        labels = rows.select(list(targets)).to_pylist()
-        crystals = zip(crystal_rows(rows), labels, strict=True)
-        graphs = [build_graph(Crystal(*row, values), cutoff) for row, values in crystals]
-        path = folder / f"shard-{start // crystals_per_shard:05d}.parquet"
-        write_parquet(path, shard_table(graphs, targets))
-        entry = {
-            "file": path.name,
-            "sha256": sha256(path),
-            "crystals": len(graphs),
-            "atoms": sum(len(graph.numbers_N) for graph in graphs),
-            "edges": sum(len(graph.edges.src_E) for graph in graphs),
-        }
-        log.info("%(file)s: %(crystals)d crystals, %(atoms)d atoms, %(edges)d edges", entry)
-        return entry
-
-    with ThreadPoolExecutor(threads) as pool:  # the search and the compression release the GIL
-        shards = list(pool.map(build, starts))
-    manifest = {
-        "format_version": FORMAT_VERSION,
-        "cutoff_angstrom": cutoff,
-        "targets": targets,
-        **{key: sum(shard[key] for shard in shards) for key in ("crystals", "atoms", "edges")},
-        "crystals_sha256": sha256(crystals_path),
-        "config_hash": config_hash,
-        "shards": shards,
-    }
-    for path in folder.glob("shard-*.parquet"):
-        if path.name not in {shard["file"] for shard in shards}:
-            path.unlink()  # left by an earlier build with more shards
-    write_json(folder / "manifest.json", manifest)
-    return manifest
-
-
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """manifest.json of a graph folder; raises DamagedFile for another format version."""
-    manifest = read_json(folder / "manifest.json")
-    if manifest.get("format_version") != FORMAT_VERSION:
-        raise DamagedFile(
-            f"{folder}/manifest.json: format {manifest.get('format_version')}, this version of "
-            f"dglframer reads {FORMAT_VERSION}; run the graphs stage again"
-        )
-    return manifest
-
-
-def read_shard(folder: Path, entry: dict[str, Any]) -> pa.Table:
-    """One shard, verified against its sha256; raises DamagedFile naming it."""
-    path = folder / entry["file"]
-    if not os.path.isfile(path) or sha256(path) != entry["sha256"]:
-        raise DamagedFile(f"{path}: missing or not the bytes in the manifest; run graphs again")
-    return read_parquet(path)
+def lists(parts: Sequence[np.ndarray]) -> pa.ListArray:
+    """A column of lists from one array per row."""
+    ends = np.cumsum([0, *(len(part) for part in parts)], dtype=np.int32)
+    return pa.ListArray.from_arrays(ends, np.concatenate(parts))
 
 
 def shard_graphs(table: pa.Table, targets: Sequence[str] = ()) -> Iterator[PeriodicGraph]:

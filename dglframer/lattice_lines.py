@@ -5,16 +5,28 @@ import numpy as np
 
 
 @numba.njit(cache=True, nogil=True)
-def search(lattice, frac, heights, radius, src, dst, image):
-    """Count the edges, and write them where ``src``, ``dst``, ``image`` are not empty."""
-    n_sites = frac.shape[0]
-    fill = src.shape[0] > 0
+def search(lattice, frac, heights, radius, start, src, dst, image):
+    """Find the edges and return their number; they are written only while there is room for them.
+
+    ``start`` [N, N + 1] receives where the edges of the pair (i, j >= i) begin. Those of (i, j < i)
+    are the reversed ones of (j, i), backwards.
+    """
+    n_sites, room = frac.shape[0], src.shape[0]
     a, b, c = lattice[0], lattice[1], lattice[2]
     cc = c[0] * c[0] + c[1] * c[1] + c[2] * c[2]
     reach0, reach1 = radius * heights[0], radius * heights[1]
     found = 0
     for i in range(n_sites):
-        for j in range(n_sites):
+        for j in range(i):
+            first, after = start[j, i], start[j, i + 1]
+            if found + after - first <= room:
+                for k in range(after - first):
+                    src[found + k], dst[found + k] = j, i
+                    for axis in range(3):
+                        image[found + k, axis] = -image[after - 1 - k, axis]
+            found += after - first
+        for j in range(i, n_sites):
+            start[i, j] = found
             f0 = frac[j, 0] - frac[i, 0]
             f1 = frac[j, 1] - frac[i, 1]
             f2 = frac[j, 2] - frac[i, 2]
@@ -29,12 +41,12 @@ def search(lattice, frac, heights, radius, src, dst, image):
                     if discriminant < 0.0:
                         continue
                     root = np.sqrt(discriminant)
-                    first, last = int(np.ceil(-half - root)), int(np.floor(-half + root))
-                    if fill:
-                        for n2 in range(first, last + 1):
-                            src[found], dst[found] = j, i
-                            image[found, 0], image[found, 1], image[found, 2] = n0, n1, n2
-                            found += 1
-                    else:
-                        found += last - first + 1
+                    first, after = int(np.ceil(-half - root)), int(np.floor(-half + root)) + 1
+                    if found + after - first <= room:
+                        for k in range(after - first):
+                            src[found + k], dst[found + k] = j, i
+                            image[found + k, 0], image[found + k, 1] = n0, n1
+                            image[found + k, 2] = first + k
+                    found += after - first
+        start[i, n_sites] = found
     return found

@@ -2,8 +2,9 @@
 
 For an ordered pair of sites and two image numbers (n0, n1) the images n2 lie on a line, and those
 within the cutoff are the integers between the two roots of a quadratic: no image outside the sphere
-is visited. Any skew of the cell works. The cost is quadratic in the sites of one cell. The loops are
-in ``lattice_lines``, which needs numba; reading graphs does not.
+is visited. Any skew of the cell works. A pair is searched once: from j to i the images are those from
+i to j, negated. The cost is quadratic in the sites of one cell. The loops are in ``lattice_lines``,
+which needs numba; reading graphs does not.
 """
 
 from typing import NamedTuple
@@ -44,13 +45,18 @@ def periodic_edges(lattice_33: np.ndarray, frac_N3: np.ndarray, cutoff: float) -
     if (cutoff + CUTOFF_MARGIN) * heights.max() > 125:
         raise Rejected(f"cell too thin for a cutoff of {cutoff} angstrom")
     radius = cutoff + CUTOFF_MARGIN
-    nothing = np.empty(0, np.int32), np.empty(0, np.int32), np.empty((0, 3), np.int8)
-    n_edges = search(lattice, frac, heights, radius, *nothing)
-    edges = Edges(
-        np.empty(n_edges, np.int32), np.empty(n_edges, np.int32), np.empty((n_edges, 3), np.int8)
-    )
-    search(lattice, frac, heights, radius, *edges)
-    return edges
+    n_sites = len(frac)
+    expected = n_sites**2 * 4 / 3 * np.pi * radius**3 * abs(np.linalg.det(reciprocal))
+    start = np.empty((n_sites, n_sites + 1), np.int32)
+    room = int(1.2 * expected) + 64 * n_sites
+    while True:
+        edges = Edges(
+            np.empty(room, np.int32), np.empty(room, np.int32), np.empty((room, 3), np.int8)
+        )
+        n_edges = search(lattice, frac, heights, radius, start, *edges)
+        if n_edges <= room:
+            return Edges(*(column[:n_edges] for column in edges))
+        room = n_edges
 
 
 def molecule_edges(coords_N3: np.ndarray, cutoff: float) -> Edges:

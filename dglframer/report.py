@@ -17,9 +17,9 @@ from dglframer.config import ModelConfig, TrainingConfig, load_config, override
 from dglframer.crystals import crystal_rows
 from dglframer.errors import DamagedFile
 from dglframer.files import hash_of, read_json, read_parquet, write_text
-from dglframer.graphs import read_manifest
 from dglframer.inspection import figures
 from dglframer.pages import environment
+from dglframer.shards import read_manifest
 from dglframer.split import SPLITS
 from dglframer.symmetry import SYSTEMS, reduced_formula, space_group, system_of
 

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+from dglframer.config import GraphsConfig
 from dglframer.crystals import Crystal, Rejections, crystals_table, validated
 from dglframer.elements import atomic_number
 from dglframer.files import write_parquet
-from dglframer.graphs import write_graphs
+from dglframer.shards import write_graphs
 from dglframer.sources.jarvis_minerals import JarvisMinerals
 from dglframer.split import write_split
 
@@ -146,5 +147,9 @@ def tiny_run(tmp_path_factory) -> Run:
     root = tmp_path_factory.mktemp("tiny")
     write_crystals(root / "crystals.parquet", valid)
     write_split({one.id: one.split for one in valid}, root / "split.parquet")
-    manifest = write_graphs(root / "crystals.parquet", root / "graphs", TINY_CUTOFF, 5)
+    manifest = write_graphs(
+        root / "crystals.parquet",
+        root / "graphs",
+        GraphsConfig(cutoff_angstrom=TINY_CUTOFF, crystals_per_shard=5),
+    )
     return Run(root, sorted(valid, key=lambda one: one.id), manifest)

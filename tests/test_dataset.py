@@ -10,10 +10,12 @@ import torch
 from conftest import TARGETS, TINY_CUTOFF
 
 from dglframer.batch import batch_graphs, make_batch
+from dglframer.config import GraphsConfig
 from dglframer.dataset import GraphDataset
 from dglframer.errors import DamagedFile
-from dglframer.graphs import build_graph, write_graphs
+from dglframer.graphs import build_graph
 from dglframer.loading import EpochShuffle, Portions, batches, calibration_batch, prefetched
+from dglframer.shards import write_graphs
 from dglframer.split import read_split
 
 
@@ -162,7 +164,7 @@ def test_decoded_arrays_are_used_again_and_remade_for_other_graphs(graphs, tiny_
     made = (cache / "r.npy").stat().st_mtime_ns
     GraphDataset(graphs)
     assert cache_folders(graphs) == [cache] and (cache / "r.npy").stat().st_mtime_ns == made
-    write_graphs(tiny_run.crystals, graphs, 4.0, 5)
+    write_graphs(tiny_run.crystals, graphs, GraphsConfig(cutoff_angstrom=4.0, crystals_per_shard=5))
     before, after = (GraphDataset(one).edge_counts().sum() for one in (tiny_run.graphs, graphs))
     assert after < before
     (other,) = cache_folders(graphs)  # the arrays of the graphs that are gone went with them

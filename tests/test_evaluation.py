@@ -9,7 +9,7 @@ import torch
 
 from dglframer.baselines import composition_prediction, element_fractions
 from dglframer.checkpoint import save_model
-from dglframer.config import Config, ModelConfig, TrainingConfig
+from dglframer.config import Config, GraphsConfig, ModelConfig, TrainingConfig
 from dglframer.dataset import GraphDataset
 from dglframer.errors import UserError
 from dglframer.evaluation import evaluate
@@ -71,9 +71,13 @@ def test_one_model_has_no_spread(tiny_run, models, tmp_path):
 
 
 def test_model_for_another_cutoff_is_refused(tiny_run, models, tmp_path):
-    from dglframer.graphs import write_graphs
+    from dglframer.shards import write_graphs
 
-    write_graphs(tiny_run.crystals, tmp_path / "graphs", 4.0, 100)
+    write_graphs(
+        tiny_run.crystals,
+        tmp_path / "graphs",
+        GraphsConfig(cutoff_angstrom=4.0, crystals_per_shard=100),
+    )
     with pytest.raises(UserError, match=r"cutoff of 5\.0.*at 4\.0"):
         evaluate(tmp_path / "graphs", tiny_run.split, models, tmp_path, CPU)
 

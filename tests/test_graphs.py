@@ -9,17 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import TARGETS, TINY_CUTOFF, write_crystals
 
+from dglframer.config import GraphsConfig
 from dglframer.errors import DamagedFile
 from dglframer.files import sha256, write_json
-from dglframer.graphs import (
-    build_graph,
-    read_manifest,
-    read_shard,
-    shard_graphs,
-    shard_table,
-    to_dgl,
-    write_graphs,
-)
+from dglframer.graphs import build_graph, shard_graphs, shard_table, to_dgl
+from dglframer.shards import read_manifest, read_shard, write_graphs
 
 
 @pytest.fixture
@@ -29,7 +23,8 @@ def graphs(tiny_run, tmp_path):
 
 
 def contents(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    """Name and bytes of the documented files."""
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
 def read_all(folder):
@@ -78,16 +73,24 @@ def test_isolated_atom_has_its_self_edge_alone(triclinic):
     assert np.array_equal(graph.vectors_E3, np.zeros((4, 3)))
 
 
-@pytest.mark.parametrize("threads", [1, 4])
-def test_bytes_depend_neither_on_threads_nor_on_the_order_of_crystals(tiny_run, tmp_path, threads):
-    shuffled = random.Random(threads).sample(tiny_run.valid, k=12)
+@pytest.mark.parametrize("seed", [1, 4])
+def test_bytes_do_not_depend_on_the_order_of_crystals(tiny_run, tmp_path, seed):
+    shuffled = random.Random(seed).sample(tiny_run.valid, k=12)
     write_crystals(tmp_path / "crystals.parquet", shuffled)
-    write_graphs(tmp_path / "crystals.parquet", tmp_path / "graphs", TINY_CUTOFF, 5, threads)
+    write_graphs(
+        tmp_path / "crystals.parquet",
+        tmp_path / "graphs",
+        GraphsConfig(cutoff_angstrom=TINY_CUTOFF, crystals_per_shard=5),
+    )
     assert contents(tmp_path / "graphs") == contents(tiny_run.graphs)
 
 
 def test_graphs_do_not_depend_on_the_shard_size(tiny_run, tmp_path):
-    write_graphs(tiny_run.crystals, tmp_path / "graphs", TINY_CUTOFF, 7)
+    write_graphs(
+        tiny_run.crystals,
+        tmp_path / "graphs",
+        GraphsConfig(cutoff_angstrom=TINY_CUTOFF, crystals_per_shard=7),
+    )
     for one, other in zip(read_all(tmp_path / "graphs"), read_all(tiny_run.graphs), strict=True):
         assert_equal(one, other)
 
@@ -147,7 +150,11 @@ def test_absent_empty_or_truncated_shard_is_noticed(graphs, kept):
 
 def test_shard_of_another_build_is_noticed(graphs, tiny_run, tmp_path):
     """Graphs of two cutoffs are never mixed, although both files are sound."""
-    write_graphs(tiny_run.crystals, tmp_path / "other", 4.0, 5)
+    write_graphs(
+        tiny_run.crystals,
+        tmp_path / "other",
+        GraphsConfig(cutoff_angstrom=4.0, crystals_per_shard=5),
+    )
     shutil.copy(tmp_path / "other" / "shard-00001.parquet", graphs)
     with pytest.raises(DamagedFile, match=r"shard-00001\.parquet"):
         list(read_all(graphs))
@@ -171,7 +178,9 @@ def test_absent_or_truncated_manifest_is_named(graphs, text):
 
 
 def test_rebuild_removes_shards_that_are_no_longer_part(graphs, tiny_run):
-    write_graphs(tiny_run.crystals, graphs, TINY_CUTOFF, 12)
+    write_graphs(
+        tiny_run.crystals, graphs, GraphsConfig(cutoff_angstrom=TINY_CUTOFF, crystals_per_shard=12)
+    )
     assert set(contents(graphs)) == {"manifest.json", "shard-00000.parquet"}
     assert len(list(read_all(graphs))) == 12
 
@@ -179,11 +188,15 @@ def test_rebuild_removes_shards_that_are_no_longer_part(graphs, tiny_run):
 def test_interrupted_rebuild_is_noticed(graphs, tiny_run, monkeypatch):
     """The manifest comes last: until then the new shards do not pass for the old ones."""
 
-    def crash(*_):
-        raise KeyboardInterrupt
+    def crash(path, value):
+        if path.name == "manifest.json":
+            raise KeyboardInterrupt
+        write_json(path, value)
 
-    monkeypatch.setattr("dglframer.graphs.write_json", crash)
+    monkeypatch.setattr("dglframer.shards.write_json", crash)
     with pytest.raises(KeyboardInterrupt):
-        write_graphs(tiny_run.crystals, graphs, 4.0, 5)
+        write_graphs(
+            tiny_run.crystals, graphs, GraphsConfig(cutoff_angstrom=4.0, crystals_per_shard=5)
+        )
     with pytest.raises(DamagedFile, match="shard-00000"):
         list(read_all(graphs))

@@ -5,12 +5,13 @@ import pytest
 import torch
 
 from dglframer.batch import batch_graphs
-from dglframer.config import ModelConfig
+from dglframer.config import GraphsConfig, ModelConfig
 from dglframer.crystals import Crystal, Record, crystals_table, validate
 from dglframer.dataset import GraphDataset
 from dglframer.files import write_parquet
-from dglframer.graphs import build_graph, read_manifest, read_shard, shard_graphs, write_graphs
+from dglframer.graphs import build_graph, shard_graphs
 from dglframer.model import CrystalFramer, calibrate, initialise
+from dglframer.shards import read_manifest, read_shard, write_graphs
 
 CUTOFF = 4.0
 BOX = 60.0  # angstrom: nothing sees its own image
@@ -85,7 +86,11 @@ def test_network_gives_the_molecule_what_it_gives_the_box(ethanol, boxed):
 def test_shards_give_molecules_and_crystals_back(ethanol, boxed, tmp_path):
     table = crystals_table([ethanol, boxed], "test", ["gap"], {"gap": "hartree"})
     write_parquet(tmp_path / "crystals.parquet", table)
-    write_graphs(tmp_path / "crystals.parquet", tmp_path / "graphs", CUTOFF, 8)
+    write_graphs(
+        tmp_path / "crystals.parquet",
+        tmp_path / "graphs",
+        GraphsConfig(cutoff_angstrom=CUTOFF, crystals_per_shard=8),
+    )
     (entry,) = read_manifest(tmp_path / "graphs")["shards"]
     in_box, alone = shard_graphs(read_shard(tmp_path / "graphs", entry), ["gap"])
     assert (in_box.id, alone.id) == ("boxed", "ethanol")

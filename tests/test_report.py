@@ -14,17 +14,17 @@ import torch
 from dglframer import cli
 from dglframer.checkpoint import Target, TrainedModel, save_model
 from dglframer.cleaning import check_crystals
-from dglframer.config import Config, override
+from dglframer.config import Config, GraphsConfig, override
 from dglframer.crystals import Record, Rejections, crystals_table, validated
 from dglframer.errors import DamagedFile
 from dglframer.evaluation import evaluate
 from dglframer.files import hash_of, read_json, read_parquet, write_json, write_parquet
-from dglframer.graphs import write_graphs
 from dglframer.inspection import inspect
 from dglframer.leakage import leakage
 from dglframer.model import CrystalFramer, initialise
 from dglframer.pages import number
 from dglframer.report import Inputs, crystal_system, formula, write_report
+from dglframer.shards import write_graphs
 from dglframer.split import split_crystals, write_split
 from dglframer.training import append_line
 from dglframer.tuning import write_results
@@ -90,7 +90,9 @@ def write_stages(folder: Path, targets: list[str], seeds: tuple[int, ...], tuned
     write_json(files.inspection, inspect(files.crystals, rejections.table(), checks))
     write_split(split_crystals(read_parquet(files.crystals), config.split), files.split)
     write_json(files.leakage, leakage(checks, read_parquet(files.split), "canonical"))
-    write_graphs(files.crystals, files.graphs, 4.0, 100)
+    write_graphs(
+        files.crystals, files.graphs, GraphsConfig(cutoff_angstrom=4.0, crystals_per_shard=100)
+    )
     best = write_study(files.tuned.parent) if files.tuned else {"params": {}}
     for seed, model in zip(seeds, files.models, strict=True):
         write_model(override(config, best["params"]), files.graphs, seed, model, targets)

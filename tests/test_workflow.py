@@ -133,6 +133,19 @@ def test_the_same_bytes_in_another_folder(finished, tmp_path):
         assert first.read_bytes() == second.read_bytes(), name
 
 
+def test_graphs_in_parts_by_several_jobs(finished, tmp_path):
+    """As for large data sets: each job builds its shards, the last one finds them and lists them."""
+    shutil.copytree(finished / "results", tmp_path / "results")
+    shutil.rmtree(tmp_path / "results" / "graphs")
+    snakemake(tmp_path, *(f"results/graphs/built/{part}-of-2" for part in (1, 2)))
+    shards = sorted((tmp_path / "results" / "graphs").glob("shard-*.parquet"))
+    made = [path.stat().st_mtime_ns for path in shards]
+    snakemake(tmp_path, "results/graphs/manifest.json")
+    assert [path.stat().st_mtime_ns for path in shards] == made
+    for path in (*shards, tmp_path / "results" / "graphs" / "manifest.json"):
+        assert path.read_bytes() == (finished / path.relative_to(tmp_path)).read_bytes()
+
+
 def test_a_damaged_shard_stops_training_with_its_name(finished, tmp_path):
     shutil.copytree(finished / "results", tmp_path / "results")
     shard = tmp_path / "results" / "graphs" / "shard-00001.parquet"

@@ -21,7 +21,7 @@ rule download:
         "dglframer download --config results/config.json --out {output} 2>&1 | tee {log}"
 
 
-rule crystals:
+checkpoint crystals:
     """Validate every record: crystals, and rejected rows with their reasons."""
     input:
         download="results/download.json",
@@ -157,24 +157,46 @@ rule leakage:
         " --split {input.split} --out {output} 2>&1 | tee {log}"
 
 
-rule graphs:
-    """Build the periodic graphs into Parquet shards with a manifest."""
+rule graphs_part:
+    """Build some of the shards of periodic graphs; those that are finished are kept."""
     input:
         crystals="results/crystals.parquet",
     output:
-        directory("results/graphs"),
+        touch("results/graphs/built/{part}-of-{parts}"),
+    log:
+        "results/logs/graphs-part-{part}-of-{parts}.txt",
+    benchmark:
+        "results/benchmarks/graphs-part-{part}-of-{parts}.tsv"
+    conda:
+        "../../envs/data.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        settings=stage_settings(SETTINGS, "graphs"),
+    shell:
+        "dglframer graphs --config results/config.json --crystals {input.crystals}"
+        " --part {wildcards.part}/{wildcards.parts} --out results/graphs 2>&1 | tee {log}"
+
+
+rule graphs:
+    """Build the shards that no part has built, and list them all in the manifest."""
+    input:
+        crystals="results/crystals.parquet",
+        parts=graph_parts,
+    output:
+        "results/graphs/manifest.json",
     log:
         "results/logs/graphs.txt",
     benchmark:
         "results/benchmarks/graphs.tsv"
     conda:
         "../../envs/data.yaml"
-    threads: 8
     resources:
-        mem_mb=8000,
-        runtime=120,
+        mem_mb=2000,
+        runtime=60,
     params:
         settings=stage_settings(SETTINGS, "graphs"),
     shell:
         "dglframer graphs --config results/config.json --crystals {input.crystals}"
-        " --threads {threads} --out {output} 2>&1 | tee {log}"
+        " --out results/graphs 2>&1 | tee {log}"

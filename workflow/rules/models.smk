@@ -4,7 +4,7 @@
 rule tune:
     """Search settings on train and val; the study itself is kept and goes on after an interruption."""
     input:
-        graphs="results/graphs",
+        graphs="results/graphs/manifest.json",
         split="results/split.parquet",
     output:
         best="results/tune/best.json",
@@ -27,14 +27,14 @@ rule tune:
     params:
         settings=stage_settings(SETTINGS, "tune"),
     shell:
-        "dglframer tune --config results/config.json --graphs {input.graphs} --split {input.split}"
+        "dglframer tune --config results/config.json --graphs results/graphs --split {input.split}"
         " --threads {threads} --out results/tune 2>&1 | tee {log}"
 
 
 rule train_seed:
     """Train one model."""
     input:
-        graphs="results/graphs",
+        graphs="results/graphs/manifest.json",
         split="results/split.parquet",
         tuned="results/tune/best.json",
     output:
@@ -54,7 +54,7 @@ rule train_seed:
     params:
         settings=stage_settings(SETTINGS, "train"),
     shell:
-        "dglframer train --config results/config.json --graphs {input.graphs} --split {input.split}"
+        "dglframer train --config results/config.json --graphs results/graphs --split {input.split}"
         " --tuned {input.tuned} --seed {wildcards.seed} --threads {threads}"
         " --out results/models/seed-{wildcards.seed} 2>&1 | tee {log}"
 

@@ -4,7 +4,7 @@
 rule evaluate:
     """Predict every split, with errors and plots."""
     input:
-        graphs="results/graphs",
+        graphs="results/graphs/manifest.json",
         split="results/split.parquet",
         models=expand("results/models/seed-{seed}/model.json", seed=SEEDS),
         weights=expand("results/models/seed-{seed}/model.safetensors", seed=SEEDS),
@@ -43,7 +43,7 @@ rule evaluate:
         settings=stage_settings(SETTINGS, "evaluate"),
         models=MODELS,
     shell:
-        "dglframer evaluate --graphs {input.graphs} --split {input.split}"
+        "dglframer evaluate --graphs results/graphs --split {input.split}"
         " --models {params.models} --threads {threads} --out results/evaluation 2>&1 | tee {log}"
 
 
@@ -57,7 +57,7 @@ rule report:
         inspection="results/inspection.json",
         split="results/split.parquet",
         leakage="results/leakage.json",
-        graphs="results/graphs",
+        graphs="results/graphs/manifest.json",
         tuned="results/tune/best.json",
         models=expand("results/models/seed-{seed}/model.json", seed=SEEDS),
         metrics="results/evaluation/metrics.json",
@@ -85,5 +85,5 @@ rule report:
         "dglframer report --config results/config.json --download {input.download}"
         " --crystals {input.crystals} --rejected {input.rejected} --checks {input.checks}"
         " --inspection {input.inspection} --split {input.split} --leakage {input.leakage}"
-        " --graphs {input.graphs} --tuned {input.tuned} --models {params.models}"
+        " --graphs results/graphs --tuned {input.tuned} --models {params.models}"
         " --evaluation results/evaluation --out {output} 2>&1 | tee {log}"

@@ -1,4 +1,5 @@
-# The configuration, checked before anything runs, and the part of it that each stage depends on.
+# The configuration, checked before anything runs, the part of it that each stage depends on, and the
+# number of jobs that the graphs are worth.
 import os
 
 from snakemake.exceptions import WorkflowError
@@ -6,6 +7,7 @@ from snakemake.exceptions import WorkflowError
 from dglframer.config import parse_config, stage_settings
 from dglframer.errors import ConfigError
 from dglframer.files import write_json
+from dglframer.shards import count_parts
 from dglframer.split import reads_checks
 
 # For environments that Snakemake makes (--use-conda): they install the checkout itself.
@@ -27,3 +29,10 @@ CONFIG = "results/config.json"
 
 onstart:
     write_json(CONFIG, SETTINGS.model_dump(mode="json"))
+
+
+def graph_parts(wildcards):
+    """A job for each part of the crystals, or none where one process is as quick."""
+    parts = count_parts(checkpoints.crystals.get().output.crystals)
+    numbers = range(1, parts + 1) if parts > 1 else ()
+    return expand("results/graphs/built/{part}-of-{parts}", part=numbers, parts=parts)

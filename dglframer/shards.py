@@ -150,7 +150,8 @@ def expected_edges(crystals: Path, cutoff: float) -> Iterator[float]:
             table = file.read_row_group(group, ["numbers", "lattice"]).combine_chunks()
             n_sites_G = pc.list_value_length(table["numbers"]).to_numpy()
             nine_G = [value or [np.nan] * 9 for value in table["lattice"].to_pylist()]
-            volume_G = np.abs(np.linalg.det(np.array(nine_G).reshape(-1, 3, 3)))
+            with np.errstate(invalid="ignore"):
+                volume_G = np.abs(np.linalg.det(np.array(nine_G).reshape(-1, 3, 3)))
             images_G = np.nan_to_num(4 / 3 * np.pi * cutoff**3 / volume_G, nan=1.0)
             yield from (n_sites_G * np.maximum(1, n_sites_G * images_G)).tolist()
 

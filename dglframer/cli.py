@@ -42,7 +42,8 @@ def download(args: argparse.Namespace) -> None:
     from dglframer.sources import describe, open_source
 
     offline = args.offline or os.environ.get("DGLFRAMER_OFFLINE", "0") != "0"
-    description = describe(open_source(load_config(args.config).dataset, offline))
+    config = load_config(args.config)
+    description = describe(open_source(config.dataset, config.materials_project, offline))
     for entry in description["files"][:10]:
         log.info("%(path)s (%(bytes)d bytes)", entry)
     write_json(args.out, description)
@@ -56,8 +57,7 @@ def crystals(args: argparse.Namespace) -> None:
     from dglframer.sources import open_source, verify
 
     dataset = load_config(args.config).dataset
-    verify(args.download)
-    source = open_source(dataset, offline=True)
+    source = open_source(dataset, local=verify(args.download))
     rejections = Rejections()
     units = {target: source.unit(target) for target in dataset.targets}
     records = source.records()

@@ -28,7 +28,14 @@ FrameMethod = Literal["max", "none"]
 OwnSource = Literal["folder", "json", "ase", "parquet"]
 OWN_SOURCES: tuple[str, ...] = get_args(OwnSource)
 SourceName = Literal[
-    "jarvis_minerals", "dft_3d_2021", "dft_3d", "megnet", "oqmd_3d_no_cfid", "qm9", OwnSource
+    "jarvis_minerals",
+    "dft_3d_2021",
+    "dft_3d",
+    "megnet",
+    "oqmd_3d_no_cfid",
+    "materials_project",
+    "qm9",
+    OwnSource,
 ]
 
 
@@ -72,6 +79,28 @@ class DatasetConfig(Section):
             raise ValueError(f"dataset.path is needed for source {self.source}")
         if self.source == "folder" and not self.targets_csv:
             raise ValueError("dataset.targets_csv is needed for source folder")
+        return self
+
+
+class MaterialsProjectConfig(Section):
+    """What is asked of the Materials Project, where that is the source."""
+
+    elements: tuple[str, ...] = Field((), description="all of these are in the crystal")
+    exclude_elements: tuple[str, ...] = Field((), description="none of these is in the crystal")
+    sites_min: int | None = Field(None, ge=1, description="fewest sites of the cell")
+    sites_max: int | None = Field(None, ge=1, description="most sites of the cell")
+    hull_energy_max_ev_per_atom: float | None = Field(
+        None, ge=0, description="largest energy above the hull"
+    )
+    fields: tuple[str, ...] = Field(
+        (), description="more fields to fetch: targets among them need no new query later"
+    )
+
+    @model_validator(mode="after")
+    def elements_exist(self) -> "MaterialsProjectConfig":
+        for symbol in (*self.elements, *self.exclude_elements):
+            if atomic_number(symbol) is None:
+                raise ValueError(f"materials_project: no element {symbol}")
         return self
 
 
@@ -290,6 +319,7 @@ class Config(Section):
     """The whole configuration."""
 
     dataset: DatasetConfig = DatasetConfig()
+    materials_project: MaterialsProjectConfig = MaterialsProjectConfig()
     cleaning: CleaningConfig = CleaningConfig()
     split: SplitConfig = SplitConfig()
     graphs: GraphsConfig = GraphsConfig()
@@ -375,7 +405,7 @@ def override(config: Config, values: Mapping[str, Any]) -> Config:
 # What a change of the config makes each stage do again (besides changed inputs). The numbers are
 # raised when a stage's code starts to write something else: Snakemake does not see package code.
 STAGES: dict[str, tuple[int, tuple[str, ...]]] = {
-    "download": (1, ("dataset",)),
+    "download": (1, ("dataset", "materials_project")),
     "crystals": (3, ("dataset",)),
     "clean": (1, ("cleaning",)),
     "split": (2, ("split",)),

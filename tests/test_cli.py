@@ -8,7 +8,7 @@ from typing import get_args
 
 import pyarrow.parquet as pq
 import pytest
-from conftest import TARGETS, TINY_CUTOFF
+from conftest import ROOT, TARGETS, TINY_CUTOFF
 
 from dglframer import cli
 from dglframer.config import DatasetConfig
@@ -245,3 +245,5 @@ def test_sources_are_listed_for_people_and_programs(run):
     assert set(rows) == set(get_args(DatasetConfig.model_fields["source"].annotation))
     assert rows["megnet"]["targets"]["e_form"] == "eV/atom"
     assert all(row["size"] and row["licence"] and row["citation"] for row in rows.values())
+    documented = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
+    assert all(f"| `{name}` |" in documented for name in rows)

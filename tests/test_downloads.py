@@ -16,10 +16,12 @@ import loopback
 import pytest
 from loopback import Figshare
 
+from dglframer import cli
 from dglframer.config import DatasetConfig
 from dglframer.crystals import Rejections, validated
 from dglframer.errors import DamagedFile, NetworkError, UserError
-from dglframer.sources import describe, downloads, open_source
+from dglframer.files import write_json
+from dglframer.sources import describe, downloads, open_source, verify
 from dglframer.sources.archives import open_member
 from dglframer.sources.jarvis import jarvis_file
 from dglframer.sources.json_list import entries, jarvis_atoms
@@ -77,7 +79,7 @@ def cached(tmp_path) -> Path:
 
 
 def opened(offline=False, **more):
-    return open_source(DatasetConfig(source="dft_3d_2021", **more), offline)
+    return open_source(DatasetConfig(source="dft_3d_2021", **more), offline=offline)
 
 
 def fetched() -> bytes:
@@ -132,6 +134,19 @@ def test_flipped_byte_is_put_aside_and_fetched_anew(figshare, cached):
         fetched()
     assert not cached.exists() and len(Path(f"{cached}.damaged").read_bytes()) == len(DATA)
     assert fetched() == DATA
+
+
+def test_failure_is_one_message_an_exit_status_and_no_file(figshare, cached, monkeypatch, capsys):
+    out, config = cached.parent.parent / "download.json", cached.parent.parent / "config.json"
+    write_json(config, {"dataset": {"source": "dft_3d_2021"}})
+    arguments = ["dglframer", "download", "--config", str(config), "--out", str(out)]
+    monkeypatch.setattr(sys, "argv", arguments)
+    figshare.next["storage"] = [loopback.forbidden_page]
+    assert cli.main() == 2
+    message = capsys.readouterr().err.strip().splitlines()[-1]
+    assert message.startswith("dglframer: error: http://127.0.0.1:") and "status 200" in message
+    assert not out.exists() and not cached.exists()
+    assert cli.main() == 0 and out.is_file() and cached.is_file()
 
 
 def test_server_without_ranges_starts_over(figshare):
@@ -332,6 +347,16 @@ def test_offline_with_the_file_opens_no_socket(figshare, monkeypatch):
     monkeypatch.setattr("socket.socket", None)
     (path,) = opened(offline=True).files()
     assert path.read_bytes() == DATA
+
+
+def test_later_stages_read_what_the_download_brought(figshare, tmp_path, monkeypatch):
+    """Whatever the cache is then, and without a socket."""
+    write_json(tmp_path / "download.json", describe(opened()))
+    monkeypatch.setenv("DGLFRAMER_CACHE", str(tmp_path / "elsewhere"))
+    monkeypatch.setattr("socket.socket", None)
+    files = verify(tmp_path / "download.json")
+    source = open_source(DatasetConfig(source="dft_3d_2021"), local=files)
+    assert source.files() == files and len(list(source.records())) == 400
 
 
 def test_offline_without_the_file_says_where_it_should_be(figshare, cached):

@@ -4,11 +4,11 @@ To add one: write a class with the attributes and methods of ``Source`` in a mod
 name it in ``open_source``, in ``catalogue.ROWS`` and in ``config.SourceName``.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from dglframer.config import DatasetConfig
+from dglframer.config import DatasetConfig, MaterialsProjectConfig
 from dglframer.crystals import Record
 from dglframer.errors import ConfigError, DamagedFile
 from dglframer.files import read_json, sha256
@@ -39,8 +39,17 @@ class Source(Protocol):
         ...
 
 
-def open_source(dataset: DatasetConfig, offline: bool = False) -> Source:
-    """The source that the config names; ``offline``: it opens no connection."""
+def open_source(
+    dataset: DatasetConfig,
+    query: MaterialsProjectConfig | None = None,
+    offline: bool = False,
+    local: Sequence[Path] = (),
+) -> Source:
+    """The source that the config names.
+
+    ``offline``: it opens no connection. ``local``: what an earlier download brought; nothing is
+    fetched then.
+    """
     from dglframer.sources import ase_file, folder, jarvis, jarvis_minerals, json_list, parquet, qm9
 
     path = None if dataset.path is None else Path(dataset.path)
@@ -48,7 +57,13 @@ def open_source(dataset: DatasetConfig, offline: bool = False) -> Source:
     if dataset.source == "jarvis_minerals":
         return jarvis_minerals.JarvisMinerals(targets)
     if dataset.source in JARVIS_NAMES:
-        return jarvis.JarvisSource(dataset.source, targets, units, path, offline)
+        known = local[0] if local else path
+        return jarvis.JarvisSource(dataset.source, targets, units, known, offline)
+    if dataset.source == "materials_project":
+        from dglframer.sources.materials_project import MaterialsProject
+
+        asked = query or MaterialsProjectConfig()
+        return MaterialsProject(targets, units, asked, offline, local)
     if dataset.source == "qm9":
         return qm9.Qm9(targets)
     assert path is not None
@@ -80,9 +95,12 @@ def describe(source: Source) -> dict[str, Any]:
     }
 
 
-def verify(description: Path) -> None:
-    """Raise DamagedFile if a file listed in download.json has changed since."""
+def verify(description: Path) -> list[Path]:
+    """The files listed in download.json; raises DamagedFile if one has changed since."""
+    files = []
     for entry in read_json(description)["files"]:
         path = Path(entry["path"])
         if not path.is_file() or sha256(path) != entry["sha256"]:
             raise DamagedFile(f"{path}: changed or gone since the download stage; run it again")
+        files.append(path)
+    return files

@@ -67,7 +67,7 @@ def throughput(results: Path) -> dict[str, float]:
     from dglframer.loading import batches
     from dglframer.shards import write_graphs
     from dglframer.split import read_split
-    from dglframer.training import Trainer, predict
+    from dglframer.trainer import Trainer, predict
 
     torch.set_num_threads(1)
     parts = read_split(results / "split.parquet")

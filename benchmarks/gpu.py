@@ -29,7 +29,7 @@ from dglframer.attention_sums import Geometry, reference_sums
 from dglframer.batch import Batch, batch_graphs
 from dglframer.config import ModelConfig, TrainingConfig
 from dglframer.model import CrystalFramer, calibrate, initialise
-from dglframer.training import l1_loss, optimizer_for
+from dglframer.optimisation import l1_loss, optimizer_for
 
 RESULTS_FILE = Path(__file__).parent / "results" / "gpu.json"
 JARVIS_CRYSTALS = 44_578

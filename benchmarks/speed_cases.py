@@ -20,8 +20,8 @@ from dglframer.config import ModelConfig, TrainingConfig
 from dglframer.crystals import Crystal, Record, Rejections, validate, validated
 from dglframer.graphs import PeriodicGraph, build_graph
 from dglframer.model import CrystalFramer, calibrate, initialise
+from dglframer.optimisation import l1_loss, optimizer_for
 from dglframer.sources.jarvis_minerals import JarvisMinerals
-from dglframer.training import l1_loss, optimizer_for
 
 CUTOFF = 8.4
 JARVIS_MEAN_ATOMS = 10.0

@@ -7,9 +7,10 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from dglframer import __version__
-from dglframer.errors import UserError
+from dglframer.errors import Interrupted, UserError
 
 log = logging.getLogger("dglframer")
 
@@ -166,23 +167,32 @@ def tune(args: argparse.Namespace) -> None:
 
 
 def train(args: argparse.Namespace) -> None:
-    """train one model for one seed and write its model directory"""
-    from dglframer.checkpoint import save_model
+    """train one model for one seed, going on from its checkpoint if there is one"""
     from dglframer.config import load_config, override
-    from dglframer.dataset import GraphDataset
     from dglframer.files import read_json
-    from dglframer.split import read_split
-    from dglframer.training import make_reproducible, pick_device, train_model
+    from dglframer.parallel import processes_on
+    from dglframer.signals import stop_on_signals
+    from dglframer.training import make_reproducible, pick_device, train_seed
 
     config = load_config(args.config)
     if args.tuned:
         config = override(config, read_json(args.tuned)["params"])
-    device = pick_device(args.device)
-    make_reproducible(args.threads, device)
-    parts = read_split(args.split, allowed=("train", "val"))
-    train_set, val_set = (GraphDataset(args.graphs, parts[name]) for name in ("train", "val"))
-    metrics = args.out / "metrics.jsonl"
-    save_model(train_model(config, train_set, val_set, args.seed, device, metrics), args.out)
+    with stop_on_signals() as stop, processes_on(pick_device(args.device)) as processes:
+        if not processes.leads:
+            logging.getLogger().setLevel(logging.WARNING)
+        make_reproducible(args.threads, processes.device)
+        train_seed(
+            config,
+            args.graphs,
+            args.split,
+            args.seed,
+            args.out,
+            args.checkpoints or args.out / "checkpoints",
+            args.restart,
+            args.when_changed,
+            stop,
+            processes,
+        )
 
 
 def evaluate(args: argparse.Namespace) -> None:
@@ -311,7 +321,17 @@ def parser() -> argparse.ArgumentParser:
     verb(graphs, CONFIG, CRYSTALS, ("--part", some), OUT)
     verb(tune, CONFIG, GRAPHS, SPLIT, THREADS, DEVICE, OUT)
     seed = ("--seed", {"type": int, "required": True, "help": "of initialisation and shuffling"})
-    verb(train, CONFIG, GRAPHS, SPLIT, tuned, seed, THREADS, DEVICE, OUT)
+    checkpoints = {"type": Path, "help": "folder of checkpoints (default: OUT/checkpoints)"}
+    restart = {"action": "store_true", "help": "discard the checkpoints there and begin anew"}
+    changed: dict[str, Any] = {"choices": ("refuse", "fresh"), "default": "refuse"}
+    changed["help"] = "if the checkpoints are of other settings or data (default: refuse)"
+    verb(
+        train,
+        *(CONFIG, GRAPHS, SPLIT, tuned, seed, THREADS, DEVICE, OUT),
+        ("--checkpoints", checkpoints),
+        ("--restart", restart),
+        ("--when-changed", changed),
+    )
     verb(evaluate, GRAPHS, SPLIT, MODEL_DIRS, THREADS, DEVICE, OUT)
     evaluation = ("--evaluation", {"type": Path, "required": True, "help": "evaluation folder"})
     inspection = ("--inspection", {"type": Path, "required": True, "help": "inspection.json"})
@@ -359,7 +379,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main() -> int:
-    """Entry point; user errors become one message and exit status 2."""
+    """Entry point; user errors become one message and exit status 2 (or the error's own)."""
     args = parser().parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it would log every URL, signed ones too
@@ -368,7 +388,10 @@ def main() -> int:
         status = args.run(args) or 0
     except UserError as error:
         print(f"dglframer: error: {error}", file=sys.stderr)
-        return 2
+        return error.status
+    except Interrupted as stopped:
+        print(f"dglframer: {stopped}", file=sys.stderr)
+        return stopped.status
     if getattr(args, "out", None) or getattr(args, "html", None):  # it has written something
         log.info("%s done in %.1f s", args.run.__name__, time.perf_counter() - started)
     return status

@@ -255,6 +255,16 @@ class TrainingConfig(Section):
     weight_decay: float = Field(1e-5, ge=0, description="AdamW, weights only")
     bias_decay: float = Field(0.0, ge=0, description="AdamW, biases (the released code: 0.01)")
     gradient_clip_norm: float = Field(1.0, gt=0, description="largest total gradient norm")
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="of linear layers in training; the rest is float32 always"
+    )
+    stop_after_nonfinite: int = Field(
+        3, ge=1, description="steps left out for a NaN or infinite loss or gradient until it stops"
+    )
+    checkpoint_minutes: float = Field(
+        10.0, ge=0, description="between checkpoints inside an epoch; 0: after every step"
+    )
+    tensorboard: bool = Field(False, description="metrics for TensorBoard as well")
 
     @model_validator(mode="after")
     def averaging_fits(self) -> "TrainingConfig":
@@ -412,15 +422,22 @@ STAGES: dict[str, tuple[int, tuple[str, ...]]] = {
     "leakage": (1, ()),
     "inspect": (1, ()),
     "graphs": (2, ("graphs",)),
-    "tune": (1, ("model", "training", "tune")),
-    "train": (1, ("model", "training")),
+    "tune": (2, ("model", "training", "tune")),
+    "train": (2, ("model", "training")),
     "evaluate": (1, ()),
     "report": (2, ()),
 }
+
+
+# Settings that change nothing in what is written: they make no stage run again.
+WITHOUT_EFFECT = {"training": ("checkpoint_minutes", "tensorboard")}
 
 
 def stage_settings(config: Config, stage: str) -> dict[str, Any]:
     """The format version and the part of the config that ``stage`` depends on."""
     version, sections = STAGES[stage]
     plain = config.model_dump(mode="json")
+    for section, keys in WITHOUT_EFFECT.items():
+        for key in keys:
+            del plain[section][key]
     return {"format_version": version, **{name: plain[name] for name in sections}}

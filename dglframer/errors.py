@@ -4,6 +4,8 @@
 class UserError(Exception):
     """Something the user can mend: a config key, a damaged file, bad data. The message says what and how."""
 
+    status = 2  # exit status of the command line
+
 
 class ConfigError(UserError):
     """The configuration is not valid."""
@@ -19,3 +21,15 @@ class NetworkError(UserError):
 
 class Rejected(Exception):
     """One crystal cannot be used; ``str(error)`` is the reason written to rejected.parquet."""
+
+
+class InUse(UserError):
+    """Another process works in the same folder; the message says which."""
+
+    status = 3
+
+
+class Interrupted(Exception):
+    """The run was asked to stop and has saved its state; the same command goes on with it."""
+
+    status = 75  # EX_TEMPFAIL: queueing systems can be told to submit the job again

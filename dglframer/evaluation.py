@@ -16,7 +16,7 @@ from dglframer.errors import UserError
 from dglframer.files import write_json, write_parquet
 from dglframer.model import published_parameter_count
 from dglframer.split import SPLITS, read_split
-from dglframer.training import predict
+from dglframer.trainer import predict
 
 log = logging.getLogger(__name__)
 

@@ -1,6 +1,6 @@
 """In which order and in what portions the graphs of a dataset reach the network."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -52,14 +52,20 @@ class Portions(Sampler):
 def batches(
     dataset: GraphDataset,
     batch_size: int,
-    shuffle: EpochShuffle | None = None,
+    indices: Iterable[int] | None = None,
     edge_budget: int | None = None,
 ) -> Iterable[Batch]:
-    """A GraphDataLoader over the dataset, in order or shuffled; a last short batch is kept."""
+    """A loader over the dataset, or the given indices in their order; a short last batch is kept."""
+    order = range(len(dataset)) if indices is None else indices
+    return graph_loader(dataset, Portions(order, dataset.edge_counts(), batch_size, edge_budget))
+
+
+def graph_loader(
+    dataset: GraphDataset, portions: Iterable[Sequence[int] | np.ndarray]
+) -> Iterable[Batch]:
+    """A GraphDataLoader that makes one batch of each portion."""
     from dglframer.dgl_import import GraphDataLoader
 
-    indices = range(len(dataset)) if shuffle is None else shuffle
-    portions = Portions(indices, dataset.edge_counts(), batch_size, edge_budget)
     return GraphDataLoader(dataset, collate_fn=dataset.collate, batch_sampler=portions)
 
 

@@ -13,7 +13,13 @@ import pyarrow.compute as pc
 import yaml
 
 from dglframer import __version__, plots
-from dglframer.config import ModelConfig, TrainingConfig, load_config, override
+from dglframer.config import (
+    WITHOUT_EFFECT,
+    ModelConfig,
+    TrainingConfig,
+    load_config,
+    override,
+)
 from dglframer.crystals import crystal_rows
 from dglframer.errors import DamagedFile
 from dglframer.files import hash_of, read_json, read_parquet, write_text
@@ -134,7 +140,7 @@ def settings(run: Run) -> dict[str, Any]:
             used = list(dict.fromkeys(model[section][key] for model in recorded))
             values = ", ".join(map(str, used)) + " (tuned)" * (name in tuned and used == [wanted])
             tables[section].append((key, values, field.description))
-            if used != [wanted]:
+            if used != [wanted] and key not in WITHOUT_EFFECT.get(section, ()):
                 misfits.append(f"{name}: {wanted} was asked for, the models have {values}")
     for model, folder in zip(run.models, run.inputs.models, strict=True):
         if model["history"]["data_manifest_hash"] != hash_of(run.manifest):

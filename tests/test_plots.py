@@ -12,7 +12,7 @@ from dglframer.errors import DamagedFile
 from dglframer.evaluation import errors, predictions_table
 from dglframer.files import write_json, write_parquet
 from dglframer.inspection import distribution
-from dglframer.training import append_line
+from dglframer.progress import MetricsLog
 
 SVG = "{http://www.w3.org/2000/svg}"
 SPLIT = np.array(["train"] * 20 + ["val"] * 5 + ["test"] * 5)
@@ -30,14 +30,16 @@ def write_predictions(path: Path, units: dict[str, str], seeds: list[int], rows:
 
 def write_epochs(folder: Path, units: dict[str, str], averaged: int) -> Path:
     """metrics.jsonl of four epochs, and as much of model.json as the figures read."""
-    for epoch in range(1, 5):
-        line = {
+    lines = [
+        {
             "epoch": epoch,
             "averaged": epoch > 4 - averaged,
             "train_loss": 1 / epoch,
             "val_mae": dict.fromkeys(units, 2 / epoch),
         }
-        append_line(folder / "metrics.jsonl", line, first=epoch == 1)
+        for epoch in range(1, 5)
+    ]
+    MetricsLog(folder / "metrics.jsonl", lines)
     targets = [{"name": name, "unit": unit} for name, unit in units.items()]
     write_json(folder / "model.json", {"targets": targets})
     return folder

@@ -23,10 +23,10 @@ from dglframer.inspection import inspect
 from dglframer.leakage import leakage
 from dglframer.model import CrystalFramer, initialise
 from dglframer.pages import number
+from dglframer.progress import MetricsLog
 from dglframer.report import Inputs, crystal_system, formula, write_report
 from dglframer.shards import write_graphs
 from dglframer.split import split_crystals, write_split
-from dglframer.training import append_line
 from dglframer.tuning import write_results
 
 SCRIPT = "<script>alert(1)</script>"
@@ -122,8 +122,8 @@ def write_study(folder: Path) -> dict:
 
 def write_model(config: Config, graphs: Path, seed: int, folder: Path, targets: list[str]) -> None:
     """A model directory with weights as they were initialised and three epochs of metrics."""
-    for epoch in (1, 2, 3):
-        line = {
+    lines = [
+        {
             "epoch": epoch,
             "step": epoch,
             "averaged": epoch == 3,
@@ -132,7 +132,9 @@ def write_model(config: Config, graphs: Path, seed: int, folder: Path, targets: 
             "train_seconds": 30.0,
             "val_seconds": 6.0,
         }
-        append_line(folder / "metrics.jsonl", line, first=epoch == 1)
+        for epoch in (1, 2, 3)
+    ]
+    MetricsLog(folder / "metrics.jsonl", lines)
     history = {
         "seed": seed,
         "training": config.training.model_dump(mode="json"),

@@ -108,6 +108,7 @@ CHANGES = [
     ({"graphs": {"cutoff_angstrom": 4.5}}, "graphs tune train_seed evaluate report"),
     ({"model": {"heads": 4}}, "tune train_seed evaluate report"),
     ({"training": {"epochs": 3}}, "tune train_seed evaluate report"),
+    ({"training": {"checkpoint_minutes": 1, "tensorboard": True}}, ""),
     ({"tune": {"seed": 5}}, "tune train_seed evaluate report"),
     ({"seeds": [0]}, "evaluate report"),
     ({"seeds": [0, 1, 2]}, "train_seed evaluate report"),
@@ -144,6 +145,19 @@ def test_graphs_in_parts_by_several_jobs(finished, tmp_path):
     assert [path.stat().st_mtime_ns for path in shards] == made
     for path in (*shards, tmp_path / "results" / "graphs" / "manifest.json"):
         assert path.read_bytes() == (finished / path.relative_to(tmp_path)).read_bytes()
+
+
+def test_an_interrupted_training_goes_on(finished, tmp_path):
+    """Snakemake removes the outputs of a job that was killed; the checkpoints are not among them."""
+    shutil.copytree(finished / "results", tmp_path / "results")
+    for name in ("model.json", "model.safetensors", "metrics.jsonl"):
+        (tmp_path / "results" / "models" / "seed-1" / name).unlink()
+    shutil.copytree(finished / ".snakemake", tmp_path / ".snakemake")
+    snakemake(tmp_path, "results/models/seed-1/model.json")
+    assert "going on after" in (tmp_path / "results/logs/train-seed-1.txt").read_text()
+    for name in ("model.safetensors", "model.json", "metrics.jsonl"):
+        first, second = (one / "results/models/seed-1" / name for one in (finished, tmp_path))
+        assert first.read_bytes() == second.read_bytes()
 
 
 def test_a_damaged_shard_stops_training_with_its_name(finished, tmp_path):

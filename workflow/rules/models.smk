@@ -32,7 +32,7 @@ rule tune:
 
 
 rule train_seed:
-    """Train one model."""
+    """Train one model; an interrupted training goes on from its checkpoints, which are kept."""
     input:
         graphs="results/graphs/manifest.json",
         split="results/split.parquet",
@@ -56,6 +56,7 @@ rule train_seed:
     shell:
         "dglframer train --config results/config.json --graphs results/graphs --split {input.split}"
         " --tuned {input.tuned} --seed {wildcards.seed} --threads {threads}"
+        " --checkpoints results/checkpoints/seed-{wildcards.seed} --when-changed fresh"
         " --out results/models/seed-{wildcards.seed} 2>&1 | tee {log}"
 
 

@@ -1,0 +1,90 @@
+"""Several processes on one training, started by torchrun: who they are, and what they add up.
+
+Every process holds the whole state, which stays equal: each computes the gradient of its part of a
+batch, the gradients are summed in one message, and all take the same step. (The gradients are a few
+megabytes; what torch's DistributedDataParallel gains by sending them in pieces during the backward
+pass is little here, and it cannot weigh parts of unequal size or leave a process without work.)
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process (``rank``) among ``size``, and its device."""
+
+    device: torch.device
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes the files and speaks."""
+        return self.rank == 0
+
+    def sum(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """The sums over the processes, on all of them, in one message; tensors of one type."""
+        if self.size == 1:
+            return list(tensors)
+        flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+        dist.all_reduce(flat)
+        parts = flat.split([tensor.numel() for tensor in tensors])
+        return [part.view_as(tensor) for part, tensor in zip(parts, tensors, strict=True)]
+
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is set in any process; all get the same answer."""
+        return (
+            flag
+            if self.size == 1
+            else bool(self.sum([torch.tensor([float(flag)], device=self.device)])[0])
+        )
+
+    def from_leader(self, value: str | None) -> str | None:
+        """The leader's value, in every process."""
+        values = [value]
+        if self.size > 1:
+            dist.broadcast_object_list(values, src=0, device=self.device)
+        return values[0]
+
+
+@contextmanager
+def processes_on(device: torch.device) -> Iterator[Processes]:
+    """The processes that torchrun started, or this one alone.
+
+    nccl joins GPUs, each process taking the GPU of its local rank; gloo joins CPUs.
+    """
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1:
+        yield Processes(device)
+        return
+    rank = int(os.environ["RANK"])
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield Processes(device, rank, size)
+    finally:
+        dist.destroy_process_group()
+
+
+def parts_by_edges(indices: np.ndarray, edges_G: np.ndarray, count: int) -> list[np.ndarray]:
+    """Divide the indices into ``count`` arrays with about equally many edges, some perhaps empty.
+
+    The largest first, each to the part with the fewest edges; the order in a part is that given.
+    """
+    edges_B = edges_G[indices]
+    owner_B = np.zeros(len(indices), np.int64)
+    load = np.zeros(count, np.int64)
+    for place in np.argsort(-edges_B, kind="stable"):
+        owner_B[place] = load.argmin()
+        load[owner_B[place]] += edges_B[place]
+    return [indices[owner_B == part] for part in range(count)]

@@ -233,6 +233,7 @@ def test_the_second_process_leaves(make, tmp_path):
     second = training.run()
     assert second.returncode == 3
     assert f"in use by {first}@" in second.stderr and "Traceback" not in second.stderr
+    wait_until(training.checkpoints)
     os.kill(first, signal.SIGKILL)
     assert training.wait(first).returncode == -signal.SIGKILL
     third = training.run_for(0.0, signal.SIGTERM)  # a killed process leaves no lock behind

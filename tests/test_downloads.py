@@ -210,6 +210,15 @@ def test_page_for_the_list_of_files_is_named(figshare):
         fetched()
 
 
+def test_list_of_another_form_is_named(figshare):
+    def answer(handler, *_):
+        loopback.send_json(handler, {"message": "gone"})
+
+    figshare.next["articles"] = [answer]
+    with pytest.raises(NetworkError, match=r"/articles/6815699: an answer of another form"):
+        fetched()
+
+
 def test_endless_redirects_are_an_error(figshare):
     here = loopback.status(302, Location=f"/v2/file/download/{FILE_ID}")
     figshare.next["file"] = [here] * 30

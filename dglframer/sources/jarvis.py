@@ -99,11 +99,14 @@ def figshare_file(client: httpx.Client, article: int, file_id: int) -> RemoteFil
     """
     api = figshare_api()
     base = f"{api}/articles/{article}"
-    for listing in listings(client, base):
-        for file in listing:
-            if file["id"] == file_id and not file.get("is_link_only"):
-                stated = file.get("computed_md5") or file["supplied_md5"]
-                return RemoteFile(f"{api}/file/download/{file_id}", file["size"], stated)
+    try:
+        for listing in listings(client, base):
+            for file in listing:
+                if file["id"] == file_id and not file.get("is_link_only"):
+                    stated = file.get("computed_md5") or file["supplied_md5"]
+                    return RemoteFile(f"{api}/file/download/{file_id}", file["size"], stated)
+    except (KeyError, TypeError) as error:
+        raise NetworkError(f"{base}: an answer of another form than figshare's ({error})") from None
     raise NetworkError(f"{base}: no version of this article holds the file {file_id}")
 
 

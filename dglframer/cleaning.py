@@ -62,11 +62,11 @@ def check_crystals(path: Path, config: CleaningConfig, threads: int = 1) -> pa.T
     ``duplicate_of`` is the first crystal, by id, of the same structure. ``dropped`` is the reason for
     which the configuration keeps a crystal out of every split. Structures are read a batch at a time.
     """
+    targets = targets_of(path)
     crystals = list(described(path, threads))
     ids: list[str] = read_parquet(path, columns=["id"])["id"].to_pylist()
     search = (config.duplicates, config.disagreements) != ("ignore", "ignore")
     firsts = first_of_each(path, crystals) if search else list(range(len(ids)))
-    targets = targets_of(path)
     labels = read_parquet(path, columns=list(targets)) if targets else pa.table({})
     values = {name: labels[name].to_numpy() for name in targets}
     doubts = {

@@ -261,11 +261,17 @@ def crystal_rows(
 
 
 def targets_of(path: Path) -> dict[str, str]:
-    """The targets of a crystals.parquet with their units; raises DamagedFile."""
+    """The targets of a crystals.parquet with their units; raises DamagedFile, UserError."""
     try:
         schema = pq.read_schema(path)
     except (OSError, ValueError) as error:
         raise DamagedFile(f"{path}: missing, damaged or not a Parquet file ({error})") from None
+    missing = [name for name in (*STRUCTURE_COLUMNS, "source") if name not in schema.names]
+    if missing:
+        raise UserError(
+            f"{path}: not a crystals.parquet, it has no column {', '.join(missing)}; the crystals "
+            "stage makes one of it (dataset.source: parquet)"
+        )
     return {
         field.name: (field.metadata or {}).get(b"unit", b"").decode()
         for field in schema

@@ -127,6 +127,15 @@ def test_molecules_have_no_volume_and_no_system(tmp_path):
     inspection.write_page(found, tmp_path / "page.html")
 
 
+def test_a_file_of_other_columns_is_refused_with_what_to_do(tmp_path, monkeypatch, capsys):
+    write_parquet(tmp_path / "other.parquet", pa.table({"material_id": ["a"], "source": ["x"]}))
+    monkeypatch.setattr("sys.argv", ["dglframer", "inspect", str(tmp_path / "other.parquet")])
+    assert cli.main() == 2
+    assert (
+        "no column id, numbers, lattice, frac_coords; the crystals stage" in capsys.readouterr().err
+    )
+
+
 def test_an_empty_dataset_is_refused(tmp_path):
     path = tmp_path / "crystals.parquet"
     write_parquet(path, crystals_table([], "x", [], {}))

@@ -29,6 +29,7 @@ from dglframer.shards import read_manifest
 from dglframer.split import SPLITS
 from dglframer.symmetry import SYSTEMS, reduced_formula, space_group, system_of
 
+LISTED = 1000  # ids of one reason on the page: thirty thousand without a label help nobody
 PACKAGES = "torch dgl numpy pyarrow spglib pymatgen optuna matplotlib".split()
 
 
@@ -110,6 +111,7 @@ def data(run: Run) -> dict[str, Any]:
     return {
         "inspection": run.inspection,
         **figures(run.inspection),
+        "listed": LISTED,
         "rejected": ids_by_reason(run.rejected),
         "left_out": ids_by_reason(run.left_out),
         "leakage": run.leakage,

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import optuna
+import pyarrow as pa
 import pytest
 import torch
 
-from dglframer import cli
+from dglframer import cli, report
 from dglframer.checkpoint import Target, TrainedModel, save_model
 from dglframer.cleaning import check_crystals
 from dglframer.config import Config, GraphsConfig, override
@@ -217,6 +218,19 @@ def test_everything_rejected_or_left_out_is_listed(two_targets: Inputs, page: st
         assert row["id"] in shown and row["reason"] in shown
     rejected, left_out = shown.split("left out of the split")
     assert "in-two-parts" in left_out and "in-two-parts" not in rejected
+
+
+def test_of_many_rejected_records_the_page_lists_some(
+    one_target: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "LISTED", 1)
+    row = {"id": ["no-label", "also-without"], "reason": ["no label energy"] * 2}
+    write_parquet(tmp_path / "rejected.parquet", pa.table(row))
+    changed = dataclasses.replace(one_target, rejected=tmp_path / "rejected.parquet")
+    write_report(changed, tmp_path / "report.html")
+    shown = section((tmp_path / "report.html").read_text(encoding="utf-8"), "rejected")
+    assert "no-label, …" in shown and "also-without" not in shown
+    assert "All of them are in rejected.parquet" in shown
 
 
 def test_the_headline_is_the_number_in_metrics(two_targets: Inputs, page: str) -> None:

@@ -51,13 +51,13 @@ def split_crystals(
         dropped = {id: reason for id, reason in rows if reason}
         kept = pa.array([not reason for reason in checks["dropped"].to_pylist()], pa.bool_())
         if config.method != "official":  # its positions count every entry
-            crystals, checks = crystals.filter(kept), checks.filter(kept)
+            crystals = crystals.filter(kept)
     if config.method == "official":
         splits = official_split(crystals, rejected, target, config)
     elif config.method == "by_prototype":
         if checks is None:
             raise UserError("split.method by_prototype needs checks.parquet (run clean first)")
-        splits = by_prototype(checks, config)
+        splits = by_prototype(crystals, checks, config)
     else:
         splits = METHODS[config.method](crystals, config)
     splits |= dropped

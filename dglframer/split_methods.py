@@ -101,15 +101,22 @@ def by_composition(crystals: pa.Table, config: SplitConfig) -> Splits:
     return by_group(dict(zip(crystals["id"].to_pylist(), formulas, strict=True)), config)
 
 
-def by_prototype(checks: pa.Table, config: SplitConfig) -> Splits:
-    """No reduced formula with the same space group in two parts."""
-    return by_group(prototypes(checks), config)
+def by_prototype(crystals: pa.Table, checks: pa.Table, config: SplitConfig) -> Splits:
+    """No reduced formula with the same space group in two parts, and no structure."""
+    prototype_of = prototypes(checks)
+    return by_group({id: prototype_of[id] for id in crystals["id"].to_pylist()}, config)
 
 
 def prototypes(checks: pa.Table) -> dict[str, str]:
-    """Reduced formula and space group of each crystal, such as ``TiO2 136``."""
-    columns = (checks[name].to_pylist() for name in ("id", "formula", "space_group"))
-    return {id: f"{formula} {group}" for id, formula, group in zip(*columns, strict=True)}
+    """Reduced formula and space group of each crystal, such as ``TiO2 136``.
+
+    A duplicate has those of the crystal that it repeats: mirror images may have two space groups, and
+    so may two relaxations of one structure.
+    """
+    columns = [checks[name].to_pylist() for name in ("id", "formula", "space_group")]
+    own = {id: f"{formula} {group}" for id, formula, group in zip(*columns, strict=True)}
+    firsts = zip(columns[0], checks["duplicate_of"].to_pylist(), strict=True)
+    return {id: own[first or id] for id, first in firsts}
 
 
 def by_group(group_of: Mapping[str, str], config: SplitConfig) -> Splits:

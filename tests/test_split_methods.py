@@ -197,6 +197,21 @@ def test_groups_are_whole(checks, method):
     assert Counter(splits.values()) == {"train": 48, "val": 6, "test": 6}
 
 
+def test_a_duplicate_follows_the_crystal_that_it_repeats(checks):
+    """Even where the other is dropped: two more copies of it must not part."""
+    columns = {name: checks[name].to_pylist() for name in checks.column_names}
+    assert columns["id"][:3] == ["c00", "c01", "c02"]
+    columns["duplicate_of"] = ["c00" if row % 10 == 0 else "" for row in range(60)]
+    columns["duplicate_of"][0] = ""
+    columns["space_group"] = [k + 1 for k in range(60)]
+    columns["dropped"] = ["doubt"] + [""] * 59
+    checks = pa.table(columns, schema=checks.schema)
+    for seed in range(5):
+        splits = split(dataset(), checks, method="by_prototype", seed=seed)
+        assert splits["c00"] == "doubt"
+        assert len({splits[f"c{k}"] for k in range(10, 60, 10)}) == 1
+
+
 def test_a_group_larger_than_its_part_is_not_lost():
     table = dataset(60).filter(pa.array([k % 10 < 3 for k in range(60)]))
     counts = Counter(split(table, method="by_composition").values())

@@ -6,7 +6,13 @@ compares sums and gradients (float32) on 64 crystals, times training steps and p
 default model on batches of 256, 64 and 1 crystals and each kernel by itself, with CUDA events
 (medians), prints tables and writes benchmarks/results/gpu.json. The crystals are those of speed.py:
 the embedded data set drawn to JARVIS' sizes. Neither DGL nor any file is needed. A path is ``triton``,
-``torch`` (the reference path on the same GPU) or ``none`` (Triton kernels of a model without frames).
+``torch`` (the reference path on the same GPU), ``tf32`` (the Triton path with torch's own matrix
+products in TF32) or ``none`` (Triton kernels of a model without frames). Results are kept in float32
+throughout; how far TF32 products, or queries, keys and values in bfloat16, would move them is
+printed beside the tolerance of the tests.
+
+Not measured here: CUDA graphs. Batches differ in atoms and edges, so that a graph would have to be
+captured for padded batches; compare the milliseconds of a step with the sum of its kernels first.
 """
 
 import argparse
@@ -25,16 +31,18 @@ from speed_cases import jarvis_like
 from torch import Tensor
 
 from dglframer import attention_sums
-from dglframer.attention_sums import Geometry, reference_sums
+from dglframer.attention_sums import reference_sums
 from dglframer.batch import Batch, batch_graphs
 from dglframer.config import ModelConfig, TrainingConfig
-from dglframer.model import CrystalFramer, calibrate, initialise
+from dglframer.elements import HEAVIEST
+from dglframer.geometry import Geometry
+from dglframer.model import CrystalFramer, blocks_of, calibrate, initialise
 from dglframer.optimisation import l1_loss, optimizer_for
 
 RESULTS_FILE = Path(__file__).parent / "results" / "gpu.json"
 JARVIS_CRYSTALS = 44_578
 SIZES = (256, 64, 1)
-KERNELS = ("attend", "max_frames", "sum_bases", "centre_gradients", "source_gradients")
+KERNELS = ("attend", "centre_gradients", "source_gradients")  # of one block of one training step
 
 
 def main() -> None:
@@ -55,6 +63,7 @@ def main() -> None:
         "machine": machine(),
         "sample": sample.describe(),
         "agreement": [agreement(batches[64], frame) for frame in ("max", "none")],
+        "rounding": rounding(batches[64]),
         "steps": steps(batches, arguments.rounds),
         "kernels_ms": {
             size: kernel_times(batch, batches[64], arguments.rounds)
@@ -81,10 +90,11 @@ def machine() -> dict[str, str]:
 
 
 def agreement(batch: Batch, frame: str) -> dict[str, Any]:
-    """Largest differences between the two paths for random queries, keys and values, float32.
+    """Largest differences between the two paths for random features of elements, float32.
 
-    An atom whose two best images differ by just about the tolerance of ties may get another frame by
-    the one path than by the other. Such atoms are counted, and left out of the gradients' loss.
+    Of axes that see the same the kernels take one, so that gradients are compared where they must
+    agree: summed over atoms of an element. An atom with two images at the very edge of a tie may
+    differ by more than rounding; such atoms are counted, and left out of the gradients' loss.
     """
     from dglframer.triton_sums import triton_sums
 
@@ -96,16 +106,17 @@ def agreement(batch: Batch, frame: str) -> dict[str, Any]:
         return torch.randn(*shape, generator=generator, device="cuda")
 
     n_atoms = len(batch.numbers_N)
-    qkv = [random(n_atoms, model.heads, model.width // model.heads) for _ in range(3)]
-    inputs = [*qkv, 0.25 + 0.03 * random(n_atoms, model.heads).abs()]
+    qkv = [random(HEAVIEST + 1, model.heads, model.width // model.heads) for _ in range(3)]
+    inputs = [*qkv, 0.25 + 0.03 * random(HEAVIEST + 1, model.heads).abs()]
     for tensor in inputs:
         tensor.requires_grad_()
-    sums = [path(*inputs, geometry) for path in (triton_sums, reference_sums)]
+    features = [tensor[batch.numbers_N] for tensor in inputs]
+    sums = [path(*features, geometry) for path in (triton_sums, reference_sums)]
     flat = [torch.cat([part.flatten(1) for part in parts], 1) for parts in sums]
     error_N = (flat[0] - flat[1]).detach().abs().amax(1)
     differs_N = error_N > 1e-5
     weights = random(*flat[0].shape) * ~differs_N.unsqueeze(1)
-    grads = [torch.autograd.grad((one * weights).sum(), inputs) for one in flat]
+    grads = [torch.autograd.grad((one * weights).sum(), inputs, retain_graph=True) for one in flat]
     relative = [
         float((ours - exact).abs().max() / exact.abs().max())
         for ours, exact in zip(*grads, strict=True)
@@ -120,10 +131,39 @@ def agreement(batch: Batch, frame: str) -> dict[str, Any]:
     }
 
 
+@torch.no_grad()
+def rounding(batch: Batch) -> dict[str, float]:
+    """Largest errors, relative to the largest value, where less than float32 could be used."""
+    from dglframer.triton_sums import triton_sums
+
+    network = initialise(CrystalFramer(ModelConfig()), 0).to(batch.r_E3.device)
+    calibrate(network, batch)
+    exact = network(batch)
+    torch.set_float32_matmul_precision("high")
+    tf32 = network(batch)
+    torch.set_float32_matmul_precision("highest")
+
+    x_NW, geometry = network.start(batch)
+    attention = next(blocks_of(network)).attention
+    q, k, v = (
+        layer(x_NW).unflatten(1, (network.model.heads, -1))
+        for layer in (attention.query, attention.key, attention.value)
+    )
+    rounded = [x.bfloat16().float() for x in (q, k, v)]
+    sums = [triton_sums(*one, attention.decay(q), geometry) for one in ((q, k, v), rounded)]
+    errors = [
+        (ours - other).abs().max() / other.abs().max() for other, ours in zip(*sums, strict=True)
+    ]
+    return {
+        "predictions, matrix products in TF32": float((tf32 - exact).abs().max() / exact.std()),
+        "sums of a block, q, k, v in bfloat16": float(max(errors)),
+    }
+
+
 def steps(batches: dict[int, Batch], rounds: int) -> list[dict[str, Any]]:
     """Milliseconds of a training step and of a prediction on each batch, by each path."""
     rows = []
-    for path in ("triton", "torch", "none"):
+    for path in ("triton", "tf32", "torch", "none"):
         network = initialise(
             CrystalFramer(ModelConfig(frame="none" if path == "none" else "max")), 0
         )
@@ -131,7 +171,10 @@ def steps(batches: dict[int, Batch], rounds: int) -> list[dict[str, Any]]:
         with patch.object(attention_sums, "HAS_TRITON", path != "torch"):
             calibrate(network, batches[64])
             for size, batch in batches.items():
-                rows.append({"path": path, "crystals": size, **measure(network, batch, rounds)})
+                torch.set_float32_matmul_precision("high" if path == "tf32" else "highest")
+                row = measure(network, batch, rounds)
+                torch.set_float32_matmul_precision("highest")
+                rows.append({"path": path, "crystals": size, **row})
     return rows
 
 
@@ -195,7 +238,7 @@ def kernel_times(batch: Batch, calibration: Batch, rounds: int) -> dict[str, flo
 
     On small batches this is the time of launching: the GPU waits for the host.
     """
-    from dglframer import triton_frames, triton_kernels
+    from dglframer import triton_kernels
 
     network = initialise(CrystalFramer(ModelConfig()), 0).cuda()
     calibrate(network, calibration)
@@ -204,9 +247,8 @@ def kernel_times(batch: Batch, calibration: Batch, rounds: int) -> dict[str, flo
         for _ in range(3):  # compile and warm up
             network(batch).sum().backward()
         for name in KERNELS:
-            module = triton_frames if name == "max_frames" else triton_kernels
-            recorder = Recorder(getattr(module, name), events[name])
-            stack.enter_context(patch.object(module, name, recorder))
+            recorder = Recorder(getattr(triton_kernels, name), events[name])
+            stack.enter_context(patch.object(triton_kernels, name, recorder))
         for _ in range(rounds):
             network(batch).sum().backward()
     torch.cuda.synchronize()
@@ -232,6 +274,8 @@ def rendered(results: dict[str, Any]) -> str:
             f"| {row['frame']} | {row['atoms']} | {row['atoms_that_differ']} "
             f"| {row['output_error_of_the_others']:.0e} | {gradients} |"
         )
+    lines += ["", "| with less than float32 | relative error (tests: 1e-5) |", "|---|---|"]
+    lines += [f"| {what} | {error:.0e} |" for what, error in results["rounding"].items()]
     lines += [
         "",
         "| path | crystals | train ms | crystals/s | infer ms | crystals/s | peak MiB |",

@@ -28,7 +28,7 @@ from unittest.mock import patch
 import torch
 from speed_cases import CUTOFF, Sample, log
 
-from dglframer import attention_sums, frames
+from dglframer import attention_sums, compiled_sums
 from dglframer.batch import batch_graphs
 from dglframer.config import ModelConfig
 from dglframer.crystals import Crystal
@@ -121,21 +121,11 @@ def reached(
 
 @contextmanager
 def path(compiled: bool, least: float | None = None) -> Iterator[None]:
-    """Choose the compiled or the reference path, and the weights that are passed over.
-
-    Ties are judged alike in both precisions, as in float32: coordinates with five decimals make
-    ties that hold to 1e-5 and not to 1e-10, and another frame is no error of the sums.
-    """
-    least_weight = attention_sums.least_weight if least is None else (lambda dtype: least)
-    tolerance = frames.tie_tolerance(torch.float32)
+    """Choose the compiled or the reference path, and the weights that are passed over."""
     with ExitStack() as patches:
-        for module, name, value in (
-            (attention_sums, "HAS_NUMBA", compiled),
-            (attention_sums, "least_weight", least_weight),
-            (attention_sums, "tie_tolerance", lambda dtype: tolerance),
-            (frames, "tie_tolerance", lambda dtype: tolerance),
-        ):
-            patches.enter_context(patch.object(module, name, value))
+        patches.enter_context(patch.object(attention_sums, "HAS_NUMBA", compiled))
+        if least is not None:
+            patches.enter_context(patch.object(compiled_sums, "least_weight", lambda dtype: least))
         yield
 
 

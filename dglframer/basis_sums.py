@@ -6,6 +6,8 @@ frames carry no gradient: the weights alpha do, and the backward pass recomputes
 of size edges x heads x basis is ever in memory.
 """
 
+import functools
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -13,6 +15,9 @@ from torch import Tensor
 
 from dglframer.config import ModelConfig
 from dglframer.encodings import SELF_DISTANCE_SQUARED, angle_functions, angle_matrix
+from dglframer.frames import Views, expand
+
+CHUNK_VALUES = 2**25  # of the largest product over edges at a time: 128 MiB in float32
 
 
 def basis_sums(
@@ -20,81 +25,97 @@ def basis_sums(
     basis_EK: Tensor,
     u_E3: Tensor,
     d2_E: Tensor,
-    frames_NH33: Tensor | None,
+    views: Views,
     edge_ptr: Tensor,
     model: ModelConfig,
 ) -> tuple[Tensor, Tensor]:
     """Sums over the edges of each atom: distance basis [N, H, K0] and cosine bases [N, 3, H, K].
 
     ``alpha_EH`` are the attention weights, ``basis_EK`` the distance basis of each edge, ``u_E3``
-    and ``d2_E`` direction and squared length of r, ``frames_NH33`` the axes as rows. Without
-    frames the second result has no heads.
+    and ``d2_E`` direction and squared length of r. Cosines are averaged over the views of each
+    atom; where these have no lanes, the second result has no heads.
     """
-    axes_N3L = lanes(frames_NH33, u_E3, len(edge_ptr) - 1)
     dist_NHK, functions_NQL = _BasisSums.apply(
-        alpha_EH, basis_EK, u_E3, d2_E, axes_N3L, edge_ptr, model
+        alpha_EH, basis_EK, u_E3, d2_E, views, edge_ptr, model
     )
     return dist_NHK, angle_sums(functions_NQL, model)
 
 
-def lanes(frames_NH33: Tensor | None, u_E3: Tensor, n_atoms: int) -> Tensor:
-    """[N, 3, L]: the components of every axis of an atom, lane = axis * H + head; L = 0 if no frames."""
-    if frames_NH33 is None:
-        return u_E3.new_empty(n_atoms, 3, 0)
-    return frames_NH33.permute(0, 3, 2, 1).flatten(2).contiguous()
-
-
 def angle_sums(functions_NQL: Tensor, model: ModelConfig) -> Tensor:
     """[N, 3, H, K]: sums of the cosine Gaussians from the sums of the functions that span them."""
-    matrix_KQ = torch.from_numpy(angle_matrix(model, functions_NQL.dtype)).to(functions_NQL)
+    matrix_KQ = angle_matrix_on(model, functions_NQL.dtype, functions_NQL.device)
     return (functions_NQL.transpose(1, 2) @ matrix_KQ.T).unflatten(1, (3, -1))
+
+
+@functools.lru_cache(maxsize=32)
+def angle_matrix_on(model: ModelConfig, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """``angle_matrix``, sent to the device once: a copy would make the host wait in every block."""
+    with torch.inference_mode(False):  # whoever asks first, others may need it for gradients
+        return torch.from_numpy(angle_matrix(model, dtype)).to(device, dtype)
 
 
 class _BasisSums(torch.autograd.Function):
     """(alpha, ...) -> sums of the distance basis [N, H, K] and of the cosine functions [N, Q, L]."""
 
     @staticmethod
-    def forward(ctx: Any, alpha, basis, u, d2, axes, edge_ptr, model):
-        ctx.save_for_backward(alpha, basis, u, d2, axes, edge_ptr)
-        ctx.model = model
+    def forward(ctx: Any, alpha, basis, u, d2, views, edge_ptr, model):
+        ctx.save_for_backward(alpha, basis, u, d2, edge_ptr)
+        ctx.views, ctx.model = views, model
         terms = angle_matrix(model, alpha.dtype).shape[1]
-        n_atoms, heads = axes.shape[0], alpha.shape[1]
-        dist = alpha.new_zeros(n_atoms, heads, basis.shape[1])
-        functions = alpha.new_zeros(n_atoms, terms, axes.shape[2])
+        atoms, heads = len(edge_ptr) - 1, alpha.shape[1]
+        dist = alpha.new_zeros(atoms, heads, basis.shape[1])
+        functions = alpha.new_zeros(atoms, terms, views.axes_P3L.shape[2])
         for rows, edges in atom_chunks(edge_ptr, basis.shape[1] * heads):
             ptr = edge_ptr[rows.start : rows.stop + 1] - edges.start
             outer = alpha[edges].unsqueeze(2) * basis[edges].unsqueeze(1)
             dist[rows] = torch.segment_reduce(outer, "sum", offsets=ptr, axis=0)
-            if not axes.shape[2]:
-                continue
-            weights = alpha[edges].repeat(1, 3) * directed(d2[edges])
-            for q, value in enumerate(angle_functions(cosines(u, axes, edge_ptr, edges), model)):
-                functions[rows, q] = torch.segment_reduce(
+        for atom_R, edge_R, ptr, view_R in rounds(views, edge_ptr, 3 * heads):
+            weights = alpha[edge_R].repeat(1, 3) * directed(d2[edge_R])
+            weights *= views.share_PL[view_R]
+            cosines = torch.einsum("ex,exl->el", u[edge_R], views.axes_P3L[view_R]).clamp(-1, 1)
+            for q, value in enumerate(angle_functions(cosines, model)):
+                functions[atom_R, q] += torch.segment_reduce(
                     weights * value, "sum", offsets=ptr, axis=0
                 )
         return dist, functions
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        alpha, basis, u, d2, axes, edge_ptr = ctx.saved_tensors
+        alpha, basis, u, d2, edge_ptr = ctx.saved_tensors
+        views = ctx.views
         grad_dist, grad_functions = (grad.contiguous() for grad in grads)
         grad_alpha = torch.empty_like(alpha)
         degree = edge_ptr.diff()
         for rows, edges in atom_chunks(edge_ptr, basis.shape[1] * alpha.shape[1]):
-            centre = torch.repeat_interleave(
-                torch.arange(rows.start, rows.stop, device=u.device), degree[rows]
+            grad_alpha[edges] = torch.einsum(
+                "ehk,ek->eh", grad_dist[rows].repeat_interleave(degree[rows], 0), basis[edges]
             )
-            grad_alpha[edges] = torch.einsum("ehk,ek->eh", grad_dist[centre], basis[edges])
-            if not axes.shape[2]:
-                continue
-            total = torch.zeros_like(alpha[edges].repeat(1, 3))
-            for q, value in enumerate(
-                angle_functions(cosines(u, axes, edge_ptr, edges), ctx.model)
-            ):
-                total += grad_functions[centre, q] * value
-            total *= directed(d2[edges])
-            grad_alpha[edges] += total.unflatten(1, (3, -1)).sum(1)
+        for atom_R, edge_R, _, view_R in rounds(views, edge_ptr, 3 * alpha.shape[1]):
+            total = torch.zeros_like(alpha[edge_R].repeat(1, 3))
+            cosines = torch.einsum("ex,exl->el", u[edge_R], views.axes_P3L[view_R]).clamp(-1, 1)
+            centre_R = atom_R.repeat_interleave(degree[atom_R])
+            for q, value in enumerate(angle_functions(cosines, ctx.model)):
+                total += grad_functions[centre_R, q] * value
+            total *= directed(d2[edge_R]) * views.share_PL[view_R]
+            grad_alpha[edge_R] += total.unflatten(1, (3, -1)).sum(1)
         return grad_alpha, None, None, None, None, None, None
+
+
+def rounds(views: Views, edge_ptr: Tensor, lanes: int) -> Iterator[tuple[Tensor, ...]]:
+    """Yield (atoms, their edges, pointers into these, the view of each edge) that go together.
+
+    Every view of every atom is in one of the groups, an atom at most once in each, and the groups
+    are small enough to bound the memory of edge-wise products. Without lanes there are none.
+    """
+    count_N, degree_N = views.ptr.diff(), edge_ptr.diff()
+    for number in range(int(count_N.max()) if views.axes_P3L.shape[2] else 0):
+        atom_A = (count_N > number).nonzero().flatten()
+        ptr_A = torch.cat([degree_N.new_zeros(1), degree_N[atom_A].cumsum(0)])
+        for rows, _ in atom_chunks(ptr_A, 4 * lanes):
+            atom_R = atom_A[rows]
+            row_R, edge_R = expand(edge_ptr[atom_R], degree_N[atom_R])
+            ptr_R = ptr_A[rows.start : rows.stop + 1] - ptr_A[rows.start]
+            yield atom_R, edge_R, ptr_R, (views.ptr[atom_R] + number)[row_R]
 
 
 def directed(d2_E: Tensor) -> Tensor:
@@ -102,16 +123,9 @@ def directed(d2_E: Tensor) -> Tensor:
     return (d2_E > SELF_DISTANCE_SQUARED).to(d2_E).unsqueeze(1)
 
 
-def cosines(u_E3: Tensor, axes_N3L: Tensor, edge_ptr: Tensor, edges: slice) -> Tensor:
-    """[e, L]: cosines between the directions of some edges and the axes of their centres."""
-    index = torch.arange(edges.start, edges.stop, device=u_E3.device)
-    centre = torch.searchsorted(edge_ptr, index, right=True) - 1
-    return torch.einsum("ex,exl->el", u_E3[edges], axes_N3L[centre]).clamp(-1, 1)
-
-
 def atom_chunks(edge_ptr: Tensor, values_per_edge: int) -> list[tuple[slice, slice]]:
     """Slices of whole atoms, and of their edges, that bound the memory of edge-wise products."""
-    largest = 2**25 // values_per_edge
+    largest = CHUNK_VALUES // values_per_edge
     ends = edge_ptr.tolist()
     chunks, first = [], 0
     for atom in range(1, len(ends)):

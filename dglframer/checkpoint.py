@@ -1,4 +1,9 @@
-"""The model directory: model.safetensors (weights) and model.json (everything else), no pickle."""
+"""The model directory: model.safetensors (weights) and model.json (everything else), no pickle.
+
+Every format version is read for ever; tests/models holds a small model of each. Format 2 states how
+tied frames are treated (settings.frame_ties, frame_tie_width). Format 1 took one of them by a rule
+that is no longer there: its models are read with the average, which is the same where nothing ties.
+"""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,7 +20,7 @@ from dglframer.errors import DamagedFile
 from dglframer.files import atomic_path, read_json, sha256, write_json
 from dglframer.model import CrystalFramer
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -68,8 +73,10 @@ def load_model(folder: Path, device: str = "cpu") -> TrainedModel:
     description = read_json(folder / "model.json")
     weights = folder / "model.safetensors"
     version = description.get("format_version")
-    if version != FORMAT_VERSION:
-        raise DamagedFile(f"{folder}/model.json: format {version}, this dglframer reads 1")
+    if version not in (1, FORMAT_VERSION):
+        raise DamagedFile(
+            f"{folder}/model.json: format {version}, this dglframer reads 1 to {FORMAT_VERSION}"
+        )
     if not weights.is_file() or sha256(weights) != description.get("weights_sha256"):
         raise DamagedFile(f"{weights}: missing or not the weights that model.json describes")
     try:

@@ -24,7 +24,7 @@ from pydantic import (
 from dglframer.elements import atomic_number
 from dglframer.errors import ConfigError
 
-FrameMethod = Literal["max", "none"]
+FrameMethod = Literal["max", "weighted_pca", "max_static", "pca", "lattice", "none"]
 OwnSource = Literal["folder", "json", "ase", "parquet"]
 OWN_SOURCES: tuple[str, ...] = get_args(OwnSource)
 SourceName = Literal[
@@ -213,7 +213,18 @@ class GraphsConfig(Section):
 class ModelConfig(Section):
     """CrystalFramer (ICLR 2025); the defaults are the published model."""
 
-    frame: FrameMethod = Field("max", description="max (dynamic frames) or none (Crystalformer)")
+    frame: FrameMethod = Field(
+        "max",
+        description="max, weighted_pca (dynamic), max_static, pca, lattice or none (Crystalformer)",
+    )
+    frame_ties: Literal["average", "first"] = Field(
+        "average", description="max frames: average over tied axes, or the first (not invariant)"
+    )
+    frame_tie_width: float = Field(
+        0.005,
+        gt=0,
+        description="log weights this far below the best count as tied, with less share",
+    )
     blocks: int = Field(4, ge=1, description="self-attention blocks")
     width: int = Field(128, ge=1, description="features per atom")
     heads: int = Field(8, ge=1, description="attention heads; divides width")

@@ -1,19 +1,26 @@
 """Reading the checkpoints that the CrystalFramer authors published, without running pickled code."""
 
+import logging
 import math
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from dglframer.checkpoint import Target, TrainedModel
-from dglframer.config import ConfigError, ModelConfig
+from dglframer.config import ModelConfig
 from dglframer.errors import DamagedFile, UserError
 from dglframer.files import sha256
 from dglframer.model import CrystalFramer
 
-FRAMES = {"max": "max", "no": "none"}
+log = logging.getLogger(__name__)
+
+OWN_FRAMES = (
+    "max_static",
+    "weighted_pca",
+)  # the released code computes other frames than the paper
 REACH_IN_SIGMAS = 6.0  # a layer's output changes by 3e-6 if images beyond are left out
 PUBLISHED_WINDOW = 4.0  # the released kernels cut every Gaussian of a framed model at 4 widths
 
@@ -33,7 +40,7 @@ def read_checkpoint(path: Path, cutoff: float | None = None, unit: str = "") -> 
         network = CrystalFramer(settings, len(means)).to(means.dtype)
         network.load_state_dict(translate(weights, settings))
         names = content["hyper_parameters"]["targets"]
-    except (KeyError, TypeError, RuntimeError, ConfigError) as error:
+    except (KeyError, TypeError, RuntimeError, ValidationError) as error:
         raise DamagedFile(f"{path}: not a CrystalFramer checkpoint ({error!r})") from None
     names = [names] if isinstance(names, str) else list(names)
     targets = tuple(
@@ -68,9 +75,9 @@ def model_config(given: dict[str, Any]) -> ModelConfig:
             "checkpoints with cos_abs are not supported: unused by the published models"
         )
     method = given.get("frame_method", "max")
-    if method not in FRAMES:
-        raise UserError(f"frame_method {method!r} is not supported; supported: {list(FRAMES)}")
-    framed = FRAMES[method] != "none"
+    if method in OWN_FRAMES:
+        log.warning("frames %r are the paper's; the released code computes others", method)
+    framed = method != "no"
     r0 = first(given.get("scale_real", 1.4))
     reach = given.get("value_pe_dist_max", -10.0)
     names = {
@@ -91,7 +98,8 @@ def model_config(given: dict[str, Any]) -> ModelConfig:
     settings = {ours: given[theirs] for ours, theirs in names.items() if theirs in given}
     return ModelConfig(
         **settings,
-        frame=FRAMES[method],
+        frame=method if framed else "none",
+        frame_ties="first",
         r0_angstrom=r0,
         distance_max_angstrom=-reach * r0 if reach < 0 else reach,
         window_sigmas=PUBLISHED_WINDOW if framed else None,

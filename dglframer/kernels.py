@@ -2,8 +2,8 @@
 
 Each works on a range of atoms whose edges lead to no atom outside it (whole crystals), so that
 ranges can run side by side, and the order of additions, hence every bit, does not depend on how
-many do. Edges whose weight cannot matter (``kept_E`` is 0) are passed over. Lanes: the H heads x 3
-axes of one atom, axis-major (lane = axis * H + head), side by side in memory.
+many do. Edges whose weight cannot matter (``kept_E`` is 0) are passed over. Lanes: the axes along which
+an atom looks, of all heads and views, side by side; a lane belongs to the slot axis * H + head.
 """
 
 import numba
@@ -11,6 +11,7 @@ import numpy as np
 
 from dglframer.encodings import SELF_DISTANCE_SQUARED
 
+VECTOR = 8  # lanes are padded to a multiple of this: what is left over would go one by one
 BLOCK = 8  # edges whose recurrences run side by side: one alone would wait for its own last result
 WINDOW_BINS = 16  # centres of the distance basis within 8 widths, if the width is one spacing
 FAST = {"contract", "nsz"}  # fused multiply-adds; the order of additions stays
@@ -131,15 +132,18 @@ def attend_backward(
 
 @numba.njit(cache=True, nogil=True, fastmath=FAST)
 def sum_bases(
-    first_atom, last_atom, ptr, kept_E, alpha_EH, low_E, window_EW, u_E3, d2_E, axes_N3L,
-    dist_NHK, cheb_NQL,
+    first_atom, last_atom, ptr, kept_E, alpha_EH, low_E, window_EW, u_E3, d2_E, view_ptr, axes_P3L,
+    share_PL, dist_NHK, cheb_NQL,
 ):  # fmt: skip
     """dist_NHK += alpha b_dist; cheb_NQL += alpha T_q(e . u), self edges left out of the latter."""
-    heads, lanes, terms = alpha_EH.shape[1], axes_N3L.shape[2], cheb_NQL.shape[1]
-    older, newer, double = np.empty((3, BLOCK, lanes), alpha_EH.dtype)
+    heads, terms = alpha_EH.shape[1], cheb_NQL.shape[1]
+    most = _most_lanes(first_atom, last_atom, view_ptr, axes_P3L)
+    axes, share, slot = _lane_buffers(most, alpha_EH.dtype)
+    older, newer, double = np.empty((3, BLOCK, most), alpha_EH.dtype)
+    cheb = np.empty((terms, most), alpha_EH.dtype)
     chosen = np.empty(BLOCK, np.int64)
     for i in range(first_atom, last_atom):
-        axes, dist, cheb = axes_N3L[i], dist_NHK[i], cheb_NQL[i]
+        dist = dist_NHK[i]
         for e in range(ptr[i], ptr[i + 1]):
             if kept_E[e] == 0:
                 continue
@@ -149,13 +153,15 @@ def sum_bases(
                     weight = alpha_EH[e, h]
                     for k in range(WINDOW_BINS):
                         dist[h, low + k] += weight * window_EW[e, start + k]
+        lanes = _lanes_of(i, view_ptr, axes_P3L, share_PL, axes, share, slot)
+        cheb[:, :lanes] = 0.0
         edge = ptr[i] if lanes else ptr[i + 1]
         while edge < ptr[i + 1]:
             edge, count = _next_block(edge, ptr[i + 1], kept_E, d2_E, chosen)
-            _double_cosines(chosen, count, u_E3, axes, double)
+            _double_cosines(chosen, count, u_E3, axes, lanes, double)
             for b in range(count):
                 for lane in range(lanes):
-                    weight = alpha_EH[chosen[b], lane % heads]
+                    weight = alpha_EH[chosen[b], slot[lane] % heads] * share[lane]
                     older[b, lane] = weight
                     newer[b, lane] = weight * double[b, lane] / 2
                     cheb[0, lane] += older[b, lane]
@@ -170,6 +176,9 @@ def sum_bases(
                         low[lane], high[lane] = value, next_value
                         row[lane] += value
                         next_row[lane] += next_value
+        for q in range(terms):
+            for lane in range(lanes):
+                cheb_NQL[i, q, slot[lane]] += cheb[q, lane]
 
 
 @numba.njit(cache=True, nogil=True, fastmath=FAST | {"reassoc"})
@@ -194,18 +203,25 @@ def distance_gradients(
 
 @numba.njit(cache=True, nogil=True, fastmath=FAST)
 def angle_gradients(
-    first_atom, last_atom, ptr, kept_E, u_E3, d2_E, axes_N3L, grad_cheb_NQL, out_EH
+    first_atom, last_atom, ptr, kept_E, u_E3, d2_E, view_ptr, axes_P3L, share_PL, grad_cheb_NQL,
+    out_EH,
 ):  # fmt: skip
     """out_EH += T_q(e . u), times the gradients of their sums, by Clenshaw's recurrence."""
-    heads, lanes, terms = out_EH.shape[1], axes_N3L.shape[2], grad_cheb_NQL.shape[1]
-    older, newer, double = np.empty((3, BLOCK, lanes), out_EH.dtype)
+    heads, terms = out_EH.shape[1], grad_cheb_NQL.shape[1]
+    most = _most_lanes(first_atom, last_atom, view_ptr, axes_P3L)
+    axes, share, slot = _lane_buffers(most, out_EH.dtype)
+    older, newer, double = np.empty((3, BLOCK, most), out_EH.dtype)
+    grad = np.empty((terms, most), out_EH.dtype)
     chosen = np.empty(BLOCK, np.int64)
     for i in range(first_atom, last_atom):
-        axes, grad = axes_N3L[i], grad_cheb_NQL[i]
+        lanes = _lanes_of(i, view_ptr, axes_P3L, share_PL, axes, share, slot)
+        for q in range(terms):
+            for lane in range(lanes):
+                grad[q, lane] = grad_cheb_NQL[i, q, slot[lane]] * share[lane]
         edge = ptr[i] if lanes else ptr[i + 1]
         while edge < ptr[i + 1]:
             edge, count = _next_block(edge, ptr[i + 1], kept_E, d2_E, chosen)
-            _double_cosines(chosen, count, u_E3, axes, double)
+            _double_cosines(chosen, count, u_E3, axes, lanes, double)
             older[:count] = 0.0
             newer[:count] = 0.0
             for half in range(terms // 2 - 1, 0, -1):  # sum_q g_q T_q, two terms at a time
@@ -220,7 +236,42 @@ def angle_gradients(
                 for lane in range(lanes):
                     value = grad[1, lane] + double[b, lane] * newer[b, lane] - older[b, lane]
                     total = grad[0, lane] + double[b, lane] / 2 * value - newer[b, lane]
-                    out_EH[chosen[b], lane % heads] += total
+                    out_EH[chosen[b], slot[lane] % heads] += total
+
+
+@numba.njit(cache=True, nogil=True)
+def _most_lanes(first_atom, last_atom, view_ptr, axes_P3L):
+    """Room for the lanes of all views of any atom of a range, a multiple of VECTOR."""
+    most = 0
+    for i in range(first_atom, last_atom):
+        most = max(most, view_ptr[i + 1] - view_ptr[i])
+    return (most * axes_P3L.shape[2] + VECTOR - 1) // VECTOR * VECTOR
+
+
+@numba.njit(cache=True, nogil=True)
+def _lane_buffers(most, dtype):
+    return np.empty((3, most), dtype), np.empty(most, dtype), np.empty(most, np.int64)
+
+
+@numba.njit(cache=True, nogil=True)
+def _lanes_of(i, view_ptr, axes_P3L, share_PL, axes, share, slot):
+    """Put the lanes of atom i that have a share side by side; returns how many, a multiple of VECTOR.
+
+    What is added to reach it has no share.
+    """
+    count = 0
+    for p in range(view_ptr[i], view_ptr[i + 1]):
+        for lane in range(axes_P3L.shape[2]):
+            if share_PL[p, lane] > 0.0:
+                share[count], slot[count] = share_PL[p, lane], lane
+                for x in range(3):
+                    axes[x, count] = axes_P3L[p, x, lane]
+                count += 1
+    while count % VECTOR:
+        share[count], slot[count] = 0.0, 0
+        axes[:, count] = 0.0
+        count += 1
+    return count
 
 
 @numba.njit(cache=True, nogil=True)
@@ -236,10 +287,10 @@ def _next_block(edge, end, kept_E, d2_E, chosen):
 
 
 @numba.njit(cache=True, nogil=True, fastmath=FAST)
-def _double_cosines(chosen, count, u_E3, axes_3L, double_BL):
+def _double_cosines(chosen, count, u_E3, axes_3L, lanes, double_BL):
     """Twice the cosines between the directions of some edges and every axis of their centre."""
     for b in range(count):
         u = u_E3[chosen[b]]
         x, y, z = 2 * u[0], 2 * u[1], 2 * u[2]
-        for lane in range(axes_3L.shape[1]):
+        for lane in range(lanes):
             double_BL[b, lane] = x * axes_3L[0, lane] + y * axes_3L[1, lane] + z * axes_3L[2, lane]

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dglframer.attention_sums import Geometry, attention_sums
+from dglframer.attention_sums import attention_sums
 from dglframer.batch import Batch
 from dglframer.config import ModelConfig
 from dglframer.elements import HEAVIEST
+from dglframer.geometry import Geometry
 from dglframer.ops import mean_by_crystal
 
 

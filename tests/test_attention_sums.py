@@ -7,9 +7,9 @@ import pytest
 import torch
 from conftest import crystal
 
-from dglframer import attention_sums as fast
 from dglframer import basis_sums as module
-from dglframer.attention_sums import Geometry, attention_sums, reference_sums
+from dglframer import compiled_sums as fast
+from dglframer.attention_sums import attention_sums, reference_sums
 from dglframer.basis_sums import basis_sums
 from dglframer.batch import Batch, batch_graphs
 from dglframer.config import ModelConfig
@@ -21,11 +21,13 @@ from dglframer.encodings import (
     chebyshev_terms,
     distance_basis,
 )
-from dglframer.frames import max_frames, tie_tolerance
+from dglframer.frames import Views, max_views
+from dglframer.geometry import Geometry
 from dglframer.graphs import build_graph
 from dglframer.ops import DglOps, TorchOps, edge_ops
 
 HEADS = 4
+WIDTH = 0.005
 DTYPES = {torch.float64: 1e-12, torch.float32: 2e-5}
 
 
@@ -96,41 +98,45 @@ def test_a_batch_without_dgl_uses_torch(batch):
 def attention_inputs(batch: Batch, dtype: torch.dtype):
     d2_E, u_E3 = geometry(batch)
     logits = random(len(batch.src_E), HEADS, dtype=dtype) - 0.25 * d2_E[:, None]
-    frames = max_frames(logits, u_E3, d2_E, batch.edge_ptr)
-    return logits, d2_E, u_E3, frames
+    views = max_views(logits, u_E3, d2_E, batch.edge_ptr, WIDTH)
+    return logits, d2_E, u_E3, views
 
 
-def direct_sums(alpha, basis, u, d2, frames, dst, n_atoms, model):
-    """The sums from their definition, with whole Gaussians."""
+def direct_sums(alpha, basis, u, d2, views, dst, n_atoms, model):
+    """The sums from their definition, view by view, with whole Gaussians."""
     centres = torch.linspace(-1, 1, model.angle_bins, dtype=alpha.dtype)
     width = model.angle_width_bins * 2 / (model.angle_bins - 1)
-    cosines = torch.einsum("ex,ehax->eah", u, frames[dst])
-    gauss = torch.exp(-0.5 * ((cosines[..., None] - centres) / width) ** 2)
-    gauss = gauss * (d2 > SELF_DISTANCE_SQUARED)[:, None, None, None]
     dist = torch.zeros(n_atoms, *alpha.shape[1:], basis.shape[1], dtype=alpha.dtype)
-    angle = torch.zeros(n_atoms, *gauss.shape[1:], dtype=alpha.dtype)
     dist.index_add_(0, dst, alpha[:, :, None] * basis[:, None, :])
-    return dist, angle.index_add(0, dst, alpha[:, None, :, None] * gauss)
+    angle = torch.zeros(n_atoms, 3, alpha.shape[1], model.angle_bins, dtype=alpha.dtype)
+    for i in range(n_atoms):
+        mine = ((dst == i) & (d2 > SELF_DISTANCE_SQUARED)).nonzero().flatten()
+        for view in range(views.ptr[i], views.ptr[i + 1]):
+            cosines = (u[mine] @ views.axes_P3L[view]).unflatten(1, (3, -1))
+            gauss = torch.exp(-0.5 * ((cosines[..., None] - centres) / width) ** 2)
+            share = views.share_PL[view].unflatten(0, (3, -1))[..., None]
+            angle[i] = angle[i] + share * (alpha[mine][:, None, :, None] * gauss).sum(0)
+    return dist, angle
 
 
 @pytest.mark.parametrize("settings", [{}, {"angle_bins": 16, "angle_width_bins": 1.0}], ids=str)
 def test_basis_sums_by_definition(batch, dtype, settings):
     model = ModelConfig(heads=HEADS, **settings)
-    logits, d2, u, frames = attention_inputs(batch, dtype)
+    logits, d2, u, views = attention_inputs(batch, dtype)
     alpha = edge_ops(batch).softmax(logits).requires_grad_()
     basis = distance_basis(d2.sqrt(), model)
-    ours = basis_sums(alpha, basis, u, d2, frames, batch.edge_ptr, model)
-    exact = direct_sums(alpha, basis, u, d2, frames, batch.dst_E, len(batch.numbers_N), model)
+    ours = basis_sums(alpha, basis, u, d2, views, batch.edge_ptr, model)
+    exact = direct_sums(alpha, basis, u, d2, views, batch.dst_E, len(batch.numbers_N), model)
     flat = [torch.cat([sums.flatten(1) for sums in pair], 1) for pair in (ours, exact)]
     assert_equal_with_gradients(flat, (alpha,), DTYPES[dtype])
 
 
 def test_windowed_sums_cut_what_the_definition_has_beyond(batch, dtype):
     whole, cut = ModelConfig(heads=HEADS), ModelConfig(heads=HEADS, window_sigmas=4.0)
-    logits, d2, u, frames = attention_inputs(batch, dtype)
+    logits, d2, u, views = attention_inputs(batch, dtype)
     alpha = edge_ops(batch).softmax(logits)
     sums = [
-        basis_sums(alpha, distance_basis(d2.sqrt(), m), u, d2, frames, batch.edge_ptr, m)
+        basis_sums(alpha, distance_basis(d2.sqrt(), m), u, d2, views, batch.edge_ptr, m)
         for m in (whole, cut)
     ]
     for one, other in zip(*sums, strict=True):
@@ -140,15 +146,14 @@ def test_windowed_sums_cut_what_the_definition_has_beyond(batch, dtype):
 def test_chunks_do_not_change_the_sums(batch, dtype, monkeypatch):
     """A budget so small that every atom is a chunk of its own."""
     model = ModelConfig(heads=HEADS)
-    logits, d2, u, frames = attention_inputs(batch, dtype)
+    logits, d2, u, views = attention_inputs(batch, dtype)
     alpha = edge_ops(batch).softmax(logits)
     basis = distance_basis(d2.sqrt(), model)
-    whole = basis_sums(alpha, basis, u, d2, frames, batch.edge_ptr, model)
-    one_each = module.atom_chunks(batch.edge_ptr, 2**25)
-    assert len(one_each) == len(batch.numbers_N)
-    monkeypatch.setattr(module, "atom_chunks", lambda ptr, values: one_each)
+    whole = basis_sums(alpha, basis, u, d2, views, batch.edge_ptr, model)
+    monkeypatch.setattr(module, "CHUNK_VALUES", 1)
+    assert len(module.atom_chunks(batch.edge_ptr, 1)) == len(batch.numbers_N)
     for one, other in zip(
-        whole, basis_sums(alpha, basis, u, d2, frames, batch.edge_ptr, model), strict=True
+        whole, basis_sums(alpha, basis, u, d2, views, batch.edge_ptr, model), strict=True
     ):
         assert torch.equal(one, other)
 
@@ -176,17 +181,28 @@ def test_too_few_chebyshev_terms_are_noticed():
     assert 2e-4 < error < 2e-3
 
 
+def frames_of(views: Views) -> torch.Tensor:
+    """[N, H, 3, 3] with the axes as rows; every atom has one view."""
+    assert (views.share_PL == 1).all()
+    return views.axes_P3L.unflatten(2, (3, -1)).permute(0, 3, 2, 1)
+
+
 def test_frames_are_right_handed_and_orthonormal(batch, dtype):
-    *_, frames = attention_inputs(batch, dtype)
-    identity = torch.eye(3, dtype=dtype).expand_as(frames)
+    *_, views = attention_inputs(batch, dtype)
+    assert len(views.share_PL) > len(batch.numbers_N)  # rocksalt: several views
+    frames = views.axes_P3L.unflatten(2, (3, -1)).permute(0, 3, 2, 1)
+    frames = frames[views.share_PL.unflatten(1, (3, -1))[:, 0] > 0]
+    identity = torch.eye(3, dtype=dtype)
     assert abs(frames @ frames.transpose(-1, -2) - identity).max() < DTYPES[dtype] * 10
     assert abs(torch.linalg.det(frames) - 1).max() < DTYPES[dtype] * 10
 
 
-def test_frames_by_definition(triclinic, dtype):
+@pytest.mark.parametrize("width", [None, 1e-7], ids=["first", "average"])
+def test_frames_by_definition(triclinic, dtype, width):
     """Without ties: largest weight, then largest (1 - |cos|) x weight, found one by one."""
     one = batch_graphs([build_graph(triclinic, 6.0)], dtype)
-    logits, d2, u, frames = attention_inputs(one, dtype)
+    logits, d2, u, _ = attention_inputs(one, dtype)
+    frames = frames_of(max_views(logits, u, d2, one.edge_ptr, width))
     for i in range(len(one.numbers_N)):
         mine = ((one.dst_E == i) & (d2 > SELF_DISTANCE_SQUARED)).nonzero().flatten()
         for h in range(HEADS):
@@ -199,37 +215,70 @@ def test_frames_by_definition(triclinic, dtype):
             assert abs(frames[i, h] - expected).max() < 10 * DTYPES[dtype]
 
 
-def compiled_frames(logits, u, d2, edge_ptr):
-    from dglframer import frame_kernels
+def test_tied_frames_by_definition(dtype):
+    """Four images, two of which nearly tie for each axis: directions and shares worked out by hand."""
+    u = torch.eye(3, dtype=dtype)[[0, 0, 1, 2]]
+    u[1] = torch.tensor([-1.0, 0, 0])
+    d2 = torch.ones(4, dtype=dtype)
+    gap = WIDTH / 2
+    logits = torch.tensor([[0.0], [-gap], [-1.0], [-1.0 - gap]], dtype=dtype)
+    views = max_views(logits, u, d2, torch.tensor([0, 4]), WIDTH)
+    rest = (1 - 0.25) ** 2  # the share of half a width, before they are made to add to one
+    x, y, z = torch.eye(3, dtype=dtype)
+    expected = {
+        (x, y, z): 1.0,
+        (x, z, -y): rest,
+        (-x, y, -z): rest,
+        (-x, z, y): rest**2,
+    }
+    assert len(views.share_PL) == len(expected)
+    for frame, share in expected.items():
+        frame_33 = torch.stack(frame, 1)
+        match = (views.axes_P3L - frame_33).abs().amax((1, 2)).argmin()
+        assert abs(views.axes_P3L[match] - frame_33).max() < DTYPES[dtype]
+        assert abs(views.share_PL[match] - share / (1 + rest) ** 2).max() < 100 * DTYPES[dtype]
 
-    frames = torch.empty(len(edge_ptr) - 1, logits.shape[1], 3, 3, dtype=logits.dtype)
-    arrays = [x.numpy() for x in (edge_ptr, logits, u, d2)]
-    frame_kernels.max_frames(0, len(frames), *arrays, tie_tolerance(logits.dtype), frames.numpy())
-    return frames
+
+def compiled_views(batch: Batch, logits: torch.Tensor, settings) -> Views:
+    alpha = edge_ops(batch).softmax(logits)
+    return fast.compiled_views(alpha, Geometry(batch, ModelConfig(heads=HEADS, **settings)))
 
 
-def test_compiled_and_torch_frames_agree(batch, dtype):
-    logits, d2, u, frames = attention_inputs(batch, dtype)
-    assert abs(compiled_frames(logits, u, d2, batch.edge_ptr) - frames).max() < DTYPES[dtype]
+@pytest.mark.parametrize("ties", ["first", "average"])
+def test_compiled_and_torch_frames_agree(triclinic, dtype, ties):
+    one = batch_graphs([build_graph(triclinic, 6.0)], dtype)
+    logits, d2, u, _ = attention_inputs(one, dtype)
+    width = WIDTH if ties == "average" else None
+    torch_views = max_views(logits, u, d2, one.edge_ptr, width)
+    compiled = compiled_views(one, logits, {"frame_ties": ties})
+    assert torch.equal(compiled.ptr, torch_views.ptr)
+    assert abs(compiled.share_PL - torch_views.share_PL).max() < DTYPES[dtype]
+    assert abs(compiled.axes_P3L - torch_views.axes_P3L).max() < DTYPES[dtype]
 
 
-def test_compiled_and_torch_agree_on_ties(rocksalt, cscl_like, dtype):
-    """Every site is cubic: the frames may differ by a symmetry, what is seen in them may not."""
+@pytest.mark.parametrize("noise", [0.0, 1e-3, 3e-2], ids=["exact", "near", "wide"])
+def test_compiled_and_torch_agree_on_ties(rocksalt, cscl_like, dtype, noise):
+    """Merged or not, exact ties, near ones or many accidental ones: the sums are the same."""
     tied = batch_graphs([build_graph(c, 6.0) for c in (rocksalt, cscl_like)], dtype)
     d2, u = geometry(tied)
     logits = -0.25 * d2[:, None].repeat(1, HEADS)
-    model = ModelConfig(heads=HEADS)
+    logits += noise * random(*logits.shape, dtype=dtype)
+    settings = {"frame_tie_width": 0.1 if noise == 3e-2 else WIDTH}
+    model = ModelConfig(heads=HEADS, **settings)
+    every = max_views(logits, u, d2, tied.edge_ptr, model.frame_tie_width)
+    merged = compiled_views(tied, logits, settings)
+    assert len(merged.share_PL) < len(every.share_PL)
     sums = [
         basis_sums(
             edge_ops(tied).softmax(logits),
             distance_basis(d2.sqrt(), model),
             u,
             d2,
-            method(logits, u, d2, tied.edge_ptr),
+            views,
             tied.edge_ptr,
             model,
         )[1]
-        for method in (max_frames, compiled_frames)
+        for views in (every, merged)
     ]
     assert abs(sums[0] - sums[1]).max() < DTYPES[dtype]
     assert abs(sums[0]).max() > 0.1
@@ -252,6 +301,9 @@ def flattened(sums) -> torch.Tensor:
     [
         {},
         {"frame": "none"},
+        {"frame": "max_static"},
+        {"frame": "lattice"},
+        {"frame_tie_width": 0.2},
         {"angle_bins": 16, "angle_width_bins": 1.0},
         {"distance_bins": 10, "distance_width_bins": 2.0},
         {"distance_bins": 70, "distance_width_bins": 0.5, "distance_max_angstrom": 4.0},

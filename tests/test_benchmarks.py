@@ -40,7 +40,7 @@ def generic():
 def test_the_literal_formulation_equals_the_model(benchmark, generic):
     """Outputs and gradients, in float64; what differs is which far images each leaves out."""
     literal = benchmark("literal")
-    model = ModelConfig(blocks=2, width=32, heads=4, feedforward=32)
+    model = ModelConfig(blocks=2, width=32, heads=4, feedforward=32, frame_ties="first")
     batch = batch_graphs([build_graph(one, 11.9) for one in generic], torch.float64)
     network = initialise(CrystalFramer(model), 0).double()
     calibrate(network, batch)

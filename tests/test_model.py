@@ -163,6 +163,55 @@ def test_mirror_image_of_an_achiral_crystal(networks, name):
     assert abs(after - output(network, CRYSTALS[name])).max() < 1e-10
 
 
+def off_the_mirror(displacement: float) -> Crystal:
+    """The mirror-site crystal, one of its two tied neighbours moved along the mirror's normal."""
+    crystal = CRYSTALS["Pm"]
+    frac = crystal.frac_N3.copy()
+    frac[1] += np.array([0, 0, displacement]) @ np.linalg.inv(crystal.lattice_33)
+    return changed(crystal, frac=frac)
+
+
+@pytest.mark.parametrize("ties", ["average", "first"])
+def test_outputs_are_continuous_as_a_tie_forms(ties):
+    """Steps of the output shrink with the steps of the atom; of `first`, one does not."""
+    network = trained_like("max", torch.float64)
+    with_settings(network, frame_ties=ties)
+    largest = []
+    for steps in (40, 160):
+        path = [off_the_mirror(d) for d in np.linspace(-0.004, 0.004, steps + 1)]
+        outputs = output(network, *path)
+        largest.append(abs(np.diff(outputs)).max())
+    if ties == "average":
+        assert largest[1] < 0.35 * largest[0]  # a quarter, for a smooth function
+    else:
+        assert largest[1] > 0.9 * largest[0] > 1e-4
+
+
+def with_settings(network: CrystalFramer, **settings) -> None:
+    """Change the settings of a network in place."""
+    network.model = network.model.model_copy(update=settings)
+    for block in network.blocks:
+        block.attention.model = network.model
+
+
+def test_ties_are_followed_in_training_too():
+    """The gradient of an average over tied frames is that of the output, frames held constant."""
+    network = trained_like("max", torch.float64)
+    batch = batch_graphs([build_graph(CRYSTALS["Pm"], CUTOFF)], torch.float64)
+    network(batch).sum().backward()
+    weight = network.blocks[1].attention.angle_3HDK
+    direction = torch.randn(weight.shape, generator=torch.Generator().manual_seed(0)).double()
+    outputs = []
+    for sign in (1, -1):
+        with torch.no_grad():
+            weight += sign * 1e-4 * direction
+            outputs.append(network(batch).item())
+            weight -= sign * 1e-4 * direction
+    numeric = (outputs[0] - outputs[1]) / 2e-4
+    assert abs(numeric - (weight.grad * direction).sum()) < 1e-8
+    assert abs(numeric) > 1e-3
+
+
 def test_batch_mates_do_not_matter(networks):
     network, crystals = networks[torch.float64], list(CRYSTALS.values())
     together = output(network, *crystals)

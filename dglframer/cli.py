@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -53,8 +54,15 @@ def download(args: argparse.Namespace) -> None:
 def crystals(args: argparse.Namespace) -> None:
     """validate every record; write crystals.parquet and rejected.parquet"""
     from dglframer.config import load_config
-    from dglframer.crystals import Rejections, check_rejected_share, crystals_table, validated
+    from dglframer.crystals import (
+        Rejections,
+        check_rejected_share,
+        crystals_schema,
+        crystals_tables,
+        validated,
+    )
     from dglframer.files import write_parquet
+    from dglframer.sorted_rows import merged, sort_into_files, write_row_groups
     from dglframer.sources import open_source, verify
 
     dataset = load_config(args.config).dataset
@@ -63,11 +71,15 @@ def crystals(args: argparse.Namespace) -> None:
     units = {target: source.unit(target) for target in dataset.targets}
     records = source.records()
     valid = validated(records, dataset.targets, rejections, dataset.repeated_ids)
-    table = crystals_table(valid, source.name, dataset.targets, units)
-    write_parquet(args.rejected, rejections.table())
-    log.info("read %d records, rejected %d", len(table) + len(rejections.ids), len(rejections.ids))
-    check_rejected_share(len(table), rejections, dataset.max_rejected_fraction)
-    write_parquet(args.out, table)
+    tables = crystals_tables(valid, source.name, dataset.targets, units)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".crystals-", dir=args.out.parent) as folder:
+        sorted_files = sort_into_files(tables, Path(folder))
+        n_valid, n_rejected = sum(sorted_files.values()), len(rejections.ids)
+        write_parquet(args.rejected, rejections.table())
+        log.info("read %d records, rejected %d", n_valid + n_rejected, n_rejected)
+        check_rejected_share(n_valid, rejections, dataset.max_rejected_fraction)
+        write_row_groups(args.out, merged(sorted_files), crystals_schema(dataset.targets, units))
 
 
 def clean(args: argparse.Namespace) -> None:

@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 SMALLEST_VOLUME = 1.0  # cubic angstrom per atom; solid hydrogen at 100 GPa still has 2
 NO_LABEL = "no label"
+TABLE_ATOMS = 250_000  # of crystals in memory at a time: some 100 MB
 THINNEST_CELL = 0.25  # angstrom between lattice planes: image numbers fit int8 at any cutoff <= 30
 NUMBERS = (int, float, np.integer, np.floating)
 CLOSEST_SITES = 0.01  # angstrom; closer sites are one site written twice
@@ -212,12 +213,9 @@ def validated(
         yield replace(crystal, id=id, file_position=position)
 
 
-def crystals_table(
-    crystals: Iterable[Crystal], source: str, targets: Sequence[str], units: Mapping[str, str]
-) -> pa.Table:
-    """crystals.parquet, sorted by id: the documented schema, units in the field metadata."""
-    rows = sorted(crystals, key=lambda crystal: crystal.id)
-    schema = pa.schema(
+def crystals_schema(targets: Sequence[str], units: Mapping[str, str]) -> pa.Schema:
+    """The documented columns of crystals.parquet, units in the field metadata."""
+    return pa.schema(
         [
             ("id", pa.string()),
             ("source", pa.string()),
@@ -230,6 +228,29 @@ def crystals_table(
             *(pa.field(name, pa.float64(), metadata={"unit": units[name]}) for name in targets),
         ]
     )
+
+
+def crystals_tables(
+    crystals: Iterable[Crystal], source: str, targets: Sequence[str], units: Mapping[str, str]
+) -> Iterator[pa.Table]:
+    """The crystals in tables of at most TABLE_ATOMS atoms, or one crystal, each sorted by id."""
+    part: list[Crystal] = []
+    atoms = 0
+    for crystal in crystals:
+        atoms += len(crystal.numbers_N)
+        if part and atoms > TABLE_ATOMS:
+            yield crystals_table(part, source, targets, units)
+            part, atoms = [], len(crystal.numbers_N)
+        part.append(crystal)
+    if part:
+        yield crystals_table(part, source, targets, units)
+
+
+def crystals_table(
+    crystals: Iterable[Crystal], source: str, targets: Sequence[str], units: Mapping[str, str]
+) -> pa.Table:
+    """crystals.parquet, sorted by id."""
+    rows = sorted(crystals, key=lambda crystal: crystal.id)
     columns: dict[str, list[Any]] = {
         "id": [crystal.id for crystal in rows],
         "source": [source] * len(rows),
@@ -241,7 +262,7 @@ def crystals_table(
         "frac_coords": [crystal.frac_N3.ravel() for crystal in rows],
         **{name: [crystal.labels[name] for crystal in rows] for name in targets},
     }
-    return pa.table(columns, schema=schema)
+    return pa.table(columns, schema=crystals_schema(targets, units))
 
 
 def flat(lattice_33: np.ndarray | None) -> np.ndarray | None:

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dglframer.config import GraphsConfig
-from dglframer.crystals import Crystal, crystal_rows
+from dglframer.crystals import Crystal, crystal_rows, targets_of
 from dglframer.errors import DamagedFile
 from dglframer.files import (
     hash_of,
@@ -154,16 +154,6 @@ def expected_edges(crystals: Path, cutoff: float) -> Iterator[float]:
                 volume_G = np.abs(np.linalg.det(np.array(nine_G).reshape(-1, 3, 3)))
             images_G = np.nan_to_num(4 / 3 * np.pi * cutoff**3 / volume_G, nan=1.0)
             yield from (n_sites_G * np.maximum(1, n_sites_G * images_G)).tolist()
-
-
-def targets_of(crystals: Path) -> dict[str, str]:
-    """The targets of crystals.parquet and their units."""
-    with parquet_file(crystals) as file:
-        return {
-            field.name: (field.metadata or {}).get(b"unit", b"").decode()
-            for field in file.schema_arrow
-            if pa.types.is_floating(field.type)
-        }
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

@@ -1,0 +1,90 @@
+"""Rows put in order by id, in memory that does not grow with their number.
+
+Tables that fit into memory are sorted one by one and kept in files; merging reads a few hundred rows
+of each at a time. What comes out is cut into row groups by its own sizes, so that the bytes of the
+file do not depend on the order of the rows or on how they were cut before.
+"""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from dglframer.files import atomic_path
+
+MERGED_ROWS = 256  # of each file in memory while they are merged
+GROUP_ROWS, GROUP_ATOMS = 1024, 32_768  # at most, in a row group; a larger crystal has its own
+
+
+def sort_into_files(tables: Iterable[pa.Table], folder: Path) -> dict[Path, int]:
+    """Sort each table by id and write it; returns files, for ``merged``, and their rows."""
+    rows = {}
+    for number, table in enumerate(tables):
+        path = folder / f"{number}.arrow"
+        with pa.ipc.new_stream(path, table.schema) as writer:
+            writer.write_table(by_id(table), max_chunksize=MERGED_ROWS)
+        rows[path] = len(table)
+    return rows
+
+
+def merged(paths: Iterable[Path]) -> Iterator[pa.Table]:
+    """All rows of the files of ``sort_into_files`` in order, in tables of some size; ids are unique."""
+    runs = [read_stream(path) for path in paths]
+    heads = [next(run) for run in runs]
+    while heads:
+        # Whatever else the files hold comes after the least of the last ids that are in memory.
+        bound = min(head["id"][-1].as_py() for head in heads)
+        ready, left, going_on = [], [], []
+        for head, run in zip(heads, runs, strict=True):
+            n_ready = pc.sum(pc.less_equal(head["id"], bound)).as_py()
+            ready.append(head.slice(0, n_ready))
+            rest = head.slice(n_ready) if n_ready < len(head) else next(run, None)
+            if rest is not None:
+                left.append(rest)
+                going_on.append(run)
+        heads, runs = left, going_on
+        yield by_id(pa.concat_tables(ready))
+
+
+def write_row_groups(path: Path, tables: Iterable[pa.Table], schema: pa.Schema) -> None:
+    """Write crystals to a Parquet file as ``files.write_parquet`` does, in bounded row groups."""
+    with (
+        atomic_path(path) as temporary,
+        pq.ParquetWriter(temporary, schema, compression="zstd", write_page_checksum=True) as writer,
+    ):
+        pending = schema.empty_table()
+        for table in tables:
+            pending = pa.concat_tables([pending, table])
+            *complete, pending = row_groups(pending)
+            for group in complete:
+                writer.write_table(group)
+        writer.write_table(pending)
+
+
+def row_groups(table: pa.Table) -> list[pa.Table]:
+    """A table cut into row groups, of which all but the last are complete."""
+    atoms_G = pc.list_value_length(table["numbers"]).to_numpy()
+    atoms_after = np.cumsum(atoms_G)
+    groups, first, atoms_before = [], 0, 0
+    while True:
+        fitting = int(np.searchsorted(atoms_after, atoms_before + GROUP_ATOMS, side="right"))
+        stop = max(first + 1, min(fitting, first + GROUP_ROWS))
+        groups.append(table.slice(first, stop - first))
+        if stop >= len(table):
+            return groups
+        first, atoms_before = stop, int(atoms_after[stop - 1])
+
+
+def by_id(table: pa.Table) -> pa.Table:
+    """The rows in order of id."""
+    return table.take(pc.sort_indices(table["id"])).combine_chunks()
+
+
+def read_stream(path: Path) -> Iterator[pa.Table]:
+    """The tables of an Arrow stream one by one, read rather than mapped."""
+    with pa.OSFile(str(path)) as file, pa.ipc.open_stream(file) as reader:
+        for batch in reader:
+            yield pa.Table.from_batches([batch])

@@ -11,7 +11,7 @@ from dglframer.errors import Rejected
 from dglframer.neighbors import edge_vectors, periodic_edges, wrapped
 
 
-def brute_force(lattice_33, frac_N3, cutoff):
+def brute_force(lattice_33, frac_N3, cutoff, centres=None):
     """Rows (i, j, n) of all |(f_j + n - f_i) L| <= cutoff, tried over a box that is large enough."""
     frac_N3 = wrapped(frac_N3)
     plane_spacings = 1 / np.linalg.norm(np.linalg.inv(lattice_33), axis=0)
@@ -19,12 +19,11 @@ def brute_force(lattice_33, frac_N3, cutoff):
     axes = [np.arange(-k, k + 1) for k in reach]
     images = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
     rows = []
-    for i, f_i in enumerate(frac_N3):
-        for j, f_j in enumerate(frac_N3):
-            distances = np.linalg.norm((f_j + images - f_i) @ lattice_33, axis=1)
-            within = images[distances <= cutoff + 1e-8]
-            rows += [(i, j, *n) for n in within.tolist()]
-    return np.array(rows)
+    for i in range(len(frac_N3)) if centres is None else centres:
+        r_NM3 = (frac_N3[:, None] + images - frac_N3[i]) @ lattice_33
+        j, m = np.nonzero(np.linalg.norm(r_NM3, axis=2) <= cutoff + 1e-8)
+        rows.append(np.column_stack([np.full(len(j), i), j, images[m]]))
+    return np.concatenate(rows)
 
 
 def as_rows(edges):
@@ -59,6 +58,7 @@ CASES = {
     "angles of 170 degrees": (cell(9, 9, 6, gamma=170), PAIR, 4.0),
     "three oblique angles": (cell(8, 8, 6, 170, 170, 13), PAIR, 4.0),
     "elongated": (cell(3, 3.5, 120), PAIR, 5.0),
+    "an axis of 211 angstrom": (cell(211, 3.2, 3.2, gamma=120), PAIR, 8.4),
     "flat": (cell(60, 50, 2.2), PAIR, 5.0),
     "far outside": (cell(4, 5, 6, 70, 80, 100), [[17.3, -9.8, 4.01], [-3.0, 250.5, -0.75]], 5.0),
     "just below zero": (cell(4, 4, 4), [[-1e-17, 0.5, 1.0], [0.5, -1e-18, 0.3]], 5.0),
@@ -87,6 +87,17 @@ def test_edges_are_those_of_brute_force(name):
 def test_image_exactly_at_the_cutoff_is_an_edge(lattice_33, cutoff, neighbours):
     edges = assert_same_edges(lattice_33, ORIGIN, cutoff)
     assert len(edges.src_E) == 1 + neighbours
+
+
+def test_edges_of_624_atoms_are_those_of_brute_force():
+    """A framework, its coordinates up to 50 cells outside; every 26th atom as the centre."""
+    random = np.random.default_rng(0)
+    frac_N3 = random.random((624, 3)) + random.integers(-50, 50, (624, 3))
+    lattice_33, centres = cell(21, 23, 25, 80, 95, 110), range(5, 624, 26)
+    rows = as_rows(periodic_edges(lattice_33, frac_N3, 8.4))
+    found = rows[np.isin(rows[:, 0], centres)]
+    np.testing.assert_array_equal(found, brute_force(lattice_33, frac_N3, 8.4, centres))
+    assert len(rows) > 80_000
 
 
 def test_image_just_beyond_the_cutoff_is_none():

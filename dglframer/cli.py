@@ -5,7 +5,6 @@ import json
 import logging
 import os
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -53,6 +52,8 @@ def download(args: argparse.Namespace) -> None:
 
 def crystals(args: argparse.Namespace) -> None:
     """validate every record; write crystals.parquet and rejected.parquet"""
+    import tempfile
+
     from dglframer.config import load_config
     from dglframer.crystals import (
         Rejections,

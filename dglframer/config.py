@@ -261,6 +261,15 @@ class TrainingConfig(Section):
     edges_per_batch: int | None = Field(
         None, ge=1, description="close a batch before it has more edges; null: by count alone"
     )
+    atoms_per_batch: int | None = Field(
+        None, ge=1, description="close a batch before it has more atoms; null: by count alone"
+    )
+    drop_last: bool = Field(
+        False, description="leave out what is left at the end of an epoch for a short batch"
+    )
+    most_atoms: int | None = Field(
+        None, ge=1, description="larger crystals are left out of training; null: none"
+    )
     learning_rate: float = Field(5e-4, gt=0, description="rate of the first step")
     decay_steps: float = Field(4000, gt=0, description="T in rate x sqrt(T / (T + step))")
     weight_decay: float = Field(1e-5, ge=0, description="AdamW, weights only")

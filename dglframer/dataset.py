@@ -1,5 +1,6 @@
 """Graphs for training: shards decoded once to memory-mapped arrays, gathered into batches."""
 
+import copy
 import json
 import logging
 import os
@@ -16,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dglframer.batch import Batch
-from dglframer.errors import DamagedFile
+from dglframer.errors import DamagedFile, UserError
 from dglframer.files import hash_of
 from dglframer.graphs import PeriodicGraph, shard_graphs
 from dglframer.shards import read_manifest, read_shard
@@ -90,6 +91,22 @@ class GraphDataset(Dataset):
         """Atomic numbers of each crystal, in the dataset's order."""
         numbers, ptr = self.arrays["numbers"], self.arrays["atom_ptr"]
         return [numbers[ptr[row] : ptr[row + 1]] for row in self.rows]
+
+    def atom_counts(self) -> np.ndarray:
+        """Atoms of each graph, [G], in the dataset's order."""
+        return np.diff(self.arrays["atom_ptr"])[self.rows]
+
+    def at_most(self, atoms: int | None) -> "GraphDataset":
+        """The dataset without crystals of more atoms, itself for None; raises UserError if none is left."""
+        if atoms is None:
+            return self
+        kept = np.flatnonzero(self.atom_counts() <= atoms)
+        if not len(kept):
+            raise UserError(f"no crystal has at most {atoms} atoms")
+        smaller = copy.copy(self)
+        smaller.ids, smaller.rows = [self.ids[index] for index in kept], self.rows[kept]
+        log.info("%d of %d crystals have at most %d atoms", len(kept), len(self), atoms)
+        return smaller
 
     def edge_counts(self) -> np.ndarray:
         """Edges of each graph, [G], in the dataset's order."""

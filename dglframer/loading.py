@@ -26,27 +26,28 @@ class EpochShuffle(Sampler):
 
 
 class Portions(Sampler):
-    """Arrays of at most ``count`` indices, closed before their edges exceed ``edge_budget``.
+    """Arrays of at most ``count`` indices, closed before they exceed one of ``budgets``.
 
-    Every index comes once, in the order of ``indices``; a crystal larger than the budget is a
-    portion of its own.
+    Every index comes once, in the order of ``indices``; a crystal larger than a budget is a portion
+    of its own. ``budgets``: pairs of sizes [G], of atoms or edges, and the most a portion may have.
     """
 
-    def __init__(
-        self, indices: Iterable[int], edges_G: np.ndarray, count: int, edge_budget: int | None
-    ):
-        self.indices, self.edges_G = indices, edges_G
-        self.count, self.edge_budget = count, edge_budget or int(edges_G.sum())
+    def __init__(self, indices: Iterable[int], count: int, *budgets: tuple[np.ndarray, int | None]):
+        self.indices, self.count = indices, count
+        self.budgets = [(sizes_G, most) for sizes_G, most in budgets if most is not None]
 
     def __iter__(self) -> Iterator[np.ndarray]:
         order = np.fromiter(self.indices, np.int64)
-        edges_after = np.cumsum(self.edges_G[order])  # of all crystals up to each, itself included
-        first = edges_before = 0
+        # of all crystals up to each, itself included; nothing before the first
+        totals = [(np.append(0, np.cumsum(sizes_G[order])), most) for sizes_G, most in self.budgets]
+        first = 0
         while first < len(order):
-            fitting = np.searchsorted(edges_after, edges_before + self.edge_budget, side="right")
-            stop = max(first + 1, min(int(fitting), first + self.count))
+            stop = min(first + self.count, len(order))
+            for up_to, most in totals:
+                stop = min(stop, int(np.searchsorted(up_to, up_to[first] + most, side="right")) - 1)
+            stop = max(stop, first + 1)
             yield order[first:stop]
-            first, edges_before = stop, edges_after[stop - 1]
+            first = stop
 
 
 def batches(
@@ -57,7 +58,7 @@ def batches(
 ) -> Iterable[Batch]:
     """A loader over the dataset, or the given indices in their order; a short last batch is kept."""
     order = range(len(dataset)) if indices is None else indices
-    return graph_loader(dataset, Portions(order, dataset.edge_counts(), batch_size, edge_budget))
+    return graph_loader(dataset, Portions(order, batch_size, (dataset.edge_counts(), edge_budget)))
 
 
 def graph_loader(

@@ -60,6 +60,7 @@ class Trainer:
     ):
         self.training, self.seed, self.device = training, seed, device
         self.processes = processes or Processes(device)
+        train_set = train_set.at_most(training.most_atoms)
         self.train_set, self.val_set = train_set, val_set
         self.edges_G = train_set.edge_counts()
         self.mean_T, self.std_T = train_set.target_statistics()
@@ -159,9 +160,18 @@ class Trainer:
 
     def portions(self, current: EpochState) -> list[np.ndarray]:
         """The batches of the epoch that are still to come, as indices, of all processes together."""
-        size, budget = self.training.batch_size, self.training.edges_per_batch
-        portions = Portions(current.order_G, self.edges_G, size, budget)
-        return list(portions)[current.batch :]
+        training = self.training
+        portions = list(
+            Portions(
+                current.order_G,
+                training.batch_size,
+                (self.edges_G, training.edges_per_batch),
+                (self.train_set.atom_counts(), training.atoms_per_batch),
+            )
+        )
+        if training.drop_last and 1 < len(portions) and len(portions[-1]) < training.batch_size:
+            portions.pop()
+        return portions[current.batch :]
 
     def my_part(self, portion: np.ndarray) -> tuple[np.ndarray, float]:
         """What this process computes of a batch, and the share that has in its loss.
@@ -183,7 +193,7 @@ class Trainer:
         """
         loss, *gradients = self.processes.sum(self.gradients(batch, share))
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
-            parameter.grad = gradient
+            parameter.grad = gradient.contiguous()  # the fused optimiser goes by memory order
         if not averaging:  # the rate is frozen while weights are averaged
             for group in self.optimizer.param_groups:
                 group["lr"] = self.training.learning_rate * rate_factor(self.step, self.training)

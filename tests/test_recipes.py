@@ -198,8 +198,18 @@ def test_batches_by_atoms_and_short_last_batches(tiny_run):
     assert sizes(batch_size=4, drop_last=True) == [4]
     assert sizes(batch_size=8, drop_last=True) == [6]  # the only one is not left out
     assert sizes(batch_size=8, atoms_per_batch=1) == [1] * 6
-    largest = int(train.atom_counts().max())
-    assert sum(sizes(batch_size=8, most_atoms=largest)) == 6
-    assert sum(sizes(batch_size=8, most_atoms=largest - 1)) < 6
+    atoms = int(train.atom_counts().max())
+    assert sum(sizes(batch_size=8, most_atoms=atoms)) == 6
+
+
+def test_crystals_of_too_many_atoms_are_left_out(tiny_run):
+    every = GraphDataset(tiny_run.graphs)
+    atoms_of = {one.id: len(one.numbers_N) for one in tiny_run.valid}
+    smallest, *_, largest = sorted(atoms_of.values())
+    assert smallest < largest
+    small = every.at_most(largest - 1)
+    assert small.ids == [id for id in every.ids if atoms_of[id] < largest]
+    assert small.atom_counts().tolist() == [atoms_of[id] for id in small.ids]
+    assert every.at_most(None) is every
     with pytest.raises(UserError, match="no crystal has at most"):
-        train.at_most(int(train.atom_counts().min()) - 1)
+        every.at_most(smallest - 1)

@@ -71,7 +71,7 @@ def crystals(triclinic, rocksalt, cscl_like):
     return {one.id: one for one in found}
 
 
-SEVERAL = ("triclinic", "mirror", "lonely", "line")
+SEVERAL = ("mirror", "lonely", "line")
 
 
 def batch_of(crystals, *names, dtype=torch.float32) -> Batch:
@@ -157,7 +157,7 @@ def test_near_ties(crystals):
     assert_paths_agree(batch, model)
 
 
-@pytest.mark.parametrize("slots", [1, 2, 8])
+@pytest.mark.parametrize("slots", [1, 8])
 def test_more_views_than_slots(crystals, monkeypatch, slots):
     """A tie so wide that images in no relation take part: the average is over them all."""
     monkeypatch.setattr(module, "VIEWS", slots)
@@ -217,7 +217,7 @@ def test_edges_by_source(crystals):
 def test_a_whole_network(crystals, monkeypatch):
     """Predictions and the gradient of every parameter, through two blocks."""
     model = ModelConfig(blocks=2, width=16, heads=2, feedforward=32)
-    batch = batch_of(crystals, "mirror", "lonely", "line")
+    batch = batch_of(crystals, *SEVERAL)
     network = initialise(CrystalFramer(model), 0).to(DEVICE)
     calibrate(network, batch)
     results = []

@@ -30,7 +30,7 @@ from dglframer.triton_sums import edges_by_source, triton_sums  # noqa: E402
 OUTPUTS = {torch.float32: 1e-5, torch.float64: 1e-12}
 GRADIENTS = {torch.float32: 1e-4, torch.float64: 1e-10}
 # The interpreter takes milliseconds for an edge: one or two shells of the symmetric crystals.
-CUTOFF = {"rocksalt": 4.1, "cscl": 3.6, "fcc": 2.6, "diamond": 2.6}
+CUTOFF = {"rocksalt": 3.0, "cscl": 3.6, "fcc": 2.6, "diamond": 2.6}
 
 
 @pytest.fixture(autouse=True)

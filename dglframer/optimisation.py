@@ -56,7 +56,9 @@ def loss_and_gradients(
     with torch.autocast(target_BT.device.type, torch.bfloat16, enabled=half):
         output_BT = network(batch)
     loss = l1_loss(output_BT.float() if half else output_BT, target_BT) * share
-    return [loss.detach(), *torch.autograd.grad(loss, list(parameters))]
+    # In the order of the parameters' memory, which the fused optimiser goes by on a CPU.
+    gradients = (grad.contiguous() for grad in torch.autograd.grad(loss, list(parameters)))
+    return [loss.detach(), *gradients]
 
 
 def clip_and_step(optimizer: torch.optim.Optimizer, largest_norm: float, loss: Tensor) -> Tensor:

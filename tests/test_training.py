@@ -87,6 +87,29 @@ def test_gradients_are_clipped(sets):
     assert norm == pytest.approx(1e-3, rel=1e-4)
 
 
+def test_a_step_is_that_of_the_plain_optimiser(sets):
+    """The gradient by backward(), the step by torch's loop over parameters."""
+    run, plain = trainer(sets), trainer(sets)
+    groups = optimizer_for(plain.network, plain.training).param_groups
+    keys = ("params", "lr", "betas", "eps", "weight_decay")
+    optimizer = torch.optim.AdamW([{key: group[key] for key in keys} for group in groups])
+    batch = next(iter(batches(sets[0], 4)))
+    for _ in range(3):
+        loss = l1_loss(plain.network(batch), plain.normalised(batch))
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(plain.network.parameters(), 1.0)
+        for group in optimizer.param_groups:
+            group["lr"] = 5e-4 * rate_factor(run.step, run.training)
+        optimizer.step()
+        run.train_step(batch, averaging=False)
+    for (name, one), other in zip(
+        run.network.named_parameters(), plain.network.parameters(), strict=True
+    ):
+        if not name.endswith("key.bias"):  # its gradient is zero but for rounding
+            assert torch.allclose(one, other, rtol=1e-4, atol=2e-6), name
+
+
 def test_averaged_weights_are_the_mean_of_every_step(sets):
     run = trainer(sets, averaged_epochs=2, batch_size=2)
     run.epoch(0)

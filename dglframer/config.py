@@ -442,9 +442,9 @@ STAGES: dict[str, tuple[int, tuple[str, ...]]] = {
     "leakage": (2, ()),
     "inspect": (1, ()),
     "graphs": (2, ("graphs",)),
-    "tune": (2, ("model", "training", "tune")),
-    "train": (2, ("model", "training")),
-    "evaluate": (1, ()),
+    "tune": (3, ("model", "training", "tune")),
+    "train": (3, ("model", "training")),
+    "evaluate": (2, ()),
     "report": (2, ()),
 }
 

@@ -26,7 +26,11 @@ Sums = tuple[Tensor, Tensor, Tensor]
 def attention_sums(
     q_NHD: Tensor, k_NHD: Tensor, v_NHD: Tensor, decay_NH: Tensor, geometry: Geometry
 ) -> Sums:
-    """The sums, by the fastest path that can do it here."""
+    """The sums, by the fastest path that can do it here; in float32 under autocast, which it ends."""
+    if q_NHD.dtype == torch.bfloat16:
+        with torch.autocast(q_NHD.device.type, enabled=False):
+            q_NHD, k_NHD, v_NHD = q_NHD.float(), k_NHD.float(), v_NHD.float()
+            return attention_sums(q_NHD, k_NHD, v_NHD, decay_NH.float(), geometry)
     if HAS_NUMBA and q_NHD.device.type == "cpu" and geometry.model.window_sigmas is None:
         from dglframer.compiled_sums import compiled_sums
 

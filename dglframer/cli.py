@@ -211,13 +211,14 @@ def train(args: argparse.Namespace) -> None:
 def evaluate(args: argparse.Namespace) -> None:
     """predict every split with every model; write predictions, metrics and plots"""
     from dglframer.evaluation import evaluate
-    from dglframer.plots import learning_curve_plot, parity_plot
+    from dglframer.plots import calibration_plot, learning_curve_plot, parity_plot
     from dglframer.training import make_reproducible, pick_device
 
     device = pick_device(args.device)
     make_reproducible(args.threads, device)
     metrics = evaluate(args.graphs, args.split, args.models, args.out, device)
     parity_plot(args.out / "predictions.parquet", args.out / "parity.svg")
+    calibration_plot(args.out / "predictions.parquet", args.out / "calibration.svg")
     learning_curve_plot(args.models, args.out / "learning_curve.svg")
     for name, result in metrics["targets"].items():
         log.info(
@@ -260,7 +261,9 @@ def predict(args: argparse.Namespace) -> int:
     device = pick_device(args.device)
     make_reproducible(args.threads, device)
     folders = [args.model_dir, *args.model]
-    failed = predict_files(folders, args.files, args.out, device, args.edges_per_batch)
+    failed = predict_files(
+        folders, args.files, args.out, device, args.edges_per_batch, args.abstain_above
+    )
     return 1 if failed else 0
 
 
@@ -362,6 +365,7 @@ def parser() -> argparse.ArgumentParser:
         "metavar": "FILE",
         "help": "CIF, POSCAR, extxyz or .parquet",
     }
+    abstain = {"type": float, "help": "no prediction where the models' spread is above this"}
     edges = {"type": int, "default": 200_000, "help": "bounds the memory of a batch"}
     verb(
         predict,
@@ -369,6 +373,7 @@ def parser() -> argparse.ArgumentParser:
         ("files", files),
         ("--model", {**more, "help": "another member of the ensemble; may be repeated"}),
         ("--out", {"type": Path, "required": True, "help": ".csv or .parquet"}),
+        ("--abstain-above", abstain),
         ("--edges-per-batch", edges),
         THREADS,
         DEVICE,

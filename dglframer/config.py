@@ -278,6 +278,16 @@ class TrainingConfig(Section):
     precision: Literal["float32", "bfloat16"] = Field(
         "float32", description="of linear layers in training; the rest is float32 always"
     )
+    init_from: str | None = Field(
+        None, description="fine-tuning: model directory whose weights it starts from"
+    )
+    freeze: tuple[str, ...] = Field(
+        (),
+        description="fine-tuning: beginnings of the names of parameters that stay, e.g. blocks.0",
+    )
+    target_statistics: Literal["refit", "keep"] = Field(
+        "refit", description="fine-tuning: mean and deviation of the new targets, or the model's"
+    )
     stop_after_nonfinite: int = Field(
         3, ge=1, description="steps left out for a NaN or infinite loss or gradient until it stops"
     )
@@ -287,7 +297,9 @@ class TrainingConfig(Section):
     tensorboard: bool = Field(False, description="metrics for TensorBoard as well")
 
     @model_validator(mode="after")
-    def averaging_fits(self) -> "TrainingConfig":
+    def keys_fit_each_other(self) -> "TrainingConfig":
+        if self.init_from is None and (self.freeze or self.target_statistics == "keep"):
+            raise ValueError("training.freeze and training.target_statistics need init_from")
         if self.averaged_epochs > self.epochs:
             raise ValueError("training.averaged_epochs must not exceed training.epochs")
         return self
@@ -444,8 +456,8 @@ STAGES: dict[str, tuple[int, tuple[str, ...]]] = {
     "graphs": (2, ("graphs",)),
     "tune": (3, ("model", "training", "tune")),
     "train": (3, ("model", "training")),
-    "evaluate": (2, ()),
-    "report": (2, ()),
+    "evaluate": (3, ()),
+    "report": (3, ()),
 }
 
 

@@ -118,6 +118,12 @@ def parity_plot(predictions_path: Path, svg_path: Path) -> None:
     write_text(svg_path, svg(panels, size=(4.2, 4.2)))
 
 
+def calibration_plot(predictions_path: Path, svg_path: Path) -> None:
+    """Error against the spread of the models on the test split, one panel per property."""
+    panels = [calibration_panel(one) for one in read_predictions(predictions_path).values()]
+    write_text(svg_path, svg(panels, size=(4.2, 4.2)))
+
+
 def learning_curve_plot(model_folders: Sequence[Path], svg_path: Path) -> None:
     """Training loss and validation error of each model folder per epoch."""
     runs = {Path(folder).name: read_metrics(folder) for folder in model_folders}
@@ -156,6 +162,42 @@ def parity_panel(data: Predictions) -> Panel:
         axes.legend(loc="lower right", handletextpad=0.1, borderpad=0)
 
     return draw
+
+
+def calibration_panel(data: Predictions) -> Panel:
+    """Absolute test error against spread: a dot per crystal, means of bins, and what a spread means.
+
+    On the line, errors are as large as those of a normal distribution whose deviation is the spread.
+    """
+
+    def draw(axes: Axes) -> None:
+        rows = (data.split == "test") & np.isfinite(data.spread)
+        spread, error = data.spread[rows], np.abs(data.error[rows])
+        axes.set(title=data.name, xlabel=with_unit("spread of the models", data.unit))
+        axes.set_ylabel(with_unit("absolute test error", data.unit))
+        if not len(spread):
+            text = "One model alone has no spread."
+            axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center")
+            return
+        many = len(spread) > MANY_POINTS
+        axes.scatter(spread, error, s=9, color=FAINT, linewidths=0, rasterized=many, zorder=2)
+        means = spread_bins(spread, error)
+        axes.plot(*means.T, "o-", color=BLUE, markersize=5, zorder=4, label="means of equal counts")
+        end = np.array([0, spread.max()])
+        normal = end * np.sqrt(2 / np.pi)
+        axes.plot(end, normal, color=INK, linewidth=0.8, zorder=3, label="spread = deviation")
+        axes.set_xlim(left=0)
+        axes.set_ylim(bottom=0)
+        axes.legend(loc="upper left")
+
+    return draw
+
+
+def spread_bins(spread: np.ndarray, error: np.ndarray) -> np.ndarray:
+    """(mean spread, mean error) of at most ten groups of about equal size, by rising spread."""
+    order = np.argsort(spread, kind="stable")
+    groups = np.array_split(order, min(10, max(1, len(order) // 5)))
+    return np.array([(spread[group].mean(), error[group].mean()) for group in groups])
 
 
 def error_text(data: Predictions) -> str:

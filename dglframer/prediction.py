@@ -29,25 +29,42 @@ def predict_files(
     out: Path,
     device: torch.device,
     edges_per_batch: int,
+    abstain_above: float | None = None,
 ) -> int:
     """Write a row per crystal, in the order given, to ``out`` (.csv or .parquet).
 
-    Columns id, prediction (mean over the models), unit, spread, error; with several targets a row
-    each and a column ``property``. A crystal that cannot be predicted gets its reason in ``error``.
-    Returns how many those are.
+    Columns id, prediction (mean over the models), unit, spread, abstained, error; with several
+    targets a row each and a column ``property``. A crystal that cannot be predicted gets its reason
+    in ``error``; returns how many those are. Where the spread of the models is above
+    ``abstain_above`` (in the target's unit) ``abstained`` is true and there is no prediction.
     """
+    if abstain_above is not None and len(model_folders) < 2:
+        raise UserError("--abstain-above: one model alone has no spread; give several (--model)")
     if out.suffix not in (".csv", ".parquet"):
         raise UserError(f"--out {out}: the name must end in .csv or .parquet")
     models = [load_model(folder, str(device)) for folder in model_folders]
     check_same_targets(models, model_folders)
+    if abstain_above is not None and len(models[0].targets) > 1:
+        raise UserError("--abstain-above: the models predict several properties, each in its unit")
     rows: list[Row] = []
     for chunk in chunks(read_records(files), max(m.cutoff for m in models), edges_per_batch):
         rows += predict_chunk(models, chunk, device)
         log.info("%d predicted", len(rows))
+    for row in rows:
+        abstain(row, abstain_above)
     write_rows(rows, out, several=len(models[0].targets) > 1)
     failed = sum(row["error"] is not None for row in rows)
-    log.info("%d rows in %s, %d with an error", len(rows), out, failed)
+    abstained = sum(row["abstained"] for row in rows)
+    log.info("%d rows in %s, %d with an error, %d abstained", len(rows), out, failed, abstained)
     return failed
+
+
+def abstain(row: Row, threshold: float | None) -> None:
+    """Say whether the models disagree too much for a prediction, and take it away if they do."""
+    spread = row["spread"]
+    row["abstained"] = threshold is not None and spread is not None and spread > threshold
+    if row["abstained"]:
+        row["prediction"] = None
 
 
 def check_same_targets(models: Sequence[TrainedModel], folders: Sequence[Path]) -> None:
@@ -135,7 +152,8 @@ def predict_chunk(
 def write_rows(rows: list[Row], out: Path, several: bool) -> None:
     """CSV or Parquet, by the suffix."""
     kinds = {"id": pa.string(), "property": pa.string(), "prediction": pa.float64()}
-    kinds |= {"unit": pa.string(), "spread": pa.float64(), "error": pa.string()}
+    kinds |= {"unit": pa.string(), "spread": pa.float64(), "abstained": pa.bool_()}
+    kinds |= {"error": pa.string()}
     if not several:
         kinds.pop("property")
     columns = {name: [row[name] for row in rows] for name in kinds}

@@ -170,6 +170,7 @@ def results(run: Run, name: str) -> dict[str, Any]:
         "labels": {part: of.target[of.split == part] for part in SPLITS},
         "labels_svg": plots.svg([plots.label_panel(of)]),
         "parity_svg": plots.svg([plots.parity_panel(of)], size=(4.4, 4.4)),
+        "calibration_svg": plots.svg([plots.calibration_panel(of)], size=(4.4, 4.4)),
         "mae_by_seed": {
             seed: [np.abs(values - of.target)[of.split == part].mean() for part in SPLITS]
             for seed, values in of.by_seed.items()

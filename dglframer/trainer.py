@@ -18,6 +18,7 @@ from dglframer.batch import Batch
 from dglframer.config import ModelConfig, TrainingConfig
 from dglframer.dataset import GraphDataset
 from dglframer.errors import UserError
+from dglframer.fine_tuning import adopt_weights, freeze, starting_model, statistics
 from dglframer.loading import (
     EpochShuffle,
     Portions,
@@ -63,11 +64,14 @@ class Trainer:
         train_set = train_set.at_most(training.most_atoms)
         self.train_set, self.val_set = train_set, val_set
         self.edges_G = train_set.edge_counts()
-        self.mean_T, self.std_T = train_set.target_statistics()
-        if not (self.std_T > 0).all():
-            raise UserError("a target has the same value for every training crystal")
+        start = starting_model(model, training, train_set)
+        self.mean_T, self.std_T = statistics(training, start, train_set)
         self.network = initialise(CrystalFramer(model, len(self.mean_T)), seed).to(device)
-        calibrate(self.network, moved(calibration_batch(train_set, seed), device))
+        if start is None:
+            calibrate(self.network, moved(calibration_batch(train_set, seed), device))
+        else:
+            adopt_weights(self.network, start, train_set)
+        freeze(self.network, training.freeze)
         self.statistics_2T = torch.tensor(np.stack([self.mean_T, self.std_T])).to(device)
         self.averaged: AveragedModel | None = None
         self.optimizer = optimizer_for(self.network, training)
@@ -169,7 +173,7 @@ class Trainer:
                 (self.train_set.atom_counts(), training.atoms_per_batch),
             )
         )
-        if training.drop_last and 1 < len(portions) and len(portions[-1]) < training.batch_size:
+        if training.drop_last and len(portions) > 1 and len(portions[-1]) < training.batch_size:
             portions.pop()
         return portions[current.batch :]
 

@@ -15,6 +15,7 @@ from dglframer.config import Config, stage_settings
 from dglframer.dataset import GraphDataset
 from dglframer.errors import Interrupted
 from dglframer.files import hash_of, remove_left_overs
+from dglframer.fine_tuning import origin
 from dglframer.parallel import Processes
 from dglframer.progress import Metrics, MetricsLog, Pace
 from dglframer.run_checkpoints import (
@@ -215,6 +216,7 @@ def finished_model(config: Config, trainer: Trainer, seed: int, last: Metrics) -
         "data_manifest_hash": hash_of(train_set.manifest),
         "config_hash": hash_of(config.model_dump(mode="json")),
         "last_epoch": last,
+        **origin(config.training),
     }
     cutoff = train_set.manifest["cutoff_angstrom"]
     return TrainedModel(copy.deepcopy(trainer.result).eval(), cutoff, targets, history)
@@ -229,6 +231,7 @@ def identity_of(
     return {
         "settings": stage_settings(config, "train"),
         "seed": seed,
+        **origin(config.training),
         "data": {
             **data,
             "manifest_hash": hash_of(manifest),

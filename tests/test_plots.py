@@ -147,3 +147,20 @@ def test_every_crystal_is_in_the_histogram_of_sizes() -> None:
     sizes = distribution(np.array([1, 1, 2, 61, 200]), "", whole=True)
     plots.histogram_panel("atoms", sizes)(axes)
     assert axes.patches[0].get_data().values.sum() == 5
+
+
+def test_calibration_has_the_groups_and_the_line_or_says_why_not(tmp_path: Path) -> None:
+    for seeds in ([0, 1], [0]):
+        write_predictions(tmp_path / "p.parquet", {"gap": "eV"}, seeds, 4)
+        plots.calibration_plot(tmp_path / "p.parquet", tmp_path / "calibration.svg")
+        words = texts((tmp_path / "calibration.svg").read_text(encoding="utf-8"))
+        assert "spread of the models (eV)" in words
+        assert ("means of equal counts" in words) == (len(seeds) == 2)
+        assert ("One model alone has no spread." in words) == (len(seeds) == 1)
+
+
+def test_means_of_equal_groups_by_rising_spread():
+    spread = np.arange(20.0)[::-1]
+    means = plots.spread_bins(spread, 2 * spread)
+    assert means.tolist() == [[2, 4], [7, 14], [12, 24], [17, 34]]
+    assert plots.spread_bins(np.ones(1), np.ones(1)).tolist() == [[1, 1]]

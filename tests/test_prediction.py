@@ -91,7 +91,7 @@ def test_bad_files_get_a_row_and_the_others_are_predicted(model, files, tmp_path
     command = [sys.executable, "-m", "dglframer", "predict", *map(str, arguments)]
     assert subprocess.run(command, capture_output=True).returncode == 1
     table = rows(out)
-    assert list(table[0]) == ["id", "prediction", "unit", "spread", "error"]
+    assert list(table[0]) == ["id", "prediction", "unit", "spread", "abstained", "error"]
     by_id = {row["id"]: row for row in table}
     assert list(by_id) == ["salt", "broken", "disordered", "caesium", "absent"]
     for id in ("salt", "caesium"):
@@ -125,6 +125,28 @@ def test_ensemble_is_mean_and_spread_and_members_keep_their_cutoff(files, tmp_pa
     [row] = rows(tmp_path / "both.parquet")
     assert row["prediction"] == pytest.approx(sum(alone) / 2, abs=1e-6)
     assert row["spread"] == pytest.approx(abs(alone[0] - alone[1]) / 2**0.5, abs=1e-6)
+
+
+def test_it_abstains_where_the_members_disagree(files, tmp_path):
+    """The threshold lies between the spreads of the two crystals."""
+    members = [make_model(tmp_path / str(seed), seed) for seed in (0, 1)]
+    both = [files[0], files[3], files[1]]
+    predict_files(members, both, tmp_path / "all.parquet", CPU, 10_000)
+    spreads = [row["spread"] for row in rows(tmp_path / "all.parquet")[:2]]
+    threshold = sum(spreads) / 2
+    out = tmp_path / "some.csv"
+    assert predict_files(members, both, out, CPU, 10_000, threshold) == 1  # the broken file
+    result = rows(out)
+    for row, spread in zip(result[:2], spreads, strict=True):
+        assert row["abstained"] == (spread > threshold) == (row["prediction"] is None)
+        assert row["spread"] == pytest.approx(spread) and not row["error"]
+    assert sum(row["abstained"] for row in result) == 1
+    assert result[2]["error"] and not result[2]["abstained"]
+
+
+def test_abstaining_needs_several_models(model, files, tmp_path):
+    with pytest.raises(UserError, match="--abstain-above"):
+        predict_files([model], files, tmp_path / "p.csv", CPU, 10_000, 0.1)
 
 
 def test_members_must_predict_the_same(files, tmp_path):

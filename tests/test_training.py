@@ -2,6 +2,9 @@
 
 import json
 import math
+import re
+import shutil
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +17,7 @@ from dglframer.dataset import GraphDataset
 from dglframer.errors import UserError
 from dglframer.loading import batches
 from dglframer.optimisation import is_out_of_memory, l1_loss, optimizer_for, rate_factor
+from dglframer.run_checkpoints import open_checkpoints
 from dglframer.run_state import snapshot_of
 from dglframer.split import read_split
 from dglframer.trainer import Trainer, predict
@@ -278,3 +282,57 @@ def test_constant_target_is_refused(sets):
     train_set.targets = np.ones_like(train_set.targets)
     with pytest.raises(UserError, match="same value"):
         Trainer(SMALL, TrainingConfig(), train_set, val_set, 0, CPU)
+
+
+def test_bfloat16_is_for_linear_layers_and_changes_little(sets):
+    """The same run in both precisions: close, not equal, weights float32 in both."""
+    one, other = (trainer(sets, precision=which) for which in ("float32", "bfloat16"))
+    first, second = ([run.epoch(epoch)["train_loss"] for epoch in range(2)] for run in (one, other))
+    assert first != second and first == pytest.approx(second, rel=0.02)
+    assert {value.dtype for value in other.network.state_dict().values()} == {torch.float32}
+    half = predict(other.network, sets[1], CPU)  # predictions are made in float32
+    assert half.dtype == np.float64 and np.abs(half - half.astype(np.float32)).max() == 0
+    assert np.abs(half.astype(np.float32) - torch.tensor(half).bfloat16().double().numpy()).max()
+
+
+def test_tensorboard_has_every_epoch_once_after_a_resumption(sets, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    def stop_after(epochs):
+        def stop(metrics):
+            if metrics["epoch"] == epochs:
+                raise KeyboardInterrupt
+
+        return stop
+
+    settings = config(tensorboard=True)
+    checkpoints = open_checkpoints(tmp_path, {})
+    with pytest.raises(KeyboardInterrupt):
+        train_model(settings, *sets, 0, CPU, None, stop_after(2), checkpoints)
+    for newest in checkpoints.all()[1:]:
+        shutil.rmtree(newest)  # goes on from the end of the first epoch
+    train_model(settings, *sets, 0, CPU, tmp_path / "metrics.jsonl", checkpoints=checkpoints)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    events = EventAccumulator(str(checkpoints.folder / "tensorboard")).Reload()
+    for name in ("train_loss", "val_loss", "learning_rate"):
+        seen = [(event.step, event.value) for event in events.Scalars(name)]
+        assert [step for step, _ in seen] == [1, 2, 3]
+        assert [value for _, value in seen] == pytest.approx([line[name] for line in lines])
+
+
+def test_without_the_package_tensorboard_is_one_message(sets, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(UserError, match="pip install tensorboard"):
+        train_model(
+            config(tensorboard=True), *sets, 0, CPU, checkpoints=open_checkpoints(tmp_path, {})
+        )
+
+
+def test_the_line_inside_an_epoch_has_rate_loss_and_time_left(sets, monkeypatch, caplog):
+    monkeypatch.setattr("dglframer.progress.SECONDS_BETWEEN_LINES", -1.0)
+    with caplog.at_level("INFO"):
+        train_model(config(epochs=1, averaged_epochs=0), *sets, 0, CPU)
+    inside = [line for line in caplog.messages if " % " in line]
+    assert len(inside) == 2 and "67 %" in inside[0] and "100 %" in inside[1]
+    pattern = r"seed 0 epoch 1/1 .* train loss \d\.\d{4}  \d+ crystals/s  \d+ s left"
+    assert all(re.fullmatch(pattern, line) for line in inside)

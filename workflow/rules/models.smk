@@ -6,6 +6,7 @@ rule tune:
     input:
         graphs="results/graphs/manifest.json",
         split="results/split.parquet",
+        initial=INITIAL,
     output:
         best="results/tune/best.json",
         trials=report(
@@ -37,6 +38,7 @@ rule train_seed:
         graphs="results/graphs/manifest.json",
         split="results/split.parquet",
         tuned="results/tune/best.json",
+        initial=INITIAL,
     output:
         description="results/models/seed-{seed}/model.json",
         weights="results/models/seed-{seed}/model.safetensors",

@@ -23,6 +23,12 @@ rule evaluate:
             category="Results",
             labels={"what": "parity plot", "format": "SVG"},
         ),
+        calibration=report(
+            "results/evaluation/calibration.svg",
+            caption="../report/calibration.rst",
+            category="Results",
+            labels={"what": "spread against error", "format": "SVG"},
+        ),
         curves=report(
             "results/evaluation/learning_curve.svg",
             caption="../report/learning_curve.rst",

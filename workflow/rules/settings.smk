@@ -19,6 +19,12 @@ except ConfigError as error:
     raise WorkflowError(f"configuration: {error}")
 
 SEEDS = list(SETTINGS.seeds)
+# The model that fine-tuning starts from is an input: another one trains anew.
+INITIAL = [
+    f"{SETTINGS.training.init_from}/{name}"
+    for name in ("model.json", "model.safetensors")
+    if SETTINGS.training.init_from
+]
 MODELS = [f"results/models/seed-{seed}" for seed in SEEDS]
 
 

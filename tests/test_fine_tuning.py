@@ -1,0 +1,118 @@
+"""Starting from a trained model: what is taken over, what is frozen, which statistics are used."""
+
+import numpy as np
+import pytest
+import torch
+
+from dglframer.checkpoint import load_model, save_model
+from dglframer.config import Config, ModelConfig, TrainingConfig, parse_config
+from dglframer.dataset import GraphDataset
+from dglframer.errors import ConfigError, UserError
+from dglframer.split import read_split
+from dglframer.trainer import Trainer, predict
+from dglframer.training import identity_of, train_model
+
+CPU = torch.device("cpu")
+SMALL = ModelConfig(blocks=2, width=16, heads=2, feedforward=16, angle_bins=16)
+
+
+@pytest.fixture(scope="module")
+def sets(tiny_run):
+    parts = read_split(tiny_run.split, allowed=("train", "val"))
+    return [GraphDataset(tiny_run.graphs, parts[name]) for name in ("train", "val")]
+
+
+def config(**training) -> Config:
+    given = {"epochs": 2, "averaged_epochs": 0, "batch_size": 4} | training
+    return Config(model=SMALL, training=TrainingConfig(**given))
+
+
+@pytest.fixture(scope="module")
+def first(sets, tmp_path_factory):
+    """A model directory, trained on half of the crystals: other statistics than the whole has."""
+    folder = tmp_path_factory.mktemp("first")
+    half = GraphDataset.__new__(GraphDataset)
+    vars(half).update(vars(sets[0]), ids=sets[0].ids[:3], rows=sets[0].rows[:3])
+    save_model(train_model(config(), half, sets[1], 0, CPU), folder)
+    return folder
+
+
+def trainer(sets, first, model=SMALL, **training) -> Trainer:
+    settings = config(init_from=str(first), **training).training
+    return Trainer(model, settings, *sets, 0, CPU)
+
+
+def test_it_starts_with_the_weights_and_the_calibration_of_the_model(sets, first):
+    model, run = load_model(first), trainer(sets, first)
+    for name, value in model.network.state_dict().items():
+        assert torch.equal(value, run.network.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("which", ["refit", "keep"])
+def test_statistics_are_those_asked_for(sets, first, which):
+    model, run = load_model(first), trainer(sets, first, target_statistics=which)
+    theirs = np.array([[target.mean for target in model.targets],
+                       [target.std for target in model.targets]])  # fmt: skip
+    fitted = np.array(sets[0].target_statistics())
+    assert not np.allclose(theirs, fitted)
+    wanted = {"refit": fitted, "keep": theirs}[which]
+    assert np.allclose([run.mean_T, run.std_T], wanted)
+    if which == "keep":  # before the first step it predicts as the model did
+        mine = predict(run.network, sets[1], CPU) * run.std_T + run.mean_T
+        output = torch.from_numpy(predict(model.network, sets[1], CPU))
+        assert np.array_equal(mine, model.denormalise(output).numpy())
+
+
+def test_frozen_parameters_stay_and_the_others_learn(sets, first):
+    settings = config(init_from=str(first), freeze=["embedding", "blocks.0"], averaged_epochs=1)
+    tuned = train_model(settings, *sets, 0, CPU).network.state_dict()
+    for name, before in load_model(first).network.state_dict().items():
+        stays = name.startswith(("embedding", "blocks.0")) or "sigma_s" in name
+        assert torch.equal(before, tuned[name]) == stays, name
+
+
+def test_only_weights_may_be_frozen_with_all_biases_among_them(sets, first):
+    names = [name for name, _ in load_model(first).network.named_parameters()]
+    biases = [name for name in names if name.endswith("bias")]
+    train_model(config(init_from=str(first), freeze=biases), *sets, 0, CPU)
+
+
+def test_other_targets_get_a_new_output_layer(sets, first):
+    one = GraphDataset.__new__(GraphDataset)
+    name, unit = next(iter(sets[0].manifest["targets"].items()))
+    vars(one).update(vars(sets[0]))
+    one.manifest = {**sets[0].manifest, "targets": {name: unit}}
+    one.targets = sets[0].targets[:, :1]
+    run = Trainer(SMALL, config(init_from=str(first)).training, one, one, 0, CPU)
+    theirs, mine = load_model(first).network.state_dict(), run.network.state_dict()
+    assert mine["head.output.weight"].shape == (1, 16)
+    assert all(torch.equal(theirs[k], mine[k]) for k in mine if not k.startswith("head.output"))
+    with pytest.raises(UserError, match="target_statistics: keep"):
+        settings = config(init_from=str(first), target_statistics="keep").training
+        Trainer(SMALL, settings, one, one, 0, CPU)
+
+
+def test_other_settings_of_the_network_are_named(sets, first):
+    with pytest.raises(UserError, match=r"model\.blocks: 2\n  model\.feedforward: 16"):
+        trainer(sets, first, model=SMALL.model_copy(update={"blocks": 3, "feedforward": 32}))
+
+
+def test_freezing_names_what_it_does_not_find(sets, first):
+    with pytest.raises(UserError, match=r"begins with block\.0 \(like blocks\.0"):
+        trainer(sets, first, freeze=["block.0"])
+    with pytest.raises(UserError, match="nothing to train"):
+        trainer(sets, first, freeze=["embedding", "blocks", "head"])
+
+
+def test_the_keys_need_a_model():
+    with pytest.raises(ConfigError, match="need init_from"):
+        parse_config({"training": {"freeze": ["head"]}})
+
+
+def test_other_initial_weights_are_another_training(sets, first, tmp_path):
+    save_model(train_model(config(), *sets, 1, CPU), tmp_path)
+    identities = [identity_of(config(init_from=str(path)), *sets, 0) for path in (first, tmp_path)]
+    hashes = {identity["initial_weights_sha256"] for identity in identities}
+    assert len(hashes) == 2
+    history = train_model(config(init_from=str(first)), *sets, 0, CPU).history
+    assert history["initial_weights_sha256"] == identities[0]["initial_weights_sha256"]

@@ -139,7 +139,7 @@ def settings(run: Run) -> dict[str, Any]:
     for section, fields in (("model", ModelConfig), ("training", TrainingConfig)):
         for key, field in fields.model_fields.items():
             name, wanted = f"{section}.{key}", expected[section][key]
-            used = list(dict.fromkeys(model[section][key] for model in recorded))
+            used = list({str(one[section][key]): one[section][key] for one in recorded}.values())
             values = ", ".join(map(str, used)) + " (tuned)" * (name in tuned and used == [wanted])
             tables[section].append((key, values, field.description))
             if used != [wanted] and key not in WITHOUT_EFFECT.get(section, ()):

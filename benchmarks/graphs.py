@@ -32,6 +32,7 @@ from speed_tables import table
 
 from dglframer.crystals import Crystal, Rejections, validated
 from dglframer.dataset import GraphDataset
+from dglframer.graphs import PeriodicGraph, build_graph, shard_table
 from dglframer.loading import EpochShuffle, batches, prefetched
 from dglframer.neighbors import periodic_edges, wrapped
 from dglframer.shards import count_parts, read_manifest
@@ -129,6 +130,29 @@ def edge_set(name: str, one: Crystal, found: Any) -> set[tuple[int, ...]]:
     r_E3 = (frac[rows[:, 1]] + rows[:, 2:] - frac[rows[:, 0]]) @ one.lattice_33
     d_E = np.linalg.norm(r_E3, axis=1)
     return set(map(tuple, rows[(d_E > NEAR) & (d_E < CUTOFF - NEAR)].tolist()))
+
+
+def shard_steps(count: int) -> list[dict[str, Any]]:
+    """CPU seconds of each step of one shard, and of writing it without compression."""
+    crystals = sample(count)
+    graphs: list[PeriodicGraph] = []
+    tables: list[pa.Table] = []
+    steps: dict[str, Callable[[], Any]] = {
+        "search": lambda: graphs.extend(build_graph(one, CUTOFF) for one in crystals),
+        "table": lambda: tables.append(shard_table(graphs, {TARGET: ""})),
+        "encoding and zstd": lambda: pq.write_table(
+            tables[0], pa.BufferOutputStream(), compression="zstd", write_page_checksum=True
+        ),
+        "encoding, not compressed": lambda: pq.write_table(
+            tables[0], pa.BufferOutputStream(), compression="none", write_page_checksum=True
+        ),
+    }
+    rows = []
+    for name, step in steps.items():
+        started = time.process_time()
+        step()
+        rows.append({"step": name, "cpu_s": time.process_time() - started})
+    return rows
 
 
 def replicate(copies: int, rows: int | None, path: Path) -> None:
@@ -300,6 +324,7 @@ def measure(quick: bool) -> dict[str, Any]:
     numbers: dict[str, Any] = {
         "machine": machine(), "cores": CORES, "quick": quick, "cutoff": CUTOFF,
         "load_before": os.getloadavg()[0], "building": building(5 if quick else 60),
+        "shard": shard_steps(20 if quick else 1024),
     }  # fmt: skip
     scratch = Path(os.environ.get("TMPDIR", tempfile.gettempdir()))
     with tempfile.TemporaryDirectory(dir=scratch) as name:
@@ -342,6 +367,11 @@ def rendered(numbers: dict[str, Any]) -> str:
         f"{found['edges_mean']:.0f} edges on average; {same} by one package than by another "
         "(those within 1e-6 A of the cutoff aside).",
     ]
+    parts.append(
+        table(
+            "One shard of 1,024 crystals", ["step", "CPU, s"], lines(numbers["shard"], "step cpu_s")
+        )
+    )
     for run in numbers["pipeline"]:
         title = (
             f"From the source's file to finished shards: {run['crystals']:,} crystals, "

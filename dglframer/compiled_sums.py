@@ -1,4 +1,4 @@
-"""``attention_sums`` on a CPU, by loops that numba compiled (``kernels``, ``frame_kernels``)."""
+"""``attention_sums`` on a CPU, by the loops of the three ``*_kernels`` modules, compiled by numba."""
 
 import math
 from collections.abc import Callable
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dglframer import frame_kernels, kernels
+from dglframer import basis_kernels, frame_kernels, kernels
 from dglframer.attention_sums import Sums, find_views, least_weight
 from dglframer.basis_sums import angle_sums
 from dglframer.batch import Batch
@@ -61,7 +61,7 @@ class _CompiledSums(torch.autograd.Function):
         functions = q.new_zeros(n_atoms, terms, views.axes_P3L.shape[2])
         inputs = [numpy(kept), numpy(alpha), *geometry.windows, u, d2, *lanes]
         outputs = [numpy(x) for x in (dist, functions)]
-        in_parallel(lambda *atoms: kernels.sum_bases(*atoms, ptr, *inputs, *outputs), batch)
+        in_parallel(lambda *atoms: basis_kernels.sum_bases(*atoms, ptr, *inputs, *outputs), batch)
         ctx.save_for_backward(q, k, v, alpha, kept)
         ctx.geometry, ctx.lanes = geometry, lanes
         return y, dist[:, :, : model.distance_bins], functions
@@ -86,8 +86,12 @@ class _CompiledSums(torch.autograd.Function):
 
         def gradients(first: int, last: int) -> None:
             here = first, last, ptr
-            kernels.distance_gradients(*here, kept_E, *geometry.windows, grad_dist, outputs[0])
-            kernels.angle_gradients(*here, kept_E, u, d2, *ctx.lanes, grad_functions, outputs[0])
+            basis_kernels.distance_gradients(
+                *here, kept_E, *geometry.windows, grad_dist, outputs[0]
+            )
+            basis_kernels.angle_gradients(
+                *here, kept_E, u, d2, *ctx.lanes, grad_functions, outputs[0]
+            )
             kernels.attend_backward(
                 *here, src, *inputs, d2, scale, numpy(alpha), kept_E, grad_y, *outputs
             )
@@ -118,8 +122,11 @@ def numpy(tensor: Tensor) -> np.ndarray:
 
 def padded_bins(model: ModelConfig) -> int:
     """Room for the distance basis in the compiled loops, which add whole windows of it."""
-    window = kernels.WINDOW_BINS * math.ceil(model.distance_width_bins)
-    return max(window, kernels.WINDOW_BINS * math.ceil(model.distance_bins / kernels.WINDOW_BINS))
+    window = basis_kernels.WINDOW_BINS * math.ceil(model.distance_width_bins)
+    return max(
+        window,
+        basis_kernels.WINDOW_BINS * math.ceil(model.distance_bins / basis_kernels.WINDOW_BINS),
+    )
 
 
 def arrays_scalar(value: float, like: Tensor) -> Any:
@@ -153,9 +160,9 @@ def distance_windows(d2_E: Tensor, model: ModelConfig) -> tuple[np.ndarray, np.n
     """(first bin [E], values [E, W]): where the distance basis of each edge is not zero."""
     spacing = model.distance_max_angstrom / model.distance_bins
     width = spacing * model.distance_width_bins
-    size = kernels.WINDOW_BINS * math.ceil(model.distance_width_bins)
+    size = basis_kernels.WINDOW_BINS * math.ceil(model.distance_width_bins)
     low_E = np.empty(len(d2_E), np.int16)
     window_EW = numpy(d2_E.new_empty(len(d2_E), size))
     scale = arrays_scalar(spacing, d2_E), arrays_scalar(width, d2_E)
-    kernels.distance_windows(numpy(d2_E), *scale, padded_bins(model), low_E, window_EW)
+    basis_kernels.distance_windows(numpy(d2_E), *scale, padded_bins(model), low_E, window_EW)
     return low_E, window_EW

@@ -229,13 +229,16 @@ def _close(a, b, same):
 
 @numba.njit(cache=True, nogil=True, fastmath=FAST)
 def _spread(axis, weight_F, u_3F):
-    """Fifth and sixth moment of the cosines with an axis: by them distributions are told apart."""
+    """Sums of c + c^3 + c^5 and c^2 + c^4 + c^6 over the cosines with an axis tell distributions apart.
+
+    The low powers matter: high ones hardly change as an axis along the heaviest image is tilted.
+    """
     x, y, z = axis[0], axis[1], axis[2]
     odd, even = weight_F[0] * 0, weight_F[0] * 0
     for f in range(len(weight_F)):
         c = x * u_3F[0, f] + y * u_3F[1, f] + z * u_3F[2, f]
         square = c * c
-        fifth = weight_F[f] * square * square * c
-        odd += fifth
-        even += fifth * c
+        both = weight_F[f] * c * (1 + square * (1 + square))
+        odd += both
+        even += both * c
     return odd, even

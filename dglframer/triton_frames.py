@@ -4,7 +4,7 @@ The heads of an atom search side by side: what differs between them (edges, axes
 [HP], and loops run while any head has something left to do. Pairs of tied images (e, f) are taken up
 in the order of the edges, the axes of their frames put into slots, VIEWS for each lane. What an axis
 sees is how the weight is distributed over the cosines to it: of axes for which that is the same, known
-by its fifth and sixth moment (the key), one is kept, with the shares of all. (Images that the symmetry
+by two means of powers of it (the key), one is kept, with the shares of all. (Images that the symmetry
 of a site exchanges then have the right gradient in their sum, not each for itself.) Where a lane has no
 slot for one more, an axis gives way; ``next_view`` hands out those, and in the end all that are left.
 So the average is over every tie, whatever the number of slots.
@@ -230,7 +230,7 @@ def frame(atom, search, H: tl.constexpr, TIE: tl.constexpr):
 
 @triton.jit
 def keys(atom, axis, H: tl.constexpr):
-    """(odd, even): mean (e . u)^5 and (e . u)^6 over other images, by weight, of each lane's axis."""
+    """(odd, even): means of c + c^3 + c^5 and c^2 + c^4 + c^6, c = e . u, over other images, by weight."""
     u_E3, d2_E, logits_EH, first, last, best_H, h = atom
     best_L = to_lanes(best_H)
     head = lanes(h.shape[0])[0]
@@ -243,10 +243,10 @@ def keys(atom, axis, H: tl.constexpr):
         cosine_EL = axis_cosines(u_E3, e, e < last, axis)
         square_EL = cosine_EL * cosine_EL
         weight_EL = tl.exp(logit_EL - best_L[None])
-        fourth_EL = weight_EL * square_EL * square_EL
+        both_EL = weight_EL * cosine_EL * (1 + square_EL * (1 + square_EL))
         total_L += tl.sum(weight_EL, 0)
-        odd_L += tl.sum(fourth_EL * cosine_EL, 0)
-        even_L += tl.sum(fourth_EL * square_EL, 0)
+        odd_L += tl.sum(both_EL, 0)
+        even_L += tl.sum(both_EL * cosine_EL, 0)
     total_L = tl.where(total_L > 0, total_L, 1.0)
     return odd_L / total_L, even_L / total_L
 

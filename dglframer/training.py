@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import os
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -42,6 +43,7 @@ def pick_device(name: str = "auto") -> torch.device:
 
 def make_reproducible(threads: int, device: torch.device) -> None:
     """Fix what makes two runs on one machine differ: thread count and kernel choice."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else cuBLAS is not repeatable
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True, warn_only=device.type != "cpu")
 

@@ -29,3 +29,14 @@ def test_tables_of_the_speed_page_come_from_the_results_file():
     text = tables.PAGE.read_text(encoding="utf-8")
     shown = text.split(tables.BEGIN)[1].split(tables.END)[0].strip()
     assert shown == tables.rendered(numbers).strip(), "run: python benchmarks/speed.py --page"
+
+
+def test_the_table_of_the_failure_drills_comes_from_the_results_file():
+    script = load_script("failure_drills")
+    numbers = json.loads(script.RESULTS_FILE.read_text())
+    text = script.PAGE.read_text(encoding="utf-8")
+    shown = text.split(script.BEGIN)[1].split(script.END)[0].strip()
+    assert shown == script.rendered(numbers).strip(), (
+        "run: python benchmarks/failure_drills.py --page"
+    )
+    assert all(row["same"] for row in numbers["drills"])

@@ -1,0 +1,83 @@
+"""What bfloat16 does to the error of the default model: `python benchmarks/precision.py`.
+
+Reads graphs and split of a finished run (--results), trains in both precisions and with another seed
+in float32, for the scale of what chance does; writes benchmarks/results/precision.json and the table of
+docs/training.md. `--page` only does the last.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS_FILE = ROOT / "benchmarks" / "results" / "precision.json"
+PAGE = ROOT / "docs" / "training.md"
+BEGIN, END = "<!-- table: written by benchmarks/precision.py -->", "<!-- end of table -->"
+RUNS = (("float32", 0), ("bfloat16", 0), ("float32", 1))
+
+
+def measure(results: Path, epochs: int) -> dict[str, Any]:
+    """Validation errors, and CPU seconds of the epochs, of each of RUNS."""
+    import torch
+
+    from dglframer.config import Config, TrainingConfig
+    from dglframer.dataset import GraphDataset
+    from dglframer.split import read_split
+    from dglframer.training import make_reproducible, train_model
+
+    device = torch.device("cpu")
+    make_reproducible(1, device)
+    parts = read_split(results / "split.parquet", allowed=("train", "val"))
+    sets = [GraphDataset(results / "graphs", parts[name]) for name in ("train", "val")]
+    rows = []
+    for precision, seed in RUNS:
+        training = TrainingConfig(epochs=epochs, averaged_epochs=epochs // 3, precision=precision)
+        started = time.process_time()
+        last = train_model(Config(training=training), *sets, seed, device).history["last_epoch"]
+        row = {"precision": precision, "seed": seed, "val_mae": last["val_mae"]}
+        rows.append(row | {"cpu_seconds": time.process_time() - started})
+        print(rows[-1], flush=True)
+    return {"epochs": epochs, "crystals": len(sets[0]), "torch": torch.__version__, "runs": rows}
+
+
+def rendered(numbers: dict[str, Any]) -> str:
+    """The table."""
+    units = "validation MAE of " + ", ".join(numbers["runs"][0]["val_mae"])
+    lines = [
+        f"{numbers['epochs']} epochs of the default model on {numbers['crystals']} crystals, one CPU "
+        f"thread, torch {numbers['torch']}:",
+        "",
+        f"| precision | seed | {units} | CPU seconds |",
+        "|---|---|---|---|",
+    ]
+    for row in numbers["runs"]:
+        errors = ", ".join(f"{value:.4f}" for value in row["val_mae"].values())
+        seconds = f"{row['cpu_seconds']:.0f}"
+        lines.append(f"| {row['precision']} | {row['seed']} | {errors} | {seconds} |")
+    return "\n".join(lines)
+
+
+def write_page(numbers: dict[str, Any]) -> None:
+    """Replace what stands between the markers."""
+    before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
+    after = rest.split(END)[1]
+    text = f"{before}{BEGIN}\n\n{rendered(numbers)}\n\n{END}{after}"
+    PAGE.write_text(text, encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--results", type=Path, default=Path("results"))
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--page", action="store_true", help="only write the page again")
+    args = parser.parse_args()
+    if not args.page:
+        numbers = measure(args.results.resolve(), args.epochs)
+        RESULTS_FILE.write_text(json.dumps(numbers, indent=1) + "\n")
+    write_page(json.loads(RESULTS_FILE.read_text()))
+
+
+if __name__ == "__main__":
+    main()

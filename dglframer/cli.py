@@ -175,8 +175,12 @@ def tune(args: argparse.Namespace) -> None:
 
     device = pick_device(args.device)
     make_reproducible(args.threads, device)
-    best = tune(load_config(args.config), args.graphs, args.split, args.out, device)
-    log.info("best trial %(trial)s: validation loss %(val_loss)s with %(params)s", best)
+    config = load_config(args.config)
+    result = tune(config, args.graphs, args.split, args.out, device, args.worker)
+    if args.worker:
+        log.info("worker %(worker)d ran the trials %(trials)s", result)
+    else:
+        log.info("best trial %(trial)s: validation loss %(val_loss)s with %(params)s", result)
 
 
 def train(args: argparse.Namespace) -> None:
@@ -335,7 +339,12 @@ def parser() -> argparse.ArgumentParser:
     verb(leakage, CONFIG, CHECKS, SPLIT, OUT)
     some = {"type": part, "metavar": "K/N", "help": "build part K of N, without the manifest"}
     verb(graphs, CONFIG, CRYSTALS, ("--part", some), OUT)
-    verb(tune, CONFIG, GRAPHS, SPLIT, THREADS, DEVICE, OUT)
+    worker = {
+        "type": int,
+        "default": 0,
+        "help": "1, 2, ...: help worker 0, which writes the results",
+    }
+    verb(tune, CONFIG, GRAPHS, SPLIT, ("--worker", worker), THREADS, DEVICE, OUT)
     seed = ("--seed", {"type": int, "required": True, "help": "of initialisation and shuffling"})
     checkpoints = {"type": Path, "help": "folder of checkpoints (default: OUT/checkpoints)"}
     restart = {"action": "store_true", "help": "discard the checkpoints there and begin anew"}

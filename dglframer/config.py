@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import (
     BaseModel,
@@ -18,11 +19,13 @@ from pydantic import (
     Field,
     Tag,
     ValidationError,
+    field_validator,
     model_validator,
 )
 
 from dglframer.elements import atomic_number
 from dglframer.errors import ConfigError
+from dglframer.search import check_search
 
 FrameMethod = Literal["max", "weighted_pca", "max_static", "pca", "lattice", "none"]
 OwnSource = Literal["folder", "json", "ase", "parquet"]
@@ -324,7 +327,7 @@ class SearchRange(Section):
 class SearchChoices(Section):
     """One of a few values."""
 
-    choices: tuple[bool | int | float | str, ...] = Field(min_length=1)
+    choices: tuple[bool | int | float | str | None, ...] = Field(min_length=1)
 
 
 SEARCH_KINDS: dict[str, type[Section]] = {"range": SearchRange, "choices": SearchChoices}
@@ -348,6 +351,18 @@ class TuneConfig(Section):
     trials: int = Field(4, ge=0, description="finished trials wanted; 0 switches tuning off")
     epochs: int = Field(2, ge=1, description="epochs of one trial")
     seed: int = Field(0, description="seed of the sampler and of every trial")
+    sampler: Literal["tpe", "random", "gp", "grid"] = Field(
+        "tpe", description="tpe, random, gp (Gaussian process) or grid (every combination)"
+    )
+    pruner: Literal["median", "hyperband", "none"] = Field(
+        "median", description="median, hyperband or none: stops trials by their validation errors"
+    )
+    workers: int = Field(1, ge=1, le=1000, description="jobs that run trials at the same time")
+    max_retries: int = Field(2, ge=0, description="times a trial of a killed worker is repeated")
+    storage: str = Field(
+        "sqlite",
+        description="sqlite, journal (shared file systems), or a URL; env:NAME: from there",
+    )
     search: dict[str, Search] = Field(
         {
             "training.learning_rate": SearchRange(low=3e-4, high=2e-3, log=True),
@@ -355,6 +370,20 @@ class TuneConfig(Section):
         },
         description="any model.* or training.* key: {low, high, log} or {choices}",
     )
+
+    @field_validator("storage")
+    @classmethod
+    def storage_has_no_secret(cls, value: str) -> str:
+        if value in ("sqlite", "journal") or (value.startswith("env:") and len(value) > 4):
+            return value
+        url = urlsplit(value)
+        if not url.scheme or "://" not in value:
+            raise ValueError(
+                "tune.storage: sqlite, journal, a URL such as postgresql://…, or env:NAME"
+            )
+        if url.password is not None or any("pass" in key for key in parse_qs(url.query)):
+            raise ValueError("tune.storage: no passwords in the config; put the URL into env:NAME")
+        return value
 
 
 class Config(Section):
@@ -378,6 +407,7 @@ class Config(Section):
         for key in self.tune.search:
             if key not in known:
                 raise ValueError(f"tune.search.{key}: no such setting{nearest(key, known)}")
+        check_search(self)
         return self
 
 
@@ -462,7 +492,10 @@ STAGES: dict[str, tuple[int, tuple[str, ...]]] = {
 
 
 # Settings that change nothing in what is written: they make no stage run again.
-WITHOUT_EFFECT = {"training": ("checkpoint_minutes", "tensorboard")}
+WITHOUT_EFFECT = {
+    "training": ("checkpoint_minutes", "tensorboard"),
+    "tune": ("workers", "max_retries", "storage"),
+}
 
 
 def stage_settings(config: Config, stage: str) -> dict[str, Any]:

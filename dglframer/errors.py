@@ -19,6 +19,14 @@ class NetworkError(UserError):
     """A server cannot be reached, refuses, or answers with something else than was asked for."""
 
 
+class TrainingFailed(UserError):
+    """Training cannot go on with these settings: numbers are not finite, or memory is too small."""
+
+
+class Sealed(UserError):
+    """A stage asked for crystals that it must not see."""
+
+
 class Rejected(Exception):
     """One crystal cannot be used; ``str(error)`` is the reason written to rejected.parquet."""
 

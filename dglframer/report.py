@@ -28,6 +28,7 @@ from dglframer.pages import environment
 from dglframer.shards import read_manifest
 from dglframer.split import SPLITS
 from dglframer.symmetry import SYSTEMS, reduced_formula, space_group, system_of
+from dglframer.tuning_plots import tuning_panels
 
 LISTED = 1000  # ids of one reason on the page: thirty thousand without a label help nobody
 PACKAGES = "torch dgl numpy pyarrow spglib pymatgen optuna matplotlib".split()
@@ -92,6 +93,7 @@ def write_report(inputs: Inputs, out: Path) -> str:
         "run": run,
         **data(run),
         **settings(run),
+        "tuning_svgs": tuning(run),
         "learning_svgs": [plots.svg([panel]) for panel in panels],
         "results": [results(run, name) for name in run.metrics["targets"]],
         **reproduction(run),
@@ -150,6 +152,15 @@ def settings(run: Run) -> dict[str, Any]:
     if run.metrics["seeds"] != [model["history"]["seed"] for model in run.models]:
         misfits.append(f"the evaluation is of other models: seeds {run.metrics['seeds']}")
     return {"settings": tables, "misfits": misfits}
+
+
+def tuning(run: Run) -> dict[str, str]:
+    """Figures of the study, by name; none if tuning was off."""
+    if run.best is None:
+        return {}
+    search = run.config.tune.search
+    panels = tuning_panels(run.trials, run.best["importance"], search)
+    return {name: plots.svg([panel]) for name, panel in panels.items()}
 
 
 def results(run: Run, name: str) -> dict[str, Any]:

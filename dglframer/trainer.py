@@ -17,7 +17,7 @@ from torch.optim.swa_utils import AveragedModel
 from dglframer.batch import Batch
 from dglframer.config import ModelConfig, TrainingConfig
 from dglframer.dataset import GraphDataset
-from dglframer.errors import UserError
+from dglframer.errors import TrainingFailed
 from dglframer.fine_tuning import adopt_weights, freeze, starting_model, statistics
 from dglframer.loading import (
     EpochShuffle,
@@ -127,7 +127,7 @@ class Trainer:
         val_mae_T = self.validate(each_val_batch)
         loss_sum, crystals = current.sums_2.tolist()
         if not crystals:
-            raise UserError(f"epoch {epoch + 1}: no step had a finite loss and gradient")
+            raise TrainingFailed(f"epoch {epoch + 1}: no step had a finite loss and gradient")
         metrics = {
             "epoch": epoch + 1,
             "step": self.step,
@@ -224,7 +224,7 @@ class Trainer:
             if not is_out_of_memory(error):
                 raise
             if len(batch.ids) == 1:
-                raise UserError(f"{batch.ids[0]} alone does not fit into the memory") from None
+                raise TrainingFailed(f"{batch.ids[0]} alone does not fit into the memory") from None
         # Here, outside the handler, what the attempt held is free.
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -262,7 +262,7 @@ class Trainer:
             self.write_down(self.nonfinite)
         if len(self.nonfinite) >= self.training.stop_after_nonfinite:
             last = self.nonfinite[-1]
-            raise UserError(
+            raise TrainingFailed(
                 f"{len(self.nonfinite)} steps had a loss or gradient that is not finite; the last "
                 f"is step {last['step']}: {', '.join(last['ids'])}"
             )

@@ -17,6 +17,7 @@ from dglframer.dataset import GraphDataset
 from dglframer.errors import Interrupted
 from dglframer.files import hash_of, remove_left_overs
 from dglframer.fine_tuning import origin
+from dglframer.gpu_lease import take_gpu
 from dglframer.parallel import Processes
 from dglframer.progress import Metrics, MetricsLog, Pace
 from dglframer.run_checkpoints import (
@@ -35,7 +36,12 @@ log = logging.getLogger(__name__)
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """The device to compute on; auto takes a CUDA device if torch can use one."""
+    """The device to compute on; auto takes a CUDA device if torch can use one.
+
+    Of several GPUs, one that no other job has (unless the name says which).
+    """
+    if name in ("auto", "cuda"):
+        take_gpu()
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)

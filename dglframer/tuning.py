@@ -1,111 +1,159 @@
-"""Tuning: an Optuna study over the search space of the config, stored on disk and resumed."""
+"""Tuning: an Optuna study over the search space of the config, shared by workers and resumed."""
 
 import logging
+import math
 from pathlib import Path
 from typing import Any
 
 import optuna
 import torch
+from optuna.exceptions import StorageInternalError
+from optuna.trial import FrozenTrial, TrialState
 
-from dglframer.config import Config, SearchChoices, override, stage_settings
+from dglframer.config import Config, override, stage_settings
 from dglframer.dataset import GraphDataset
+from dglframer.errors import ConfigError, TrainingFailed, UserError
 from dglframer.files import hash_of, write_json
-from dglframer.split import read_split
+from dglframer.fine_tuning import origin
+from dglframer.samplers import Sampler, make_pruner, suggest
+from dglframer.sealed import visible_datasets
+from dglframer.search import trial_settings
+from dglframer.study import FINISHED, Impossible, place_in_study, work
+from dglframer.study_storage import describe, open_study
 from dglframer.training import train_model
 
 log = logging.getLogger(__name__)
 
-# What tuning may see of the data: read_split returns nothing else.
-VISIBLE = ("train", "val")
 
+def tune(
+    config: Config,
+    graphs: Path,
+    split: Path,
+    folder: Path,
+    device: torch.device,
+    worker: int = 0,
+) -> dict[str, Any]:
+    """Run trials until ``tune.trials`` of the study have finished; worker 0 writes the results.
 
-def tune(config: Config, graphs: Path, split: Path, folder: Path, device: torch.device) -> Any:
-    """Run trials until ``tune.trials`` have finished, and write best.json and trials.json.
-
-    The study is kept in ``folder/study.sqlite3`` under a name that holds a hash of everything its
-    trials depend on: a rerun goes on where the last one stopped, a changed config starts afresh.
+    The study lies under a name that holds a hash of everything its trials depend on: a rerun goes on
+    where the last one stopped, a changed config starts afresh. Workers 1, 2, … may run beside worker
+    0 on the same study, here or on other machines, and write what they did to worker-*.json.
     """
-    parts = read_split(split, allowed=VISIBLE)
-    train_set, val_set = (GraphDataset(graphs, parts[name]) for name in VISIBLE)
+    train_set, val_set = visible_datasets(graphs, split)
     settings = stage_settings(config, "tune")
-    settings["tune"].pop("trials")  # more trials continue the same study
-    key = hash_of([settings, train_set.manifest, parts])[:12]
-    folder.mkdir(parents=True, exist_ok=True)
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(
-        storage=f"sqlite:///{folder / 'study.sqlite3'}",
-        study_name=f"tune-{key}",
-        load_if_exists=True,
-        sampler=optuna.samplers.TPESampler(seed=config.tune.seed),
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=3, n_warmup_steps=1),
+    wanted = settings["tune"].pop("trials")  # more trials continue the same study
+    settings |= origin(config.training)
+    key = hash_of([settings, train_set.manifest, train_set.ids, val_set.ids])[:12]
+    study = open_study(
+        config.tune.storage, folder, f"tune-{key}", Sampler(config), make_pruner(config)
     )
 
     def objective(trial: optuna.Trial) -> float:
-        chosen = suggest(trial, config)
-        settings = override(
-            config,
-            {**chosen, "training.epochs": config.tune.epochs, "training.averaged_epochs": 0},
-        )
-        losses: list[float] = []
+        return run_trial(trial, config, train_set, val_set, device)
 
-        def report(metrics: dict[str, Any]) -> None:
-            losses.append(metrics["val_loss"])
-            trial.report(metrics["val_loss"], metrics["epoch"])
-            if trial.should_prune():
-                raise optuna.TrialPruned
+    log.info(
+        "study %s: %d of %d trials finished", study.study_name, len(finished_trials(study)), wanted
+    )
+    try:
+        describe(study, settings)
+        ran = work(study, wanted, objective, config.tune.max_retries)
+    except (OSError, StorageInternalError) as error:
+        raise UserError(f"the study in {folder}: {error.__cause__ or error}") from None
+    if worker:
+        result = {"study": study.study_name, "worker": worker, "trials": ran}
+        write_json(folder / f"worker-{worker}.json", result)
+        return result
+    return write_results(study, folder, config)
 
-        log.info("trial %d: %s", trial.number, chosen)
+
+def run_trial(
+    trial: optuna.Trial,
+    config: Config,
+    train_set: GraphDataset,
+    val_set: GraphDataset,
+    device: torch.device,
+) -> float:
+    """Train with the values of a trial; the lowest validation loss of its epochs.
+
+    It is a function of the values, the config and the crystals: the seed of every trial is
+    ``tune.seed``. Training that diverges or does not fit into memory ends the trial like the pruner.
+    """
+    chosen = suggest(trial, config)
+    try:
+        settings = override(config, trial_settings(config, chosen))
+    except ConfigError as error:
+        raise Impossible(str(error)) from None
+    losses: list[float] = []
+
+    def report(metrics: dict[str, Any]) -> None:
+        loss = metrics["val_loss"]
+        if not math.isfinite(loss):
+            raise TrainingFailed(f"validation loss is {loss} after epoch {metrics['epoch']}")
+        losses.append(loss)
+        trial.report(loss, metrics["epoch"])
+        if trial.should_prune():
+            raise optuna.TrialPruned
+
+    log.info("trial %d: %s", trial.number, chosen)
+    try:
         train_model(settings, train_set, val_set, config.tune.seed, device, each_epoch=report)
-        return min(losses)
-
-    finished = finished_trials(study)
-    missing = max(0, config.tune.trials - len(finished))
-    log.info("study %s: %d trials finished, %d to run", study.study_name, len(finished), missing)
-    if missing:
-        study.optimize(objective, n_trials=missing)
-    return write_results(study, folder)
+    except (TrainingFailed, torch.OutOfMemoryError) as error:
+        reason = str(error).splitlines()[0]
+        log.warning("trial %d: %s", trial.number, reason)
+        trial.set_user_attr("reason", reason)
+        raise optuna.TrialPruned from None
+    return min(losses)
 
 
-def suggest(trial: optuna.Trial, config: Config) -> dict[str, Any]:
-    """One value per key of the search space."""
-    values: dict[str, Any] = {}
-    for key, space in config.tune.search.items():
-        if isinstance(space, SearchChoices):
-            values[key] = trial.suggest_categorical(key, space.choices)
-        elif float(space.low).is_integer() and float(space.high).is_integer() and not space.log:
-            values[key] = trial.suggest_int(key, int(space.low), int(space.high))
-        else:
-            values[key] = trial.suggest_float(key, space.low, space.high, log=space.log)
-    return values
-
-
-def finished_trials(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+def finished_trials(study: optuna.Study) -> list[FrozenTrial]:
     """Trials that ended by themselves or by the pruner; killed and failed ones do not count."""
-    states = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
-    return study.get_trials(deepcopy=False, states=states)
+    return study.get_trials(deepcopy=False, states=FINISHED)
 
 
-def write_results(study: optuna.Study, folder: Path) -> dict[str, Any]:
-    """trials.json (every finished trial), then best.json, which the train stage reads."""
+def importance_of(study: optuna.Study) -> dict[str, float]:
+    """Share of each key in the spread of the validation loss; empty with too few trials."""
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    if len(complete) < 4 or len({trial.value for trial in complete}) < 2:
+        return {}
+    return optuna.importance.get_param_importances(study)
+
+
+def write_results(study: optuna.Study, folder: Path, config: Config) -> dict[str, Any]:
+    """trials.json (every finished trial), then best.json, which the train stage reads.
+
+    Trials are numbered as if nothing had ever been lost; ``number_in_storage`` is Optuna's number.
+    Raises UserError if trials were wanted and none was completed.
+    """
+    everything = study.get_trials(deepcopy=False)
+    numbered = sorted(
+        (place_in_study(everything, trial.number), trial) for trial in finished_trials(study)
+    )
     trials: list[dict[str, Any]] = [
         {
-            "number": trial.number,
+            "number": number,
+            "number_in_storage": trial.number,
             "state": trial.state.name.lower(),
+            "reason": trial.user_attrs.get("reason"),
             "val_loss": trial.value,
             "params": trial.params,
             "val_loss_by_epoch": list(trial.intermediate_values.values()),
             "seconds": trial.duration.total_seconds() if trial.duration else None,
         }
-        for trial in finished_trials(study)
+        for number, trial in numbered[: config.tune.trials]
     ]
     write_json(folder / "trials.json", trials)
     complete = [trial for trial in trials if trial["state"] == "complete"]
-    best = min(complete, key=lambda trial: trial["val_loss"], default=None)
+    if trials and not complete:
+        raise UserError(f"no trial was completed; the last: {trials[-1]['reason'] or 'pruned'}")
+    best = min(complete, key=lambda trial: (trial["val_loss"], trial["number"]), default=None)
     result = {
         "study": study.study_name,
         "trial": best and best["number"],
         "val_loss": best and best["val_loss"],
         "params": best["params"] if best else {},
+        "seed": config.tune.seed,
+        "epochs": config.tune.epochs,
+        "importance": importance_of(study),
     }
     write_json(folder / "best.json", result)
     return result

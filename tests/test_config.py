@@ -14,6 +14,7 @@ from dglframer.config_files import CONFIG_FILE, SCHEMA_FILE, default_yaml, schem
 from dglframer.errors import ConfigError
 
 RATE = "training.learning_rate"
+HEADS = "model.heads"
 
 
 @pytest.mark.parametrize(
@@ -100,11 +101,51 @@ def test_unknown_key_is_named_with_the_nearest_valid_one(values, name, hint):
         ({"tune": {"search": {RATE: {"low": 0, "high": 1, "log": True}}}}, f"tune.search.{RATE}"),
         ({"tune": {"search": {RATE: {"low": 1}}}}, f"tune.search.{RATE}.high"),
         ({"tune": {"search": {RATE: {"choices": []}}}}, f"tune.search.{RATE}.choices"),
+        ({"tune": {"search": {RATE: {"choices": [1e-3, -1]}}}}, f"tune.search.{RATE}: -1 will not"),
+        (
+            {"tune": {"search": {RATE: {"low": -1, "high": 1}}}},
+            f"tune.search.{RATE}: -1.0 will not",
+        ),
+        ({"tune": {"search": {HEADS: {"low": 1.5, "high": 8}}}}, f"tune.search.{HEADS}: low and"),
+        ({"tune": {"search": {"model.frame": {"low": 1, "high": 8}}}}, "model.frame: has no range"),
+        ({"tune": {"search": {HEADS: {"choices": [3, 5, 7]}}}}, "tune.search: no combination"),
+        ({"tune": {"sampler": "tpee"}}, "tune.sampler"),
+        ({"tune": {"sampler": "grid"}}, f"tune.search.{RATE}: a grid needs choices"),
+        (
+            {"tune": {"sampler": "grid", "trials": 4, "search": {HEADS: {"choices": [2, 3, 4]}}}},
+            "tune.trials: the grid has 2 points",
+        ),
+        ({"tune": {"storage": "jurnal"}}, "tune.storage"),
+        ({"tune": {"storage": "postgresql://me:secret@host/db"}}, "tune.storage: no passwords"),
+        ({"tune": {"storage": "mysql://host/db?password=secret"}}, "tune.storage: no passwords"),
     ],
 )
 def test_wrong_value_names_its_key(values, name):
-    with pytest.raises(ConfigError, match=name.replace(".", r"\.")):
+    with pytest.raises(ConfigError, match=name.replace(".", r"\.")) as error:
         parse_config(values)
+    assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "tune",
+    [
+        {"search": {HEADS: {"low": 3, "high": 4}}},
+        {"search": {HEADS: {"choices": [3, 5]}, "model.width": {"choices": [64, 9]}}},
+        {"search": {HEADS: {"choices": [3]}}, "trials": 0},
+        {
+            "search": {
+                HEADS: {"low": 3, "high": 1e15},
+                "model.window_sigmas": {"choices": [None, 4]},
+            }
+        },
+        {"search": {"training.epochs": {"low": 1, "high": 9}}},
+        {"search": {"training.averaged_epochs": {"choices": [1, 3]}}, "epochs": 2},
+        {"storage": "env:STUDY"},
+        {"storage": "postgresql://me@host/db"},
+    ],
+)
+def test_a_search_with_a_possible_combination_is_accepted(tune):
+    parse_config({"tune": tune})
 
 
 def test_every_mistake_is_reported_at_once():
@@ -171,6 +212,8 @@ def test_override_names_a_wrong_key_or_value(key):
         ({"model": {"width": 64}}, {"tune", "train"}),
         ({"training": {"epochs": 50}}, {"tune", "train"}),
         ({"tune": {"trials": 9}}, {"tune"}),
+        ({"tune": {"sampler": "random"}}, {"tune"}),
+        ({"tune": {"workers": 4, "max_retries": 1, "storage": "journal"}}, set()),
         ({"seeds": [3]}, set()),  # a model more, nothing of the others anew
     ],
 )

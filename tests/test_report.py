@@ -118,7 +118,7 @@ def write_study(folder: Path) -> dict:
             intermediate_values={1: loss},
         )
         study.add_trial(trial)
-    return write_results(study, folder)
+    return write_results(study, folder, Config())
 
 
 def write_model(config: Config, graphs: Path, seed: int, folder: Path, targets: list[str]) -> None:
@@ -273,6 +273,7 @@ def test_worst_predictions_come_first(page: str) -> None:
 def test_tuning_shows_every_trial_and_the_best(page: str) -> None:
     tuning = section(page, "tuning")
     assert "trial 1 had the lowest validation loss" in tuning
+    assert 'aria-label="Validation loss of each trial"' in tuning
     assert "0.0625" in tuning and "pruned" in tuning
     assert tuning.count("(best)") == 1 and len(re.findall("<tr", tuning)) == 4
     assert "0.0625 (tuned)" in section(page, "model")

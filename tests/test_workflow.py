@@ -2,9 +2,14 @@
 
 import json
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
+import tempfile
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,22 +24,33 @@ SMALL_RUN = {
 STAGES = (
     "download crystals clean inspect split leakage graphs tune train_seed evaluate report".split()
 )
+# Nobody but this process and its children can be reached.
+NO_NETWORK = """
+import socket
+def connect(self, address):
+    if self.family != socket.AF_UNIX:
+        raise OSError(f"no network in this test: {address}")
+    return plain(self, address)
+plain, socket.socket.connect = socket.socket.connect, connect
+"""
 
 
-def snakemake(folder: Path, *arguments: str, config: dict | None = None, check: bool = True):
-    """Run the checkout's workflow in ``folder``, with `dglframer` taken from this environment."""
+def command_line(folder: Path, *arguments: str, config: dict | None = None) -> dict:
+    """What subprocess takes to run the checkout's workflow in ``folder`` with this environment."""
     (folder / "changes.json").write_text(json.dumps(merged(SMALL_RUN, config or {})))
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     command = ["snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder)]
     command += ["--cores", "2", *arguments, "--configfile", "changes.json"]
-    return subprocess.run(
-        [sys.executable, "-m", *command],
-        cwd=folder,
-        env={**os.environ, "PATH": path},
-        capture_output=True,
-        text=True,
-        check=check,
-    )
+    environment = {**os.environ, "PATH": path}
+    return {"args": [sys.executable, "-m", *command], "cwd": folder, "env": environment}
+
+
+def snakemake(
+    folder: Path, *arguments: str, config: dict | None = None, check: bool = True, **how
+) -> subprocess.CompletedProcess:
+    """Run the workflow; ``how``: further arguments of subprocess."""
+    settings = {**command_line(folder, *arguments, config=config), **how}
+    return subprocess.run(**settings, capture_output=True, text=True, check=check)
 
 
 def merged(base: dict, changes: dict) -> dict:
@@ -44,30 +60,107 @@ def merged(base: dict, changes: dict) -> dict:
     return result
 
 
-def planned(folder: Path, *arguments: str, config: dict | None = None) -> dict[str, int]:
+def planned(folder: Path, *arguments: str, config: dict | None = None, **how) -> dict[str, int]:
     """Jobs of a dry run: rule name to count, targets without a command left out."""
-    output = snakemake(folder, *arguments, "--dry-run", "--quiet", "rules", config=config)
+    output = snakemake(folder, *arguments, "--dry-run", "--quiet", "rules", config=config, **how)
     text = output.stdout + output.stderr
     jobs = {}
     for line in text.splitlines():
         words = line.split()
-        if len(words) == 2 and words[1].isdigit() and words[0] in STAGES:
+        if len(words) == 2 and words[1].isdigit() and words[0] in [*STAGES, "tune_worker"]:
             jobs[words[0]] = int(words[1])
     return jobs
 
 
+# As `nobody`, who may read every file (the interpreter may lie in root's home) and write none of ours.
+GUEST = """
+setpriv --reuid=nobody --regid=nogroup --clear-groups --no-new-privs
+--inh-caps=+dac_read_search --ambient-caps=+dac_read_search
+""".split()
+can_be_a_guest = (
+    os.getuid() == 0 and subprocess.call([*GUEST, "true"], stderr=subprocess.DEVNULL) == 0
+)
+
+
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory) -> Path:
-    """A folder with a name that needs quoting, in which the workflow has run once."""
-    folder = tmp_path_factory.mktemp("a run with ünicode") / "results here"
-    folder.mkdir()
-    snakemake(folder)
-    return folder
+def finished(tiny_run) -> Iterator[Path]:
+    """A folder with a name that needs quoting, in which the workflow has run once.
+
+    It ran without a network and, where the tests run as root, as a user who owns the folder and
+    cannot write anywhere in the checkout.
+    """
+    root = Path(tempfile.mkdtemp(prefix="a run with ünicode "))
+    folder, blocker = root / "results here", root / "blocker"
+    for path in (folder, blocker):
+        path.mkdir()
+    (blocker / "sitecustomize.py").write_text(NO_NETWORK)
+    settings = command_line(folder)
+    settings["env"] |= {"PYTHONPATH": str(blocker), "HOME": str(root)}
+    # The first process compiles the kernels and the others load them, which by numba differs in the
+    # last bits: a first training, of a few crystals, leaves the workflow to the others.
+    shutil.copytree(tiny_run.root, root / "tiny")
+    inputs = "--config changes.json --graphs ../tiny/graphs --split ../tiny/split.parquet --seed 0"
+    first = [sys.executable, "-m", "dglframer", "train", *inputs.split(), "--out", "../first"]
+    if can_be_a_guest:
+        subprocess.run(["chown", "-R", "nobody:nogroup", root], check=True)
+    for command in (first, settings["args"]):
+        settings["args"] = [*GUEST, *command] if can_be_a_guest else command
+        done = subprocess.run(**settings, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+    yield folder
+    shutil.rmtree(root)
 
 
-def test_the_default_dag(tmp_path):
-    jobs = planned(tmp_path)
-    assert jobs == {stage: 2 if stage == "train_seed" else 1 for stage in STAGES}
+EDGES = """
+download > crystals, report
+crystals > clean, inspect, split, graphs, report
+clean > inspect, leakage, report
+inspect > report
+split > leakage, tune, train_seed, evaluate, report
+leakage > report
+graphs > tune, train_seed, evaluate, report
+tune > train_seed, report
+train_seed > evaluate, report
+evaluate > report
+report > all
+"""
+
+
+def test_the_default_dag_is_this(tmp_path):
+    dot = snakemake(tmp_path, "--rulegraph").stdout
+    names = dict(re.findall(r'(\d+)\[label = "(\w+)', dot))
+    found = {(names[a], names[b]) for a, b in re.findall(r"(\d+) -> (\d+)", dot)}
+    pinned = [line.split(" > ") for line in EDGES.strip().splitlines()]
+    assert found == {(rule, after) for rule, rest in pinned for after in rest.split(", ")}
+
+
+def test_it_ran_as_a_guest_and_without_a_network(finished):
+    if not can_be_a_guest:
+        pytest.skip("only root can become another user, with setpriv of util-linux")
+    assert {path.owner() for path in (finished / "results").rglob("*")} == {"nobody"}
+    how = {"env": {**os.environ, "PYTHONPATH": str(finished.parent / "blocker")}}
+    code = "import socket; socket.create_connection(('127.0.0.1', 9))"
+    blocked = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, **how)
+    assert "no network in this test" in blocked.stderr
+
+
+def directives(text: str) -> dict[str, list[str]]:
+    """The directives of each rule in a file of the workflow."""
+    parts = re.split(r"^(?:rule|checkpoint) (\w+):\n", text, flags=re.MULTILINE)[1:]
+    found = zip(parts[::2], parts[1::2], strict=True)
+    return {rule: re.findall(r"^    (\w+):", body, re.MULTILINE) for rule, body in found}
+
+
+def test_every_rule_says_what_it_needs_and_where_it_logs():
+    text = "\n".join(path.read_text() for path in (ROOT / "workflow" / "rules").glob("*.smk"))
+    rules = {name: found for name, found in directives(text).items() if "shell" in found}
+    assert set(rules) >= {*STAGES, "tune_worker"}
+    for name, found in rules.items():
+        missing = {"log", "benchmark", "threads", "resources", "conda", "params"} - set(found)
+        assert not missing, name
+    for needs in re.findall(r"^    resources:\n((?:        .*\n)+)", text, re.MULTILINE):
+        assert re.findall(r"(\w+)=", needs) == ["mem_mb", "runtime", "gpu"]
+    assert "retries" in rules["download"]
 
 
 def test_everything_is_there_and_documented_files_are_readable(finished):
@@ -110,6 +203,7 @@ CHANGES = [
     ({"training": {"epochs": 3}}, "tune train_seed evaluate report"),
     ({"training": {"checkpoint_minutes": 1, "tensorboard": True}}, ""),
     ({"tune": {"seed": 5}}, "tune train_seed evaluate report"),
+    ({"tune": {"workers": 3, "storage": "journal", "max_retries": 0}}, "tune_worker"),
     ({"seeds": [0]}, "evaluate report"),
     ({"seeds": [0, 1, 2]}, "train_seed evaluate report"),
     ({"dataset": {"targets": ["optb88vdw_bandgap"]}}, " ".join(STAGES)),
@@ -121,17 +215,64 @@ def test_what_a_changed_key_reruns(finished, change, rules):
     assert sorted(planned(finished, config=change)) == sorted(rules.split())
 
 
+@pytest.mark.parametrize(
+    ("stage", "rules"),
+    [
+        ("graphs", "graphs tune train_seed evaluate report"),
+        ("tune", "tune train_seed evaluate report"),
+        ("evaluate", "evaluate report"),
+        ("report", "report"),
+    ],
+)
+def test_new_code_reruns_its_stage_through_the_format_version(finished, stage, rules):
+    settings = command_line(finished, "--dry-run", "--quiet", "rules")
+    raised = f"""
+import sys
+from dglframer.config import STAGES
+STAGES[{stage!r}] = (99, STAGES[{stage!r}][1])
+from snakemake.cli import main
+sys.argv[0] = "snakemake"
+main()
+"""
+    arguments = settings["args"]
+    args = [arguments[0], "-c", raised, *arguments[arguments.index("snakemake") + 1 :]]
+    assert sorted(planned(finished, args=args)) == sorted(rules.split())
+
+
 def test_targets_of_single_stages(tmp_path, finished):
     assert "evaluate" not in planned(tmp_path, "train")
     assert sorted(planned(finished, "--forcerun", "evaluate")) == ["evaluate", "report"]
 
 
-def test_the_same_bytes_in_another_folder(finished, tmp_path):
-    """Weights, predictions and report do not depend on where or when the workflow ran."""
-    snakemake(tmp_path)
-    for name in ("models/seed-1/model.safetensors", "evaluation/predictions.parquet"):
+FINAL = """
+tune/best.json models/seed-0/model.safetensors models/seed-1/model.safetensors
+evaluation/predictions.parquet evaluation/metrics.json
+""".split()
+
+
+def test_the_same_bytes_in_another_folder_although_everything_was_killed_twice(finished, tmp_path):
+    """kill -9 of the driver and all of its jobs, during a trial and during the training."""
+    for sign in ("trial 0: {", "seed 0 epoch 1/2"):
+        process = subprocess.Popen(
+            **command_line(tmp_path),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        logs = tmp_path / "results" / "logs"
+        while not any(sign in path.read_text() for path in logs.glob("*.txt")):
+            assert process.poll() is None, f"it ended before {sign!r}"
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        snakemake(tmp_path, "--unlock")
+    snakemake(tmp_path, "--rerun-incomplete")
+    for name in FINAL:
         first, second = (folder / "results" / name for folder in (finished, tmp_path))
         assert first.read_bytes() == second.read_bytes(), name
+    trials = json.loads((tmp_path / "results" / "tune" / "trials.json").read_text())
+    assert [trial["number"] for trial in trials] == [0]
+    assert trials[0]["number_in_storage"] == 1, "the one that was killed is number 0"
 
 
 def test_graphs_in_parts_by_several_jobs(finished, tmp_path):
@@ -185,6 +326,13 @@ def test_a_mistyped_key_is_named_before_anything_runs(tmp_path):
 def test_snakemake_report(finished):
     snakemake(finished, "--report", "report.zip")
     assert (finished / "report.zip").stat().st_size > 10_000
+
+
+def test_formatted():
+    command = ["snakefmt", "--check", "Snakefile", "workflow/"]
+    path = Path(sys.executable).parent / command[0]
+    done = subprocess.run([str(path), *command[1:]], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_lint():

@@ -12,9 +12,11 @@ rule download:
     retries: 2
     conda:
         "../../envs/data.yaml"
+    threads: 1
     resources:
         mem_mb=2000,
         runtime=60,
+        gpu=0,
     params:
         settings=stage_settings(SETTINGS, "download"),
     shell:
@@ -39,9 +41,11 @@ checkpoint crystals:
         "results/benchmarks/crystals.tsv"
     conda:
         "../../envs/data.yaml"
+    threads: 1
     resources:
         mem_mb=4000,
         runtime=60,
+        gpu=0,
     params:
         settings=stage_settings(SETTINGS, "crystals"),
     shell:
@@ -65,6 +69,7 @@ rule clean:
     resources:
         mem_mb=8000,
         runtime=240,
+        gpu=0,
     params:
         settings=stage_settings(SETTINGS, "clean"),
     shell:
@@ -92,9 +97,11 @@ rule inspect:
         "results/benchmarks/inspect.tsv"
     conda:
         "../../envs/model.yaml"
+    threads: 1
     resources:
         mem_mb=4000,
         runtime=60,
+        gpu=0,
     params:
         settings=stage_settings(SETTINGS, "inspect"),
     shell:
@@ -118,9 +125,11 @@ rule split:
         "results/benchmarks/split.tsv"
     conda:
         "../../envs/data.yaml"
+    threads: 1
     resources:
         mem_mb=4000,
         runtime=10,
+        gpu=0,
     params:
         settings=stage_settings(SETTINGS, "split"),
         checks="--checks results/checks.parquet" if reads_checks(SETTINGS) else "",
@@ -147,9 +156,11 @@ rule leakage:
         "results/benchmarks/leakage.tsv"
     conda:
         "../../envs/data.yaml"
+    threads: 1
     resources:
         mem_mb=4000,
         runtime=10,
+        gpu=0,
     params:
         settings=stage_settings(SETTINGS, "leakage"),
     shell:
@@ -169,9 +180,11 @@ rule graphs_part:
         "results/benchmarks/graphs-part-{part}-of-{parts}.tsv"
     conda:
         "../../envs/data.yaml"
+    threads: 1
     resources:
         mem_mb=2000,
         runtime=60,
+        gpu=0,
     params:
         settings=stage_settings(SETTINGS, "graphs"),
     shell:
@@ -192,9 +205,11 @@ rule graphs:
         "results/benchmarks/graphs.tsv"
     conda:
         "../../envs/data.yaml"
+    threads: 1
     resources:
         mem_mb=2000,
         runtime=60,
+        gpu=0,
     params:
         settings=stage_settings(SETTINGS, "graphs"),
     shell:

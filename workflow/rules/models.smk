@@ -25,11 +25,39 @@ rule tune:
     resources:
         mem_mb=8000,
         runtime=1440,
+        gpu=0,
     params:
         settings=stage_settings(SETTINGS, "tune"),
     shell:
         "dglframer tune --config results/config.json --graphs results/graphs --split {input.split}"
         " --threads {threads} --out results/tune 2>&1 | tee {log}"
+
+
+rule tune_worker:
+    """Run trials of the same study beside the rule tune, which needs no worker to come to its end."""
+    input:
+        graphs="results/graphs",
+        split="results/split.parquet",
+        initial=INITIAL,
+    output:
+        "results/tune/worker-{worker}.json",
+    log:
+        "results/logs/tune-worker-{worker}.txt",
+    benchmark:
+        "results/benchmarks/tune-worker-{worker}.tsv"
+    retries: 2
+    conda:
+        "../../envs/model.yaml"
+    threads: 2
+    resources:
+        mem_mb=8000,
+        runtime=1440,
+        gpu=0,
+    params:
+        settings=stage_settings(SETTINGS, "tune"),
+    shell:
+        "dglframer tune --config results/config.json --graphs {input.graphs} --split {input.split}"
+        " --worker {wildcards.worker} --threads {threads} --out results/tune 2>&1 | tee {log}"
 
 
 rule train_seed:
@@ -53,6 +81,7 @@ rule train_seed:
     resources:
         mem_mb=8000,
         runtime=1440,
+        gpu=0,
     params:
         settings=stage_settings(SETTINGS, "train"),
     shell:
@@ -66,3 +95,4 @@ rule train:
     """All models of the ensemble."""
     input:
         expand("results/models/seed-{seed}/model.json", seed=SEEDS),
+        WORKERS,

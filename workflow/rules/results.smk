@@ -45,6 +45,7 @@ rule evaluate:
     resources:
         mem_mb=8000,
         runtime=120,
+        gpu=0,
     params:
         settings=stage_settings(SETTINGS, "evaluate"),
         models=MODELS,
@@ -81,9 +82,11 @@ rule report:
         "results/benchmarks/report.tsv"
     conda:
         "../../envs/model.yaml"
+    threads: 1
     resources:
         mem_mb=4000,
         runtime=30,
+        gpu=0,
     params:
         settings=stage_settings(SETTINGS, "report"),
         models=MODELS,

@@ -25,6 +25,8 @@ INITIAL = [
     for name in ("model.json", "model.safetensors")
     if SETTINGS.training.init_from
 ]
+# What the workers of tuning beside the first one write: not an input of any stage, for they only help.
+WORKERS = [f"results/tune/worker-{k}.json" for k in range(1, SETTINGS.tune.workers)]
 MODELS = [f"results/models/seed-{seed}" for seed in SEEDS]
 
 

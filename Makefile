@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help env run test test-slow lint lock clean
+.PHONY: help env run test test-slow test-cluster lint lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -71,6 +71,9 @@ test: env  ## run the tests
 test-slow: env  ## run the tests that take minutes
 	@$(BIN)/python -m pytest -m slow $(ARGS)
 
+test-cluster: env  ## run the workflow through a Slurm of its own (as root, packages of docs/clusters.md)
+	@$(BIN)/python -m pytest -m cluster tests/cluster $(ARGS)
+
 lint: env  ## check style, formatting and types
 	@$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -92,7 +95,7 @@ lock:  ## write requirements.lock anew from pyproject.toml
 	"$$python" -m venv "$$scratch"
 	"$$scratch/bin/pip" --disable-pip-version-check install --quiet uv==0.13.9
 	"$$scratch/bin/uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-	    --extra dev --extra mp --extra qm9 --extra tensorboard --constraint requirements-torch.txt \
+	    --extra dev --extra mp --extra qm9 --extra slurm --extra tensorboard --constraint requirements-torch.txt \
 	    $(addprefix --no-emit-package ,$(UNLOCKED)) --custom-compile-command "make lock" \
 	    $(LOCK_ARGS) --output-file requirements.lock pyproject.toml
 

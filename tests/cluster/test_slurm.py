@@ -1,0 +1,223 @@
+"""The workflow through a real Slurm, with jobs that are cancelled, run out of time and are preempted.
+
+First run, with one attempt each: training of seed 0 is cancelled, that of seed 1 hangs until its time
+is up, the others finish. Second run, as a user would repeat it: seed 0 is cancelled again and tried
+again with more memory, seed 1 makes room for an urgent job and is requeued by Slurm.
+"""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from slurm import Cluster, Job, command, running_slurm, wait_for, why_not
+
+ROOT = Path(__file__).resolve().parents[2]
+SEEDS = (0, 1, 2, 3)
+TINY = {
+    "model": {"blocks": 1, "width": 16, "heads": 2, "feedforward": 16},
+    "graphs": {"cutoff_angstrom": 4.0},
+    "training": {"epochs": 12, "averaged_epochs": 1, "batch_size": 32},
+    "tune": {"trials": 1, "epochs": 1},
+    "seeds": list(SEEDS),
+}
+# The profile as it is, but for what this cluster has not: accounts, a database of finished jobs, and
+# the many jobs for whose sake one asks for their state only now and then.
+HERE = "--slurm-no-account --slurm-status-command squeue --latency-wait 5"
+QUICK = f"{HERE} --slurm-init-seconds-before-status-checks 2 --seconds-between-status-checks 2"
+
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.skipif(why_not() is not None, reason=str(why_not())),
+]
+
+
+@contextmanager
+def started(folder: Path, *arguments: str) -> Iterator[subprocess.Popen]:
+    """Snakemake on the workflow in ``folder``; its output goes to snakemake.log there."""
+    folder.mkdir(exist_ok=True)
+    (folder / "tiny.json").write_text(json.dumps(TINY))
+    words = ["snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder)]
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    with (folder / "snakemake.log").open("wb") as log:
+        driver = subprocess.Popen(
+            [sys.executable, "-m", *words, *arguments, "--configfile", "tiny.json"],
+            cwd=folder,
+            env={**os.environ, "PATH": path},
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        yield driver
+    finally:
+        driver.kill()
+        driver.wait()
+
+
+def on_slurm() -> list[str]:
+    """The options for a run with the profile."""
+    return ["--profile", str(ROOT / "workflow" / "profiles" / "slurm"), *QUICK.split()]
+
+
+def pause(folder: Path, seed: int) -> None:
+    """Stop the process that trains a seed, after its next checkpoint."""
+    before = checkpoints(folder, seed)
+    wait_for(lambda: checkpoints(folder, seed) - before, each=0.01)
+    os.kill(pid_of_training(folder, seed), signal.SIGSTOP)
+
+
+def checkpoints(folder: Path, seed: int) -> set[Path]:
+    """Those of one training."""
+    return set((folder / "results" / "checkpoints" / f"seed-{seed}").glob("*/epoch-*"))
+
+
+def pid_of_training(folder: Path, seed: int) -> int:
+    """That of the `dglframer train` of a seed in ``folder``."""
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (process / "cmdline").read_bytes().decode().split("\0")
+            if "train" in words[1:3] and f"results/models/seed-{seed}" in words:
+                if (process / "cwd").resolve() == folder:
+                    return int(process.name)
+        except OSError:  # it has ended
+            continue
+    raise AssertionError(f"no training of seed {seed} runs any more")
+
+
+def training(seed: int) -> str:
+    """The comment that the plugin gives a training's job."""
+    return f"rule_train_seed_wildcards_{seed}"
+
+
+def job_of(cluster: Cluster, seed: int) -> Job:
+    """The last job of a training."""
+    return cluster.jobs(training(seed))[-1]
+
+
+class Runs:
+    """Both runs on the cluster, one without, and what Slurm said of the jobs."""
+
+    def __init__(self, cluster: Cluster, folder: Path) -> None:
+        self.folder, self.cluster = folder / "cluster", cluster
+        self.local = folder / "local"
+        self.statuses = [self.first_run(), self.second_run()]
+        self.jobs = cluster.jobs()
+        self.gpus = cluster.gpus()
+        self.restarts = command("scontrol", "show", "job", job_of(cluster, 1).id)
+        with started(self.local, "--cores", "2") as driver:
+            assert driver.wait() == 0, self.log(self.local)
+
+    def first_run(self) -> int:
+        """Cancel seed 0; let seed 1 hang, with a minute as its limit."""
+        with started(self.folder, *on_slurm(), "--retries", "0") as driver:
+            pause(self.folder, 0)
+            command("scancel", job_of(self.cluster, 0).id)
+            pause(self.folder, 1)
+            command("scontrol", "update", f"JobId={job_of(self.cluster, 1).id}", "TimeLimit=1")
+            return driver.wait()
+
+    def second_run(self) -> int:
+        """Cancel seed 0 as soon as it is back; let an urgent job take the node of seed 1."""
+        known = job_of(self.cluster, 0)
+        with started(self.folder, *on_slurm()) as driver:
+            command("scancel", wait_for(lambda: self.newer(known)).id)
+            pause(self.folder, 1)
+            urgent = "sbatch --partition=urgent --exclusive --output=/dev/null --comment=urgent"
+            node = job_of(self.cluster, 1).node
+            command(*urgent.split(), f"--nodelist={node}", "--wrap=sleep 1")
+            return driver.wait()
+
+    def newer(self, known: Job) -> Job | None:
+        """The job that came after another one of seed 0."""
+        job = job_of(self.cluster, 0)
+        return None if job.id == known.id else job
+
+    def of(self, seed: int) -> list[Job]:
+        """The jobs of one training, in their order."""
+        return [job for job in self.jobs if job.comment == training(seed)]
+
+    def log(self, folder: Path) -> str:
+        """What Snakemake printed in a run, the last one in this folder."""
+        return (folder / "snakemake.log").read_text()
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> Runs:
+    with running_slurm() as cluster:
+        return Runs(cluster, tmp_path_factory.mktemp("runs"))
+
+
+def test_the_first_run_fails_and_the_second_finishes(runs):
+    assert runs.statuses[0] != 0
+    assert runs.statuses[1] == 0, runs.log(runs.folder)
+    assert (runs.folder / "results" / "report.html").is_file()
+
+
+def test_cancelled_jobs_are_tried_again_with_more_memory(runs):
+    first, second, third = runs.of(0)
+    assert [first.state, second.state, third.state] == ["CANCELLED", "CANCELLED", "COMPLETED"]
+    assert [first.memory, second.memory, third.memory] == ["8000M", "8000M", "16000M"]
+
+
+def test_a_job_that_ran_out_of_time_goes_on_in_the_next(runs):
+    first, second = runs.of(1)
+    assert [first.state, second.state] == ["TIMEOUT", "COMPLETED"]
+
+
+def test_a_preempted_job_is_requeued_by_slurm(runs):
+    assert "Restarts=1" in runs.restarts, runs.restarts
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_trainings_went_on_from_their_checkpoints(runs, seed):
+    log = (runs.folder / "results" / "logs" / f"train-seed-{seed}.txt").read_text()
+    assert re.search(r"going on after [1-9]\d* steps", log), log
+
+
+def test_the_undisturbed_trainings_ran_once(runs):
+    assert [[job.state for job in runs.of(seed)] for seed in (2, 3)] == [["COMPLETED"]] * 2
+
+
+def test_no_gpu_is_shared(runs):
+    """Each training has one GPU; those that overlap in time differ in the GPU or the node."""
+    trainings = [job for seed in SEEDS for job in runs.of(seed) if job.node]
+    assert {runs.gpus[job.id] for job in trainings if job.id in runs.gpus} <= {"0", "1"}
+    overlapping = 0
+    for k, one in enumerate(trainings):
+        for other in trainings[:k]:
+            if one.start < other.end and other.start < one.end:
+                overlapping += 1
+                assert (one.node, runs.gpus[one.id]) != (other.node, runs.gpus[other.id])
+    assert overlapping, "no two trainings ran at the same time"
+
+
+def test_other_rules_run_once_without_a_gpu(runs):
+    """Evaluation and report share a job, the others have one each."""
+    others = [job for job in runs.jobs if not re.match("rule_(train|tune)|urgent", job.comment)]
+    alone = "download crystals clean inspect split leakage graphs".split()
+    names = [job.comment for job in others]
+    assert sorted(names[:-1]) == sorted(f"rule_{name}" for name in alone), names
+    assert {"results", "evaluate", "report"} <= {*names[-1].split("_")}
+    assert {runs.gpus[job.id] for job in others} == {"none"}
+    assert {job.state for job in others} == {"COMPLETED"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(f"models/seed-{seed}/model.safetensors" for seed in SEEDS),
+        "evaluation/predictions.parquet",
+        "split.parquet",
+        "graphs/manifest.json",
+        "tune/best.json",
+    ],
+)
+def test_the_same_bytes_as_without_a_cluster(runs, name):
+    first, second = (folder / "results" / name for folder in (runs.folder, runs.local))
+    assert first.read_bytes() == second.read_bytes()

@@ -76,7 +76,11 @@ def assert_exactly(study: optuna.Study, wanted: int) -> None:
 
 @pytest.mark.parametrize(("spec", "wanted"), [("journal", 400), ("sqlite", 40)])
 def test_eight_workers_and_three_kills(tmp_path, spec, wanted):
-    processes = [start(spec, tmp_path, wanted) for _ in range(8)]
+    def unhurried(trial: optuna.Trial) -> float:
+        time.sleep(16 / wanted)  # on a fast machine too nobody is done before the last kill
+        return quick(trial)
+
+    processes = [start(spec, tmp_path, wanted, unhurried) for _ in range(8)]
     study = opened(spec, tmp_path)
     for k, victim in enumerate(processes[:3]):
         while len(study.get_trials(deepcopy=False)) < wanted * (k + 1) / 5:

@@ -1,8 +1,8 @@
 """The workflow through a real Slurm, with jobs that are cancelled, run out of time and are preempted.
 
-First run, with one attempt each: training of seed 0 is cancelled, that of seed 1 hangs until its time
-is up, the others finish. Second run, as a user would repeat it: seed 0 is cancelled again and tried
-again with more memory, seed 1 makes room for an urgent job and is requeued by Slurm.
+First run, with one attempt each: one of four trainings is cancelled, one hangs until its time is up,
+the others finish. Second run, as a user would repeat it: the first is cancelled again and tried again
+with more memory, the second makes room for an urgent job and is requeued by Slurm.
 """
 
 import json
@@ -65,11 +65,16 @@ def on_slurm() -> list[str]:
     return ["--profile", str(ROOT / "workflow" / "profiles" / "slurm"), *QUICK.split()]
 
 
-def pause(folder: Path, seed: int) -> None:
-    """Stop the process that trains a seed, after its next checkpoint."""
-    before = checkpoints(folder, seed)
-    wait_for(lambda: checkpoints(folder, seed) - before, each=0.01)
+def pause_one(folder: Path, seeds: set[int]) -> int:
+    """Stop the process that trains the first of the seeds with a new checkpoint; returns the seed."""
+    before = {seed: checkpoints(folder, seed) for seed in seeds}
+
+    def saved() -> list[int]:
+        return [seed for seed in seeds if checkpoints(folder, seed) - before[seed]]
+
+    (seed, *_) = wait_for(saved, each=0.01)
     os.kill(pid_of_training(folder, seed), signal.SIGSTOP)
+    return seed
 
 
 def checkpoints(folder: Path, seed: int) -> set[Path]:
@@ -95,48 +100,47 @@ def training(seed: int) -> str:
     return f"rule_train_seed_wildcards_{seed}"
 
 
-def job_of(cluster: Cluster, seed: int) -> Job:
-    """The last job of a training."""
-    return cluster.jobs(training(seed))[-1]
-
-
 class Runs:
     """Both runs on the cluster, one without, and what Slurm said of the jobs."""
 
     def __init__(self, cluster: Cluster, folder: Path) -> None:
         self.folder, self.cluster = folder / "cluster", cluster
         self.local = folder / "local"
-        self.statuses = [self.first_run(), self.second_run()]
+        with started(self.local, "--cores", "2") as driver:
+            self.statuses = [self.first_run(), self.second_run()]
+            assert driver.wait() == 0, self.log(self.local)
         self.jobs = cluster.jobs()
         self.gpus = cluster.gpus()
-        self.restarts = command("scontrol", "show", "job", job_of(cluster, 1).id)
-        with started(self.local, "--cores", "2") as driver:
-            assert driver.wait() == 0, self.log(self.local)
+        self.restarts = command("scontrol", "show", "job", self.job(self.hung).id)
 
     def first_run(self) -> int:
-        """Cancel seed 0; let seed 1 hang, with a minute as its limit."""
+        """Cancel a training; let another one hang, with a minute as its limit."""
         with started(self.folder, *on_slurm(), "--retries", "0") as driver:
-            pause(self.folder, 0)
-            command("scancel", job_of(self.cluster, 0).id)
-            pause(self.folder, 1)
-            command("scontrol", "update", f"JobId={job_of(self.cluster, 1).id}", "TimeLimit=1")
+            self.cancelled = pause_one(self.folder, {*SEEDS})
+            command("scancel", self.job(self.cancelled).id)
+            self.hung = pause_one(self.folder, {*SEEDS} - {self.cancelled})
+            command("scontrol", "update", f"JobId={self.job(self.hung).id}", "TimeLimit=1")
             return driver.wait()
 
     def second_run(self) -> int:
-        """Cancel seed 0 as soon as it is back; let an urgent job take the node of seed 1."""
-        known = job_of(self.cluster, 0)
+        """Cancel the first again as soon as it is back; let an urgent job take the node of the other."""
+        known = self.job(self.cancelled)
         with started(self.folder, *on_slurm()) as driver:
             command("scancel", wait_for(lambda: self.newer(known)).id)
-            pause(self.folder, 1)
+            pause_one(self.folder, {self.hung})
             urgent = "sbatch --partition=urgent --exclusive --output=/dev/null --comment=urgent"
-            node = job_of(self.cluster, 1).node
+            node = self.job(self.hung).node
             command(*urgent.split(), f"--nodelist={node}", "--wrap=sleep 1")
             return driver.wait()
 
     def newer(self, known: Job) -> Job | None:
-        """The job that came after another one of seed 0."""
-        job = job_of(self.cluster, 0)
+        """The job that came after another one of the cancelled training."""
+        job = self.job(self.cancelled)
         return None if job.id == known.id else job
+
+    def job(self, seed: int) -> Job:
+        """The last job of a training."""
+        return self.cluster.jobs(training(seed))[-1]
 
     def of(self, seed: int) -> list[Job]:
         """The jobs of one training, in their order."""
@@ -160,13 +164,13 @@ def test_the_first_run_fails_and_the_second_finishes(runs):
 
 
 def test_cancelled_jobs_are_tried_again_with_more_memory(runs):
-    first, second, third = runs.of(0)
+    first, second, third = runs.of(runs.cancelled)
     assert [first.state, second.state, third.state] == ["CANCELLED", "CANCELLED", "COMPLETED"]
     assert [first.memory, second.memory, third.memory] == ["8000M", "8000M", "16000M"]
 
 
 def test_a_job_that_ran_out_of_time_goes_on_in_the_next(runs):
-    first, second = runs.of(1)
+    first, second = runs.of(runs.hung)
     assert [first.state, second.state] == ["TIMEOUT", "COMPLETED"]
 
 
@@ -174,14 +178,15 @@ def test_a_preempted_job_is_requeued_by_slurm(runs):
     assert "Restarts=1" in runs.restarts, runs.restarts
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_trainings_went_on_from_their_checkpoints(runs, seed):
-    log = (runs.folder / "results" / "logs" / f"train-seed-{seed}.txt").read_text()
-    assert re.search(r"going on after [1-9]\d* steps", log), log
+def test_trainings_went_on_from_their_checkpoints(runs):
+    for seed in (runs.cancelled, runs.hung):
+        log = (runs.folder / "results" / "logs" / f"train-seed-{seed}.txt").read_text()
+        assert re.search(r"going on after [1-9]\d* steps", log), log
 
 
 def test_the_undisturbed_trainings_ran_once(runs):
-    assert [[job.state for job in runs.of(seed)] for seed in (2, 3)] == [["COMPLETED"]] * 2
+    others = {*SEEDS} - {runs.cancelled, runs.hung}
+    assert [[job.state for job in runs.of(seed)] for seed in others] == [["COMPLETED"]] * 2
 
 
 def test_no_gpu_is_shared(runs):
@@ -215,7 +220,6 @@ def test_other_rules_run_once_without_a_gpu(runs):
         "evaluation/predictions.parquet",
         "split.parquet",
         "graphs/manifest.json",
-        "tune/best.json",
     ],
 )
 def test_the_same_bytes_as_without_a_cluster(runs, name):

@@ -38,3 +38,13 @@ def test_the_page_of_ties_comes_from_the_results_file(monkeypatch):
     assert ties.PAGE.read_text(encoding="utf-8") == ties.page(numbers), (
         "run: python benchmarks/ties.py --page"
     )
+
+    assert all(row["same"] for row in numbers["drills"])
+
+
+def test_the_table_of_precisions_comes_from_the_results_file():
+    script = load_script("precision")
+    numbers = json.loads(script.RESULTS_FILE.read_text())
+    text = script.PAGE.read_text(encoding="utf-8")
+    shown = text.split(script.BEGIN)[1].split(script.END)[0].strip()
+    assert shown == script.rendered(numbers).strip(), "run: python benchmarks/precision.py --page"

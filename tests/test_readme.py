@@ -39,6 +39,15 @@ def test_the_page_of_ties_comes_from_the_results_file(monkeypatch):
         "run: python benchmarks/ties.py --page"
     )
 
+
+def test_the_table_of_the_failure_drills_comes_from_the_results_file():
+    script = load_script("failure_drills")
+    numbers = json.loads(script.RESULTS_FILE.read_text())
+    text = script.PAGE.read_text(encoding="utf-8")
+    shown = text.split(script.BEGIN)[1].split(script.END)[0].strip()
+    assert shown == script.rendered(numbers).strip(), (
+        "run: python benchmarks/failure_drills.py --page"
+    )
     assert all(row["same"] for row in numbers["drills"])
 
 

@@ -6,8 +6,8 @@ needs ../shared/data/mp_megnet.parquet (crystals of the MEGNet benchmark) and wr
 benchmarks/results/graphs.json and the tables of docs/shards.md (``--page``: these alone). Neighbours are
 searched by each package in passes of its own, as a stage would, and the sets of edges compared. The
 stages run as a user runs them: as commands, parts of the graphs two at a time, each process's CPU time
-and peak memory read when it ends; once more through Snakemake. The 10x data set is the same rows ten times under
-new ids. ``--quick`` takes 300 rows, which says nothing.
+and peak memory read when it ends; once more through Snakemake. The 10x data set is the same rows ten
+times under new ids. ``--quick`` takes 300 rows, which says nothing.
 """
 
 import argparse

@@ -1,0 +1,85 @@
+"""What the data alone decide: the error of constant velocity, and the floor of equivariant models.
+
+A simulator whose force cap looks at components depends on the axes: turn the first frame, simulate, turn
+back, and the label is another one. A model that is exactly equivariant can only predict their mean; the
+variance of the label over rotations is the smallest error it can have.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from dglframer.nbody.simulation import FRAME_TIME, FRAMES, Cap, Trajectories, continued, simulate
+from dglframer.nbody.task import random_rotations
+
+CHANGED = 1e-3  # a deviation of Δx above which a label counts as changed by the rotation
+
+
+def measure_bounds(
+    parts: dict[str, Trajectories], cap: Cap, rotations: int, calibration: int, seed: int
+) -> dict[str, Any]:
+    """Bounds of every horizon (lists of frames 1 to 10), and the calibration of the simulator.
+
+    ``rotations``: re-simulations of each test state; ``calibration``: fresh simulations for the Linear row.
+    """
+    fresh = simulate(calibration, seed + 1, "test", cap)
+    return {
+        "cap": cap,
+        "frames": list(range(1, FRAMES + 1)),
+        "linear": summary(constant_velocity_errors(parts["test"])),
+        "floor": label_floor(parts["test"], cap, rotations, seed),
+        "calibration": {
+            "simulations": calibration,
+            **summary(constant_velocity_errors(fresh)[-1:]),
+        },
+    }
+
+
+def constant_velocity_errors(part: Trajectories) -> np.ndarray:
+    """Squared errors of Δx = v·Δt, Δv = 0: [frames, simulations, 2]."""
+    x, v = part.positions, part.velocities
+    times = FRAME_TIME * np.arange(1, x.shape[1])[:, None, None]
+    dx = x[:, 1:] - x[:, :1] - v[:, :1] * times
+    dv = v[:, 1:] - v[:, :1]
+    return np.stack([(of**2).mean(axis=(2, 3)).T for of in (dx, dv)], axis=2)
+
+
+def label_floor(part: Trajectories, cap: Cap, rotations: int, seed: int) -> dict[str, Any]:
+    """Variance of the labels over rotations of frame 0, and the share of simulations it concerns.
+
+    It takes the states of frame 0 as isotropic, which they are but for what the cap did before.
+    """
+    variances = label_variances(part, cap, rotations, seed)
+    changed = variances[-1, :, 0] > CHANGED**2
+    return {
+        "rotations": rotations,
+        **summary(variances),
+        "share_of_simulations": float(changed.mean()),
+    }
+
+
+def label_variances(part: Trajectories, cap: Cap, rotations: int, seed: int) -> np.ndarray:
+    """Unbiased variance over rotations, mean over particles and components: [frames, N, 2]."""
+    n, frames = len(part), part.positions.shape[1] - 1
+    matrices = random_rotations(n * rotations, seed)
+    again = [np.repeat(of[:, 0], rotations, axis=0) for of in (part.positions, part.velocities)]
+    x, v = (np.einsum("nij,npj->npi", matrices, of) for of in again)
+    turned = continued(x, v, np.repeat(part.charges, rotations, axis=0), cap, frames)
+    variances = []
+    for of in (turned.positions, turned.velocities):
+        labels = np.einsum("nji,nfpj->nfpi", matrices, of[:, 1:])  # turned back
+        labels = labels.reshape(n, rotations, *labels.shape[1:])
+        variances.append(labels.var(axis=1, ddof=1).mean(axis=(2, 3)).T)
+    return np.stack(variances, axis=2)
+
+
+def summary(values_FN2: np.ndarray) -> dict[str, list[float]]:
+    """Mean over simulations and its standard error, for x and v, each a list over frames."""
+    mean = values_FN2.mean(axis=1)
+    error = values_FN2.std(axis=1, ddof=1) / values_FN2.shape[1] ** 0.5
+    return {
+        "mse_x": mean[:, 0].tolist(),
+        "mse_x_error": error[:, 0].tolist(),
+        "mse_v": mean[:, 1].tolist(),
+        "mse_v_error": error[:, 1].tolist(),
+    }

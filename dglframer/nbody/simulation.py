@@ -1,0 +1,183 @@
+"""Five charged particles in free space, all simulations of a data set at once.
+
+The public simulator of the SE(3)-Transformer paper, written anew: charges ±1, positions of deviation 1,
+speeds 0.5, unit masses, a force c_i c_j (x_i − x_j)/|x_i − x_j|³ of each pair, no walls, symplectic
+Euler with dt = 10⁻³; a frame is every 100th step and frame 0 is step 100. That simulator limits each
+*component* of the force on a particle to ±100, so what it does depends on the axes; ``norm`` limits the
+length of the force instead, which does not.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import safetensors
+from safetensors.numpy import load_file, save_file
+
+from dglframer.errors import DamagedFile
+from dglframer.files import atomic_path, canonical_json
+
+Cap = Literal["component", "norm", "none"]
+
+PARTICLES = 5
+PARTS = ("train", "val", "test")
+TIME_STEP = 1e-3
+STEPS_PER_FRAME = 100
+FRAME_TIME = TIME_STEP * STEPS_PER_FRAME
+FRAMES = 10  # after frame 0; Table 1 of the paper asks for the last from the first
+FORCE_CAP = 100.0  # the public simulator's 0.1/dt
+SPEED = 0.5
+FORMAT_VERSION = 1
+
+FIRST, SECOND = np.triu_indices(PARTICLES, 1)
+AT_ONCE = 256  # simulations of a block: its arrays fit a processor's cache
+
+
+@dataclass(frozen=True)
+class Trajectories:
+    """Simulations of one part: float64 positions and velocities [N, F + 1, 5, 3], charges [N, 5]."""
+
+    positions: np.ndarray
+    velocities: np.ndarray
+    charges: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.charges)
+
+
+def initial_states(count: int, seed: int, part: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Positions, velocities [N, 5, 3] and charges [N, 5] at step 0; the cap has no part in them."""
+    rng = np.random.default_rng((seed, PARTS.index(part)))
+    charges = rng.choice((-1.0, 1.0), size=(count, PARTICLES))
+    positions = rng.standard_normal((count, PARTICLES, 3))
+    velocities = rng.standard_normal((count, PARTICLES, 3))
+    velocities *= SPEED / np.linalg.norm(velocities, axis=2, keepdims=True)
+    return positions, velocities, charges
+
+
+def simulate(count: int, seed: int, part: str, cap: Cap, frames: int = FRAMES) -> Trajectories:
+    """Frames 0 to ``frames`` of ``count`` simulations: frame 0 is the state at step 100."""
+    state = initial_states(count, seed, part)
+    x, v = evolved(*state, cap, STEPS_PER_FRAME)
+    return continued(x, v, state[2], cap, frames)
+
+
+def continued(
+    positions_N53: np.ndarray,
+    velocities_N53: np.ndarray,
+    charges_N5: np.ndarray,
+    cap: Cap,
+    frames: int = FRAMES,
+) -> Trajectories:
+    """The given states as frame 0, and the ``frames`` that follow."""
+    shape = (len(charges_N5), frames + 1, PARTICLES, 3)
+    positions, velocities = np.empty(shape), np.empty(shape)
+    for rows in blocks(len(charges_N5)):
+        x, v = positions_N53[rows], velocities_N53[rows]
+        positions[rows, 0], velocities[rows, 0] = x, v
+        for frame in range(1, frames + 1):
+            x, v = advanced(x, v, charges_N5[rows], cap, STEPS_PER_FRAME)
+            positions[rows, frame], velocities[rows, frame] = x, v
+    return Trajectories(positions, velocities, charges_N5)
+
+
+def evolved(
+    positions_N53: np.ndarray,
+    velocities_N53: np.ndarray,
+    charges_N5: np.ndarray,
+    cap: Cap,
+    steps: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Positions and velocities after ``steps``."""
+    results = [
+        advanced(positions_N53[rows], velocities_N53[rows], charges_N5[rows], cap, steps)
+        for rows in blocks(len(charges_N5))
+    ]
+    x, v = zip(*results, strict=True)
+    return np.concatenate(x), np.concatenate(v)
+
+
+def blocks(count: int) -> Iterator[slice]:
+    """Rows that are simulated together."""
+    for first in range(0, count, AT_ONCE):
+        yield slice(first, first + AT_ONCE)
+
+
+def advanced(
+    positions_N53: np.ndarray,
+    velocities_N53: np.ndarray,
+    charges_N5: np.ndarray,
+    cap: Cap,
+    steps: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """One block after ``steps`` of v += dt F(x), x += dt v."""
+    # Simulations last: every operation then runs along them.
+    x = positions_N53.transpose(1, 2, 0).copy(order="C")  # [5, 3, N]
+    v = velocities_N53.transpose(1, 2, 0).copy(order="C")
+    products = (charges_N5[:, FIRST] * charges_N5[:, SECOND]).T  # [10, N]
+    for _ in range(steps):
+        v += TIME_STEP * capped(forces(x, products), cap)
+        x += TIME_STEP * v
+    return x.transpose(2, 0, 1), v.transpose(2, 0, 1)
+
+
+def forces(x_53N: np.ndarray, products_PN: np.ndarray) -> np.ndarray:
+    """Force on each particle, [5, 3, N]; ``products_PN``: c_i c_j of the ten pairs."""
+    r = x_53N[FIRST] - x_53N[SECOND]
+    r2 = r[:, 0] ** 2 + r[:, 1] ** 2 + r[:, 2] ** 2
+    r *= (products_PN / (r2 * np.sqrt(r2)))[:, None]
+    total = np.zeros_like(x_53N)
+    for pair, (i, j) in enumerate(zip(FIRST, SECOND, strict=True)):
+        total[i] += r[pair]
+        total[j] -= r[pair]
+    return total
+
+
+def capped(force_53N: np.ndarray, cap: Cap) -> np.ndarray:
+    """Forces limited to 100 in each component, in length, or not at all."""
+    if cap == "component":
+        return np.clip(force_53N, -FORCE_CAP, FORCE_CAP)
+    if cap == "norm":
+        length = np.sqrt((force_53N**2).sum(axis=1, keepdims=True))
+        return force_53N * np.minimum(1.0, FORCE_CAP / np.maximum(length, FORCE_CAP))
+    return force_53N
+
+
+def write_data_set(path: Path, parts: Mapping[str, Trajectories], cap: Cap, seed: int) -> None:
+    """One safetensors file: ``train.positions`` and so on, with cap and seed in its metadata.
+
+    The metadata have one key, for several come in any order and equal data should give equal bytes.
+    """
+    tensors = {
+        f"{part}.{name}": np.ascontiguousarray(getattr(one, name))
+        for part, one in parts.items()
+        for name in ("positions", "velocities", "charges")
+    }
+    description = {"format_version": FORMAT_VERSION, "cap": cap, "seed": seed}
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata={"nbody": canonical_json(description)})
+
+
+def read_data_set(path: Path) -> dict[str, Trajectories]:
+    """Every part of a data set; raises DamagedFile if it is not one."""
+    try:
+        tensors = load_file(path)
+        return {
+            part: Trajectories(
+                *(tensors[f"{part}.{name}"] for name in ("positions", "velocities", "charges"))
+            )
+            for part in PARTS
+        }
+    except (OSError, KeyError, safetensors.SafetensorError) as error:
+        raise DamagedFile(
+            f"{path}: not a data set of `dglframer nbody simulate` ({error})"
+        ) from None
+
+
+def cap_of(path: Path) -> Cap:
+    """Which cap a data set was simulated with."""
+    with safetensors.safe_open(path, framework="numpy") as file:
+        return json.loads(file.metadata()["nbody"])["cap"]

@@ -72,10 +72,11 @@ def planned(folder: Path, *arguments: str, config: dict | None = None, **how) ->
     return jobs
 
 
-# As `nobody`, who may read every file (the interpreter may lie in root's home) and write none of ours.
+# As `nobody`, who may read every file (the interpreter or the checkout may lie in a folder of root's)
+# and write none of ours. Without no_setuid_fixup, os.access would deny what open allows.
 GUEST = """
 setpriv --reuid=nobody --regid=nogroup --clear-groups --no-new-privs
---inh-caps=+dac_read_search --ambient-caps=+dac_read_search
+--inh-caps=+dac_read_search --ambient-caps=+dac_read_search --securebits=+no_setuid_fixup
 """.split()
 can_be_a_guest = (
     os.getuid() == 0 and subprocess.call([*GUEST, "true"], stderr=subprocess.DEVNULL) == 0

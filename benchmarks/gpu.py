@@ -36,7 +36,7 @@ from dglframer.batch import Batch, batch_graphs
 from dglframer.config import ModelConfig, TrainingConfig
 from dglframer.elements import HEAVIEST
 from dglframer.geometry import Geometry
-from dglframer.model import CrystalFramer, blocks_of, calibrate, initialise
+from dglframer.model import CrystalFramer, blocks_of, initialise
 from dglframer.optimisation import l1_loss, optimizer_for
 
 RESULTS_FILE = Path(__file__).parent / "results" / "gpu.json"
@@ -137,7 +137,7 @@ def rounding(batch: Batch) -> dict[str, float]:
     from dglframer.triton_sums import triton_sums
 
     network = initialise(CrystalFramer(ModelConfig()), 0).to(batch.r_E3.device)
-    calibrate(network, batch)
+    network.calibrate(batch)
     exact = network(batch)
     torch.set_float32_matmul_precision("high")
     tf32 = network(batch)
@@ -169,7 +169,7 @@ def steps(batches: dict[int, Batch], rounds: int) -> list[dict[str, Any]]:
         )
         network.cuda()
         with patch.object(attention_sums, "HAS_TRITON", path != "torch"):
-            calibrate(network, batches[64])
+            network.calibrate(batches[64])
             for size, batch in batches.items():
                 torch.set_float32_matmul_precision("high" if path == "tf32" else "highest")
                 row = measure(network, batch, rounds)
@@ -241,7 +241,7 @@ def kernel_times(batch: Batch, calibration: Batch, rounds: int) -> dict[str, flo
     from dglframer import triton_kernels
 
     network = initialise(CrystalFramer(ModelConfig()), 0).cuda()
-    calibrate(network, calibration)
+    network.calibrate(calibration)
     events: dict[str, list] = {name: [] for name in KERNELS}
     with ExitStack() as stack:
         for _ in range(3):  # compile and warm up

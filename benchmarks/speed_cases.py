@@ -19,7 +19,7 @@ from dglframer.batch import Batch, batch_graphs
 from dglframer.config import ModelConfig, TrainingConfig
 from dglframer.crystals import Crystal, Record, Rejections, validate, validated
 from dglframer.graphs import PeriodicGraph, build_graph
-from dglframer.model import CrystalFramer, calibrate, initialise
+from dglframer.model import CrystalFramer, initialise
 from dglframer.optimisation import l1_loss, optimizer_for
 from dglframer.sources.jarvis_minerals import JarvisMinerals
 
@@ -124,7 +124,7 @@ def new_network(frame: str = "max", crystals: int = 64) -> CrystalFramer:
     """A default model, seed 0, calibrated on so many crystals like JARVIS'."""
     network = initialise(CrystalFramer(ModelConfig(frame=frame)), 0)
     graphs = [build_graph(crystal, CUTOFF) for crystal in jarvis_like(crystals, 1).crystals]
-    calibrate(network, batch_graphs(graphs))
+    network.calibrate(batch_graphs(graphs))
     return network
 
 

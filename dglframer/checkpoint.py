@@ -15,10 +15,10 @@ from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 
 from dglframer import __version__
-from dglframer.config import ModelConfig
+from dglframer.encoder_config import CLASSES, encoder_of
 from dglframer.errors import DamagedFile
 from dglframer.files import atomic_path, read_json, sha256, write_json
-from dglframer.model import CrystalFramer
+from dglframer.property_network import PropertyNetwork, empty_network
 
 FORMAT_VERSION = 2
 
@@ -37,7 +37,7 @@ class Target:
 class TrainedModel:
     """A network with what is needed to use it: cutoff (angstrom) and targets; and its history."""
 
-    network: CrystalFramer
+    network: PropertyNetwork
     cutoff: float
     targets: tuple[Target, ...]
     history: dict[str, Any]
@@ -57,7 +57,7 @@ def save_model(model: TrainedModel, folder: Path) -> None:
     description = {
         "format_version": FORMAT_VERSION,
         "written_by": f"dglframer {__version__}",
-        "encoder": "crystalframer",
+        "encoder": encoder_of(model.network.model),
         "settings": model.network.model.model_dump(mode="json"),
         "cutoff_angstrom": model.cutoff,
         "images": "every image within the cutoff",
@@ -81,7 +81,8 @@ def load_model(folder: Path, device: str = "cpu") -> TrainedModel:
         raise DamagedFile(f"{weights}: missing or not the weights that model.json describes")
     try:
         targets = tuple(Target(**target) for target in description["targets"])
-        network = CrystalFramer(ModelConfig(**description["settings"]), len(targets))
+        settings = CLASSES[description["encoder"]](**description["settings"])
+        network = empty_network(settings, len(targets))
         state = load_file(weights, device=device)
         network.to(next(iter(state.values())).dtype).load_state_dict(state)
         cutoff, history = description["cutoff_angstrom"], description["history"]

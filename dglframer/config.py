@@ -12,22 +12,21 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 from urllib.parse import parse_qs, urlsplit
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Discriminator,
-    Field,
-    Tag,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import Discriminator, Field, Tag, ValidationError, field_validator, model_validator
 
 from dglframer.elements import atomic_number
+from dglframer.encoder_config import (
+    SECTIONS,
+    EncoderConfig,
+    EncoderName,
+    ModelConfig,
+    Se3TransformerConfig,
+    Section,
+    TfnConfig,
+)
 from dglframer.errors import ConfigError
 from dglframer.search import check_search
 
-FrameMethod = Literal["max", "weighted_pca", "max_static", "pca", "lattice", "none"]
 OwnSource = Literal["folder", "json", "ase", "parquet"]
 OWN_SOURCES: tuple[str, ...] = get_args(OwnSource)
 SourceName = Literal[
@@ -40,12 +39,6 @@ SourceName = Literal[
     "qm9",
     OwnSource,
 ]
-
-
-class Section(BaseModel):
-    """A group of settings: immutable, unknown keys, NaN and infinity refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class DatasetConfig(Section):
@@ -213,46 +206,6 @@ class GraphsConfig(Section):
     )
 
 
-class ModelConfig(Section):
-    """CrystalFramer (ICLR 2025); the defaults are the published model."""
-
-    frame: FrameMethod = Field(
-        "max",
-        description="max, weighted_pca (dynamic), max_static, pca, lattice or none (Crystalformer)",
-    )
-    frame_ties: Literal["average", "first"] = Field(
-        "average", description="max frames: average over tied axes, or the first (not invariant)"
-    )
-    frame_tie_width: float = Field(
-        0.005,
-        gt=0,
-        description="log weights this far below the best count as tied, with less share",
-    )
-    blocks: int = Field(4, ge=1, description="self-attention blocks")
-    width: int = Field(128, ge=1, description="features per atom")
-    heads: int = Field(8, ge=1, description="attention heads; divides width")
-    feedforward: int = Field(512, ge=1, description="hidden width of each feed-forward layer")
-    r0_angstrom: float = Field(1.4, gt=0, description="width sigma of the attention at rho = 1")
-    rho_floor: float = Field(0.5, gt=0, lt=1, description="lower bound b of rho = (r0/sigma)^2")
-    rho_slope: float = Field(0.1, gt=0, description="slope beta of rho at the origin")
-    distance_bins: int = Field(64, ge=2, description="Gaussians of the distance basis")
-    distance_max_angstrom: float = Field(14.0, gt=0, description="centre of the last of them")
-    distance_width_bins: float = Field(1.0, gt=0, description="their width, in bin spacings")
-    distance_coefficient: float = Field(1.0, description="c_dist")
-    angle_bins: int = Field(64, ge=2, description="Gaussians of each cosine basis")
-    angle_width_bins: float = Field(4.0, gt=0, description="their width, in bin spacings")
-    angle_coefficient: float = Field(1.0, description="c_ang")
-    window_sigmas: float | None = Field(
-        None, gt=0, description="cut the Gaussians (4 in published checkpoints); null: whole"
-    )
-
-    @model_validator(mode="after")
-    def heads_divide_width(self) -> "ModelConfig":
-        if self.width % self.heads:
-            raise ValueError("model.heads must divide model.width")
-        return self
-
-
 class TrainingConfig(Section):
     """Optimisation: the paper's recipe, with epochs and batch for a small data set."""
 
@@ -368,7 +321,7 @@ class TuneConfig(Section):
             "training.learning_rate": SearchRange(low=3e-4, high=2e-3, log=True),
             "training.batch_size": SearchChoices(choices=(8, 16)),
         },
-        description="any model.* or training.* key: {low, high, log} or {choices}",
+        description="any key of the encoder's section or of training: {low, high, log} or {choices}",
     )
 
     @field_validator("storage")
@@ -394,16 +347,37 @@ class Config(Section):
     cleaning: CleaningConfig = CleaningConfig()
     split: SplitConfig = SplitConfig()
     graphs: GraphsConfig = GraphsConfig()
+    encoder: EncoderName = Field(
+        "crystalframer",
+        description="the network: crystalframer (settings: model), se3_transformer or tfn",
+    )
     model: ModelConfig = ModelConfig()
+    se3_transformer: Se3TransformerConfig = Se3TransformerConfig()
+    tfn: TfnConfig = TfnConfig()
     training: TrainingConfig = TrainingConfig()
     tune: TuneConfig = TuneConfig()
     seeds: tuple[int, ...] = Field(
         (0, 1), min_length=1, description="one model is trained per seed; together an ensemble"
     )
 
+    @property
+    def encoder_settings(self) -> EncoderConfig:
+        """The settings of the chosen encoder."""
+        return getattr(self, SECTIONS[self.encoder])
+
+    @model_validator(mode="after")
+    def graphs_hold_what_the_encoder_sees(self) -> "Config":
+        settings, cutoff = self.encoder_settings, self.graphs.cutoff_angstrom
+        if not isinstance(settings, ModelConfig) and settings.cutoff_angstrom > cutoff:
+            raise ValueError(
+                f"{self.encoder}.cutoff_angstrom must not exceed graphs.cutoff_angstrom"
+            )
+        return self
+
     @model_validator(mode="after")
     def search_keys_exist(self) -> "Config":
-        known = [f"{name}.{key}" for name in ("model", "training") for key in fields_of(name)]
+        sections = (SECTIONS[self.encoder], "training")
+        known = [f"{name}.{key}" for name in sections for key in fields_of(name)]
         for key in self.tune.search:
             if key not in known:
                 raise ValueError(f"tune.search.{key}: no such setting{nearest(key, known)}")
@@ -484,8 +458,8 @@ STAGES: dict[str, tuple[int, tuple[str, ...]]] = {
     "leakage": (2, ()),
     "inspect": (1, ()),
     "graphs": (2, ("graphs",)),
-    "tune": (3, ("model", "training", "tune")),
-    "train": (3, ("model", "training")),
+    "tune": (3, ("encoder", "training", "tune")),
+    "train": (3, ("encoder", "training")),
     "evaluate": (3, ()),
     "report": (3, ()),
 }
@@ -505,4 +479,7 @@ def stage_settings(config: Config, stage: str) -> dict[str, Any]:
     for section, keys in WITHOUT_EFFECT.items():
         for key in keys:
             del plain[section][key]
-    return {"format_version": version, **{name: plain[name] for name in sections}}
+    chosen = {name: plain[name] for name in sections}
+    if "encoder" in chosen:  # settings of the others change nothing
+        chosen[SECTIONS[config.encoder]] = plain[SECTIONS[config.encoder]]
+    return {"format_version": version, **chosen}

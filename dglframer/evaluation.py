@@ -14,7 +14,6 @@ from dglframer.checkpoint import TrainedModel, load_model
 from dglframer.dataset import GraphDataset
 from dglframer.errors import UserError
 from dglframer.files import write_json, write_parquet
-from dglframer.model import published_parameter_count
 from dglframer.split import SPLITS, read_split
 from dglframer.trainer import predict
 
@@ -48,7 +47,7 @@ def evaluate(
     metrics = {
         "models": [str(path) for path in model_folders],
         "seeds": seeds,
-        "parameters": published_parameter_count(models[0].network),
+        "parameters": models[0].network.parameter_count(),
         "targets": {
             name: target_metrics(
                 targets_GT[:, t], predictions_MGT[:, :, t], splits_G, fractions_G98, unit, seeds

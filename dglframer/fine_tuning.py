@@ -9,11 +9,12 @@ import numpy as np
 import torch
 
 from dglframer.checkpoint import TrainedModel, load_model
-from dglframer.config import ModelConfig, TrainingConfig
+from dglframer.config import TrainingConfig
 from dglframer.dataset import GraphDataset
+from dglframer.encoder_config import SECTIONS, EncoderConfig, encoder_of
 from dglframer.errors import UserError
 from dglframer.files import read_json
-from dglframer.model import CrystalFramer
+from dglframer.property_network import PropertyNetwork
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +22,7 @@ OUTPUT_LAYER = "head.output."
 
 
 def starting_model(
-    model: ModelConfig, training: TrainingConfig, train_set: GraphDataset
+    model: EncoderConfig, training: TrainingConfig, train_set: GraphDataset
 ) -> TrainedModel | None:
     """The model that ``training.init_from`` names, checked against the settings and the graphs.
 
@@ -31,8 +32,8 @@ def starting_model(
     if training.init_from is None:
         return None
     start = load_model(Path(training.init_from))
-    theirs, ours = (one.model_dump(mode="json") for one in (start.network.model, model))
-    changes = [f"model.{key}: {theirs[key]}" for key in ours if theirs[key] != ours[key]]
+    theirs, ours = (described(one) for one in (start.network.model, model))
+    changes = [f"{key}: {value}" for key, value in theirs.items() if ours.get(key) != value]
     if changes:
         lines = "".join(f"\n  {change}" for change in changes)
         raise UserError(
@@ -50,12 +51,22 @@ def starting_model(
     return start
 
 
+def described(model: EncoderConfig) -> dict[str, Any]:
+    """The encoder and its settings as the configuration names them."""
+    encoder = encoder_of(model)
+    settings = model.model_dump(mode="json")
+    return {
+        "encoder": encoder,
+        **{f"{SECTIONS[encoder]}.{key}": value for key, value in settings.items()},
+    }
+
+
 def same_targets(start: TrainedModel, train_set: GraphDataset) -> bool:
     """Whether the model predicts what the graphs hold, in the same order."""
     return [target.name for target in start.targets] == list(train_set.manifest["targets"])
 
 
-def adopt_weights(network: CrystalFramer, start: TrainedModel, train_set: GraphDataset) -> None:
+def adopt_weights(network: PropertyNetwork, start: TrainedModel, train_set: GraphDataset) -> None:
     """Copy weights and calibration; for other targets the output layer stays as it was drawn."""
     weights = start.network.state_dict()
     if not same_targets(start, train_set):

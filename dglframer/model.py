@@ -15,7 +15,7 @@ from dglframer.batch import Batch
 from dglframer.config import ModelConfig
 from dglframer.elements import HEAVIEST
 from dglframer.geometry import Geometry
-from dglframer.ops import mean_by_crystal
+from dglframer.property_network import Features, PropertyNetwork
 
 
 class InfiniteAttention(nn.Module):
@@ -88,44 +88,52 @@ class Block(nn.Module):
         return x_NW + self.contract(functional.relu(self.expand(x_NW)))
 
 
-class Head(nn.Module):
-    """From the mean over atoms to the targets."""
+class CrystalFramer(PropertyNetwork):
+    """Embedding and blocks; pooling and head are those of every encoder."""
 
-    def __init__(self, width: int, n_targets: int):
-        super().__init__()
-        self.hidden = nn.Linear(width, width)
-        self.output = nn.Linear(width, n_targets)
-
-    def forward(self, x_BW: Tensor) -> Tensor:
-        return self.output(functional.relu(self.hidden(x_BW)))
-
-
-class CrystalFramer(nn.Module):
-    """Embedding, blocks, mean over atoms, head. The output is in normalised target units."""
+    model: ModelConfig
 
     def __init__(self, model: ModelConfig, n_targets: int = 1):
-        super().__init__()
-        self.model = model
+        super().__init__(model, model.width, n_targets)
         self.embedding = nn.Embedding(HEAVIEST, model.width)
         self.blocks = nn.ModuleList(Block(model) for _ in range(model.blocks))
-        self.head = Head(model.width, n_targets)
 
-    def forward(self, batch: Batch) -> Tensor:
-        """[B, T] predictions of a batch whose edge vectors have the parameters' type."""
+    def encode(self, batch: Batch) -> Features:
+        """{0: [N, W, 1]}"""
         x_NW, geometry = self.start(batch)
         for block in self.blocks:
             x_NW = block(x_NW, geometry)
-        return self.head(mean_by_crystal(x_NW, batch.atoms_B))
+        return {0: x_NW.unsqueeze(-1)}
 
     def start(self, batch: Batch) -> tuple[Tensor, Geometry]:
         """What enters the first block."""
         return self.embedding(batch.numbers_N - 1), Geometry(batch, self.model)
 
+    @torch.no_grad()
+    def calibrate(self, batch: Batch) -> None:
+        """Set each block's sigma constants so that t has mean 0 and deviation 1 over ``batch``.
+
+        Block by block, each on inputs made by calibrated blocks before it. The constants are stored
+        with the model and are not trained.
+        """
+        x_NW, geometry = self.start(batch)
+        for block in blocks_of(self):
+            attention = block.attention
+            q_NHD = attention.query(x_NW).unflatten(1, (self.model.heads, -1))
+            projection_NH = attention.sigma_projection(q_NHD)
+            attention.sigma_shift.copy_(-projection_NH.mean())
+            attention.sigma_scale.copy_(1 / projection_NH.std())
+            x_NW = block(x_NW, geometry)
+
+    def parameter_count(self) -> int:
+        """With three constants a block, as the paper counts them (scale, shift, one unused)."""
+        return super().parameter_count() + 3 * self.model.blocks
+
 
 def initialise(network: CrystalFramer, seed: int) -> CrystalFramer:
     """Draw every parameter (T-Fixup without layer norm, docs/model.md section 7); returns it.
 
-    The widths of the attention are left uncalibrated; ``calibrate`` sets them.
+    The widths of the attention are left uncalibrated; ``CrystalFramer.calibrate`` sets them.
     """
     generator = torch.Generator().manual_seed(seed)
     model = network.model
@@ -162,26 +170,3 @@ def blocks_of(network: CrystalFramer) -> Iterator[Block]:
     for block in network.blocks:
         assert isinstance(block, Block)
         yield block
-
-
-@torch.no_grad()
-def calibrate(network: CrystalFramer, batch: Batch) -> None:
-    """Set each block's sigma constants so that t has mean 0 and deviation 1 over ``batch``.
-
-    Block by block, each on inputs made by calibrated blocks before it. The constants are stored
-    with the model and are not trained.
-    """
-    x_NW, geometry = network.start(batch)
-    for block in blocks_of(network):
-        attention = block.attention
-        q_NHD = attention.query(x_NW).unflatten(1, (network.model.heads, -1))
-        projection_NH = attention.sigma_projection(q_NHD)
-        attention.sigma_shift.copy_(-projection_NH.mean())
-        attention.sigma_scale.copy_(1 / projection_NH.std())
-        x_NW = block(x_NW, geometry)
-
-
-def published_parameter_count(network: CrystalFramer) -> int:
-    """Parameters as the paper counts them: with three constants a block (scale, shift, one unused)."""
-    trained = sum(parameter.numel() for parameter in network.parameters())
-    return trained + 3 * network.model.blocks

@@ -15,12 +15,12 @@ import yaml
 from dglframer import __version__, plots
 from dglframer.config import (
     WITHOUT_EFFECT,
-    ModelConfig,
     TrainingConfig,
     load_config,
     override,
 )
 from dglframer.crystals import crystal_rows
+from dglframer.encoder_config import CLASSES, SECTIONS
 from dglframer.errors import DamagedFile
 from dglframer.files import hash_of, read_json, read_parquet, write_text
 from dglframer.inspection import figures
@@ -133,12 +133,20 @@ def settings(run: Run) -> dict[str, Any]:
     """Settings of the models, and where they are not those of the configuration and the tuning."""
     tuned = run.best["params"] if run.best else {}
     expected = override(run.config, tuned).model_dump(mode="json")
+    encoder = run.config.encoder
+    ours = SECTIONS[encoder]
     recorded = [
-        {"model": one["settings"], "training": one["history"]["training"]} for one in run.models
+        {ours: one["settings"], "training": one["history"]["training"]} for one in run.models
     ]
-    tables: dict[str, list[Any]] = {"model": [], "training": []}
+    others = {one["encoder"] for one in run.models} - {encoder}
+    if others:
+        return {
+            "settings": {},
+            "misfits": [f"encoder: {encoder} was asked for, the models are {', '.join(others)}"],
+        }
+    tables: dict[str, list[Any]] = {ours: [], "training": []}
     misfits = []
-    for section, fields in (("model", ModelConfig), ("training", TrainingConfig)):
+    for section, fields in ((ours, CLASSES[encoder]), ("training", TrainingConfig)):
         for key, field in fields.model_fields.items():
             name, wanted = f"{section}.{key}", expected[section][key]
             used = list({str(one[section][key]): one[section][key] for one in recorded}.values())

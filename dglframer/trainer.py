@@ -15,8 +15,9 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from dglframer.batch import Batch
-from dglframer.config import ModelConfig, TrainingConfig
+from dglframer.config import TrainingConfig
 from dglframer.dataset import GraphDataset
+from dglframer.encoder_config import EncoderConfig
 from dglframer.errors import TrainingFailed
 from dglframer.fine_tuning import adopt_weights, freeze, starting_model, statistics
 from dglframer.loading import (
@@ -28,7 +29,6 @@ from dglframer.loading import (
     moved,
     prefetched,
 )
-from dglframer.model import CrystalFramer, calibrate, initialise
 from dglframer.optimisation import (
     clip_and_step,
     is_out_of_memory,
@@ -38,6 +38,7 @@ from dglframer.optimisation import (
 )
 from dglframer.parallel import Processes, parts_by_edges
 from dglframer.progress import Metrics
+from dglframer.property_network import PropertyNetwork, fresh_network
 from dglframer.run_state import EpochState
 
 log = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ class Trainer:
 
     def __init__(
         self,
-        model: ModelConfig,
+        model: EncoderConfig,
         training: TrainingConfig,
         train_set: GraphDataset,
         val_set: GraphDataset,
@@ -66,9 +67,9 @@ class Trainer:
         self.edges_G = train_set.edge_counts()
         start = starting_model(model, training, train_set)
         self.mean_T, self.std_T = statistics(training, start, train_set)
-        self.network = initialise(CrystalFramer(model, len(self.mean_T)), seed).to(device)
+        self.network = fresh_network(model, len(self.mean_T), seed).to(device)
         if start is None:
-            calibrate(self.network, moved(calibration_batch(train_set, seed), device))
+            self.network.calibrate(moved(calibration_batch(train_set, seed), device))
         else:
             adopt_weights(self.network, start, train_set)
         freeze(self.network, training.freeze)
@@ -86,10 +87,10 @@ class Trainer:
         self.read_every = 1 if device.type == "cpu" else STEPS_BETWEEN_READINGS
 
     @property
-    def result(self) -> CrystalFramer:
+    def result(self) -> PropertyNetwork:
         """The averaged network once averaging has begun, the current one before."""
         network = self.network if self.averaged is None else self.averaged.module
-        assert isinstance(network, CrystalFramer)
+        assert isinstance(network, PropertyNetwork)
         return network
 
     def epoch(
@@ -287,7 +288,7 @@ class Trainer:
 
 @torch.no_grad()
 def predict(
-    network: CrystalFramer,
+    network: PropertyNetwork,
     dataset: GraphDataset,
     device: torch.device,
     batch_size: int = 32,

@@ -113,7 +113,9 @@ def train_model(
     Interrupted. ``each_epoch`` sees the metrics of every epoch and may stop the run by raising.
     """
     processes = processes or Processes(device)
-    trainer = Trainer(config.model, config.training, train_set, val_set, seed, device, processes)
+    trainer = Trainer(
+        config.encoder_settings, config.training, train_set, val_set, seed, device, processes
+    )
     run = Run(trainer, checkpoints, stop or StopRequest())
     lines = run.resume()
     events = None

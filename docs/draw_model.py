@@ -19,7 +19,7 @@ from dglframer.crystals import Crystal
 from dglframer.frames import max_views, tie_share
 from dglframer.geometry import Geometry
 from dglframer.graphs import build_graph
-from dglframer.model import CrystalFramer, calibrate, initialise
+from dglframer.model import CrystalFramer, initialise
 from dglframer.plots import BLUE, FAINT, GREEN, INK, ORANGE, PURPLE, Panel, svg
 
 SIGMAS = {1.0: GREEN, 1.4: BLUE, 1.98: ORANGE}  # Å; 1.4 is r0, 1.98 the largest possible
@@ -186,7 +186,7 @@ def random_network(ties: Literal["first", "average"]) -> Callable[[Batch], Tenso
     generator = torch.Generator().manual_seed(3)
     for parameter in network.parameters():
         parameter += 0.05 * torch.randn(parameter.shape, generator=generator).double()
-    calibrate(network, batch_of([near_mirror(0.3)], 7.0))
+    network.calibrate(batch_of([near_mirror(0.3)], 7.0))
     return network.eval().requires_grad_(False)
 
 

@@ -9,7 +9,7 @@ from dglframer.batch import batch_graphs
 from dglframer.config import ModelConfig
 from dglframer.crystals import Crystal, validate
 from dglframer.graphs import build_graph
-from dglframer.model import CrystalFramer, calibrate, initialise
+from dglframer.model import CrystalFramer, initialise
 from dglframer.structure_files import read_structure
 
 pytestmark = needs_shared
@@ -25,8 +25,8 @@ def crystal(name: str) -> Crystal:
 @pytest.fixture(scope="module", params=["max", "none"])
 def network(request) -> CrystalFramer:
     network = initialise(CrystalFramer(ModelConfig(frame=request.param, blocks=2)), 0).double()
-    calibrate(
-        network, batch_graphs([build_graph(crystal("Al2O3_mp-1143.cif"), CUTOFF)], torch.float64)
+    network.calibrate(
+        batch_graphs([build_graph(crystal("Al2O3_mp-1143.cif"), CUTOFF)], torch.float64)
     )
     return network.eval()
 

@@ -13,7 +13,7 @@ from conftest import ROOT, crystal
 from dglframer.batch import batch_graphs
 from dglframer.config import ModelConfig
 from dglframer.graphs import build_graph
-from dglframer.model import CrystalFramer, calibrate, initialise
+from dglframer.model import CrystalFramer, initialise
 
 BENCHMARKS = ROOT / "benchmarks"
 
@@ -43,7 +43,7 @@ def test_the_literal_formulation_equals_the_model(benchmark, generic):
     model = ModelConfig(blocks=2, width=32, heads=4, feedforward=32, frame_ties="first")
     batch = batch_graphs([build_graph(one, 11.9) for one in generic], torch.float64)
     network = initialise(CrystalFramer(model), 0).double()
-    calibrate(network, batch)
+    network.calibrate(batch)
     baseline = literal.LiteralFramer(model).double()
     baseline.load_state_dict(network.state_dict())
     images = [literal.Images(one, model.r0_angstrom, torch.float64) for one in generic]

@@ -10,7 +10,7 @@ from dglframer.batch import batch_graphs
 from dglframer.config import ModelConfig
 from dglframer.crystals import Crystal
 from dglframer.graphs import build_graph
-from dglframer.model import CrystalFramer, calibrate, initialise, published_parameter_count
+from dglframer.model import CrystalFramer, initialise
 
 CUTOFF = 7.0
 # One table: how far two equivalent descriptions of a crystal may differ, outputs being about 0.3.
@@ -66,7 +66,7 @@ def trained_like(frame: str, dtype: torch.dtype, blocks: int = 2) -> CrystalFram
     with torch.no_grad():
         for parameter in network.parameters():
             parameter += 0.05 * torch.randn(parameter.shape, generator=generator).to(dtype)
-    calibrate(network, batch_graphs([build_graph(triclinic(), CUTOFF)], dtype))
+    network.calibrate(batch_graphs([build_graph(triclinic(), CUTOFF)], dtype))
     return network.eval()
 
 
@@ -257,7 +257,7 @@ def test_chain_of_atoms_on_one_line(networks):
     ids=str,
 )
 def test_parameter_counts_of_the_paper(settings, count):
-    assert published_parameter_count(CrystalFramer(ModelConfig(**settings))) == count
+    assert CrystalFramer(ModelConfig(**settings)).parameter_count() == count
 
 
 def test_no_gradient_is_missing(networks):
@@ -293,7 +293,7 @@ def test_calibration(networks):
     batch = batch_graphs(
         [build_graph(crystal, CUTOFF) for crystal in CRYSTALS.values()], torch.float64
     )
-    calibrate(network, batch)
+    network.calibrate(batch)
     x, geometry = network.start(batch)
     for block in network.blocks:
         attention = block.attention

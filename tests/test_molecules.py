@@ -10,7 +10,7 @@ from dglframer.crystals import Crystal, Record, crystals_table, validate
 from dglframer.dataset import GraphDataset
 from dglframer.files import write_parquet
 from dglframer.graphs import build_graph, shard_graphs
-from dglframer.model import CrystalFramer, calibrate, initialise
+from dglframer.model import CrystalFramer, initialise
 from dglframer.shards import read_manifest, read_shard, write_graphs
 
 CUTOFF = 4.0
@@ -76,7 +76,7 @@ def test_network_gives_the_molecule_what_it_gives_the_box(ethanol, boxed):
     settings = ModelConfig(blocks=2, width=16, heads=2, feedforward=16)
     network = initialise(CrystalFramer(settings).double(), seed=0).eval()
     batch = batch_graphs([build_graph(one, CUTOFF) for one in (ethanol, boxed)], torch.float64)
-    calibrate(network, batch)
+    network.calibrate(batch)
     with torch.no_grad():
         alone, in_box = network(batch)
     assert torch.isfinite(alone).all()

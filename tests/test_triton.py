@@ -15,7 +15,7 @@ from dglframer.elements import HEAVIEST
 from dglframer.frames import max_views
 from dglframer.geometry import Geometry
 from dglframer.graphs import build_graph
-from dglframer.model import CrystalFramer, calibrate, initialise
+from dglframer.model import CrystalFramer, initialise
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 if DEVICE == "cpu":  # Triton looks at this when it decorates functions, its own and ours
@@ -219,7 +219,7 @@ def test_a_whole_network(crystals, monkeypatch):
     model = ModelConfig(blocks=2, width=16, heads=2, feedforward=32)
     batch = batch_of(crystals, *SEVERAL)
     network = initialise(CrystalFramer(model), 0).to(DEVICE)
-    calibrate(network, batch)
+    network.calibrate(batch)
     results = []
     for path in (triton_sums, reference_sums):
         monkeypatch.setattr(network_module, "attention_sums", path)

@@ -1,0 +1,116 @@
+"""Settings of the encoders. The class of its settings says which encoder a network has."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+FrameMethod = Literal["max", "weighted_pca", "max_static", "pca", "lattice", "none"]
+
+
+class Section(BaseModel):
+    """A group of settings: immutable, unknown keys, NaN and infinity refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class ModelConfig(Section):
+    """CrystalFramer (ICLR 2025); the defaults are the published model."""
+
+    frame: FrameMethod = Field(
+        "max",
+        description="max, weighted_pca (dynamic), max_static, pca, lattice or none (Crystalformer)",
+    )
+    frame_ties: Literal["average", "first"] = Field(
+        "average", description="max frames: average over tied axes, or the first (not invariant)"
+    )
+    frame_tie_width: float = Field(
+        0.005,
+        gt=0,
+        description="log weights this far below the best count as tied, with less share",
+    )
+    blocks: int = Field(4, ge=1, description="self-attention blocks")
+    width: int = Field(128, ge=1, description="features per atom")
+    heads: int = Field(8, ge=1, description="attention heads; divides width")
+    feedforward: int = Field(512, ge=1, description="hidden width of each feed-forward layer")
+    r0_angstrom: float = Field(1.4, gt=0, description="width sigma of the attention at rho = 1")
+    rho_floor: float = Field(0.5, gt=0, lt=1, description="lower bound b of rho = (r0/sigma)^2")
+    rho_slope: float = Field(0.1, gt=0, description="slope beta of rho at the origin")
+    distance_bins: int = Field(64, ge=2, description="Gaussians of the distance basis")
+    distance_max_angstrom: float = Field(14.0, gt=0, description="centre of the last of them")
+    distance_width_bins: float = Field(1.0, gt=0, description="their width, in bin spacings")
+    distance_coefficient: float = Field(1.0, description="c_dist")
+    angle_bins: int = Field(64, ge=2, description="Gaussians of each cosine basis")
+    angle_width_bins: float = Field(4.0, gt=0, description="their width, in bin spacings")
+    angle_coefficient: float = Field(1.0, description="c_ang")
+    window_sigmas: float | None = Field(
+        None, gt=0, description="cut the Gaussians (4 in published checkpoints); null: whole"
+    )
+
+    @model_validator(mode="after")
+    def heads_divide_width(self) -> "ModelConfig":
+        if self.width % self.heads:
+            raise ValueError("model.heads must divide model.width")
+        return self
+
+
+class EquivariantConfig(Section):
+    """What the TFN and the SE(3)-Transformer have in common."""
+
+    degrees: int = Field(2, ge=1, le=6, description="features of degree 0 to degrees - 1")
+    channels: int = Field(16, ge=1, description="channels of each degree")
+    layers: int = Field(3, ge=1, description="layers before the last, whose output is pooled")
+    cutoff_angstrom: float = Field(
+        5.0, gt=0, description="of the graphs' edges those shorter than this are seen"
+    )
+    parity: Literal["so3", "o3"] = Field(
+        "so3", description="all kernels (published), or only those that keep natural parity"
+    )
+    norm_floor: float = Field(
+        0.1, ge=0, description="features shorter than this are not stretched; 0: published"
+    )
+
+
+class TfnConfig(EquivariantConfig):
+    """Tensor field network: the SE(3)-Transformer without attention."""
+
+
+class Se3TransformerConfig(EquivariantConfig):
+    """SE(3)-Transformer (NeurIPS 2020), with a smooth cutoff for crystals (docs/se3.md)."""
+
+    heads: int = Field(4, ge=1, description="attention heads; divides channels / value_divisor")
+    value_divisor: int = Field(2, ge=1, description="values have channels / value_divisor")
+    self_interaction: Literal["linear", "attentive"] = Field(
+        "linear", description="how an inner layer mixes channels (published: 1x1 or att)"
+    )
+    relative_position: Literal["none", "add", "concatenate"] = Field(
+        "none", description="whether kernels see the relative position as a feature, too"
+    )
+
+    @model_validator(mode="after")
+    def heads_divide_channels(self) -> "Se3TransformerConfig":
+        if self.channels % self.value_divisor or self.channels // self.value_divisor % self.heads:
+            raise ValueError(
+                "se3_transformer.value_divisor and heads must divide channels one after the other"
+            )
+        return self
+
+
+EncoderName = Literal["crystalframer", "se3_transformer", "tfn"]
+EncoderConfig = ModelConfig | Se3TransformerConfig | TfnConfig
+
+# The section of the configuration that each encoder's settings are in.
+SECTIONS: dict[EncoderName, str] = {
+    "crystalframer": "model",
+    "se3_transformer": "se3_transformer",
+    "tfn": "tfn",
+}
+CLASSES: dict[str, type[EncoderConfig]] = {
+    "crystalframer": ModelConfig,
+    "se3_transformer": Se3TransformerConfig,
+    "tfn": TfnConfig,
+}
+
+
+def encoder_of(config: EncoderConfig) -> EncoderName:
+    """The name of the encoder that some settings are of."""
+    return next(name for name in SECTIONS if type(config) is CLASSES[name])

@@ -15,7 +15,7 @@ from dglframer.batch import Batch
 from dglframer.config import ModelConfig
 from dglframer.elements import HEAVIEST
 from dglframer.geometry import Geometry
-from dglframer.property_network import Features, PropertyNetwork
+from dglframer.property_network import Features, Head, PropertyNetwork
 
 
 class InfiniteAttention(nn.Module):
@@ -94,9 +94,10 @@ class CrystalFramer(PropertyNetwork):
     model: ModelConfig
 
     def __init__(self, model: ModelConfig, n_targets: int = 1):
-        super().__init__(model, model.width, n_targets)
+        super().__init__(model)
         self.embedding = nn.Embedding(HEAVIEST, model.width)
         self.blocks = nn.ModuleList(Block(model) for _ in range(model.blocks))
+        self.head = Head(model.width, n_targets)
 
     def encode(self, batch: Batch) -> Features:
         """{0: [N, W, 1]}"""

@@ -28,10 +28,11 @@ class Head(nn.Module):
 class PropertyNetwork(nn.Module):
     """An encoder, the mean of its scalars over atoms, a head. The output is in normalised units."""
 
-    def __init__(self, model: EncoderConfig, width: int, n_targets: int):
+    head: Head
+
+    def __init__(self, model: EncoderConfig):
         super().__init__()
         self.model = model
-        self.head = Head(width, n_targets)
 
     def encode(self, batch: Batch) -> Features:
         """Features of the atoms; those of degree 0 do not change with the crystal's orientation."""

@@ -6,7 +6,7 @@ from torch import nn
 from dglframer.batch import Batch
 from dglframer.elements import HEAVIEST
 from dglframer.encoder_config import Se3TransformerConfig, TfnConfig
-from dglframer.property_network import Features, PropertyNetwork
+from dglframer.property_network import Features, Head, PropertyNetwork
 from dglframer.se3.edges import edges_within
 from dglframer.se3.encoder import SE3Encoder
 
@@ -15,11 +15,12 @@ class SE3Network(PropertyNetwork):
     """As the published molecular model: scalars of degrees x channels leave the last layer."""
 
     def __init__(self, settings: Se3TransformerConfig | TfnConfig, n_targets: int = 1):
+        super().__init__(settings)
         width = settings.degrees * settings.channels
-        super().__init__(settings, width, n_targets)
         self.cutoff = settings.cutoff_angstrom
         self.embedding = nn.Embedding(HEAVIEST, settings.channels)
         self.encoder = SE3Encoder(settings, {0: settings.channels}, {0: width})
+        self.head = Head(width, n_targets)
 
     def encode(self, batch: Batch) -> Features:
         """Invariant features of the atoms, {0: [N, W, 1]}."""

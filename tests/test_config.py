@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from dglframer.config import STAGES, Config, load_config, override, parse_config, stage_settings
 from dglframer.config_files import CONFIG_FILE, SCHEMA_FILE, default_yaml, schema_json
+from dglframer.encoder_config import SECTIONS
 from dglframer.errors import ConfigError
 
 RATE = "training.learning_rate"
@@ -225,7 +226,30 @@ def test_a_changed_key_reaches_only_its_stages(change, stages):
 
 def test_every_section_belongs_to_a_stage():
     sections = {name for _, names in STAGES.values() for name in names}
-    assert sections == set(Config.model_fields) - {"seeds"}
+    assert "encoder" in sections  # and with it the section of the chosen one
+    assert sections == set(Config.model_fields) - {"seeds", *SECTIONS.values()}
+
+
+def test_the_settings_of_other_encoders_make_no_stage_run_again():
+    for encoder, section in SECTIONS.items():
+        chosen = Config(encoder=encoder)
+        settings = stage_settings(chosen, "train")
+        assert settings["encoder"] == encoder
+        assert set(settings) & set(SECTIONS.values()) == {section}
+
+
+def test_an_encoder_cannot_see_further_than_the_graphs():
+    with pytest.raises(ConfigError, match=r"tfn.cutoff_angstrom must not exceed graphs"):
+        parse_config({"encoder": "tfn", "graphs": {"cutoff_angstrom": 4.0}})
+    parse_config({"graphs": {"cutoff_angstrom": 4.0}})  # of an encoder that is not chosen
+
+
+def test_the_search_is_over_the_chosen_encoder():
+    search = {"se3_transformer.channels": {"choices": [8, 16]}}
+    config = parse_config({"encoder": "se3_transformer", "tune": {"search": search}})
+    assert override(config, {"se3_transformer.channels": 8}).se3_transformer.channels == 8
+    with pytest.raises(ConfigError, match=r"tune.search.se3_transformer.channels: no such"):
+        parse_config({"tune": {"search": search}})
 
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3)

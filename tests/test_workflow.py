@@ -201,6 +201,8 @@ CHANGES = [
     ),
     ({"graphs": {"cutoff_angstrom": 4.5}}, "graphs tune train_seed evaluate report"),
     ({"model": {"heads": 4}}, "tune train_seed evaluate report"),
+    ({"encoder": "tfn", "tfn": {"cutoff_angstrom": 4}}, "tune train_seed evaluate report"),
+    ({"tfn": {"channels": 8}}, ""),  # not the chosen encoder
     ({"training": {"epochs": 3}}, "tune train_seed evaluate report"),
     ({"training": {"checkpoint_minutes": 1, "tensorboard": True}}, ""),
     ({"tune": {"seed": 5}}, "tune train_seed evaluate report"),

@@ -40,8 +40,14 @@ class Edges:
 
     @functools.cached_property
     def degree_N1(self) -> Tensor:
-        """[N, 1]: edges of each node, at least 1."""
-        return self.edge_ptr.diff().clamp(min=1).unsqueeze(1)
+        """[N, 1]: what a sum over edges is divided by for a mean.
+
+        Edges that leave count less and less, and one more is counted: a plain mean jumps as an edge
+        leaves, and one over the envelopes jumps as the last edge does.
+        """
+        if self.envelope_E is None:
+            return self.edge_ptr.diff().clamp(min=1).unsqueeze(1)
+        return 1 + self.ops.edge_sum(self.envelope_E.unsqueeze(1))
 
 
 def edges_within(batch: Batch, cutoff: float) -> Edges:

@@ -30,11 +30,12 @@ import torch
 from default_run import ROOT, machine
 from speed_tables import table
 
-from dglframer.crystals import Crystal, Rejections, validated
+from dglframer.crystals import Crystal, validated
 from dglframer.dataset import GraphDataset
 from dglframer.graphs import PeriodicGraph, build_graph, shard_table
 from dglframer.loading import EpochShuffle, batches, prefetched
 from dglframer.neighbors import periodic_edges, wrapped
+from dglframer.rejections import Rejections
 from dglframer.shards import count_parts, read_manifest
 from dglframer.sources.parquet import ParquetSource
 

@@ -17,10 +17,11 @@ from literal import Images, LiteralFramer
 from dglframer import attention_sums
 from dglframer.batch import Batch, batch_graphs
 from dglframer.config import ModelConfig, TrainingConfig
-from dglframer.crystals import Crystal, Record, Rejections, validate, validated
+from dglframer.crystals import Crystal, Record, validate, validated
 from dglframer.graphs import PeriodicGraph, build_graph
 from dglframer.model import CrystalFramer, initialise
 from dglframer.optimisation import l1_loss, optimizer_for
+from dglframer.rejections import Rejections
 from dglframer.sources.jarvis_minerals import JarvisMinerals
 
 CUTOFF = 8.4

@@ -56,14 +56,13 @@ def crystals(args: argparse.Namespace) -> None:
 
     from dglframer.config import load_config
     from dglframer.crystals import (
-        Rejections,
-        check_rejected_share,
         crystals_schema,
         crystals_tables,
         validated,
     )
-    from dglframer.files import write_parquet
-    from dglframer.sorted_rows import merged, sort_into_files, write_row_groups
+    from dglframer.files import write_row_groups
+    from dglframer.rejections import Rejections, check_rejected_share
+    from dglframer.sorted_rows import merged, regrouped, sort_into_files
     from dglframer.sources import open_source, verify
 
     dataset = load_config(args.config).dataset
@@ -76,11 +75,12 @@ def crystals(args: argparse.Namespace) -> None:
     args.out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".crystals-", dir=args.out.parent) as folder:
         sorted_files = sort_into_files(tables, Path(folder))
-        n_valid, n_rejected = sum(sorted_files.values()), len(rejections.ids)
-        write_parquet(args.rejected, rejections.table())
+        n_valid, n_rejected = sum(sorted_files.values()), len(rejections)
+        rejections.write(args.rejected)
         log.info("read %d records, rejected %d", n_valid + n_rejected, n_rejected)
         check_rejected_share(n_valid, rejections, dataset.max_rejected_fraction)
-        write_row_groups(args.out, merged(sorted_files), crystals_schema(dataset.targets, units))
+        schema = crystals_schema(dataset.targets, units)
+        write_row_groups(args.out, regrouped(merged(sorted_files), schema), schema)
 
 
 def clean(args: argparse.Namespace) -> None:

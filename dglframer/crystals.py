@@ -1,27 +1,24 @@
-"""Crystals: the record every source yields, its validation, and crystals.parquet / rejected.parquet."""
+"""Crystals: the record every source yields, its validation, and crystals.parquet."""
 
 import itertools
-import logging
 import math
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from dglframer.elements import HEAVIEST, atomic_number
-from dglframer.errors import DamagedFile, Rejected, UserError
+from dglframer.errors import Rejected, UserError
+from dglframer.files import parquet_schema, scratch_table
 from dglframer.neighbors import molecule_edges, periodic_edges
-
-log = logging.getLogger(__name__)
+from dglframer.rejections import NO_LABEL, Rejections
 
 SMALLEST_VOLUME = 1.0  # cubic angstrom per atom; solid hydrogen at 100 GPa still has 2
-NO_LABEL = "no label"
 TABLE_ATOMS = 250_000  # of crystals in memory at a time: some 100 MB
 THINNEST_CELL = 0.25  # angstrom between lattice planes: image numbers fit int8 at any cutoff <= 30
 NUMBERS = (int, float, np.integer, np.floating)
@@ -159,35 +156,6 @@ def label(name: str, value: Any) -> float:
     return number
 
 
-def lacks_label(reason: str, target: str) -> bool:
-    """Whether a reason for rejection is that the record has no finite value of ``target``."""
-    return reason == f"{NO_LABEL} {target}" or reason.startswith(f"label {target} is ")
-
-
-@dataclass
-class Rejections:
-    """The rows of rejected.parquet, sorted there: the order of the source does not matter."""
-
-    ids: list[str] = field(default_factory=list)
-    reasons: list[str] = field(default_factory=list)
-    file_positions: list[int] = field(default_factory=list)
-
-    def add(self, id: str, reason: str, file_position: int) -> None:
-        self.ids.append(id)
-        self.reasons.append(reason)
-        self.file_positions.append(file_position)
-
-    def table(self) -> pa.Table:
-        rows = sorted(zip(self.ids, self.reasons, self.file_positions, strict=True))
-        named = [dict(zip(REJECTED_SCHEMA.names, row, strict=True)) for row in rows]
-        return pa.Table.from_pylist(named, schema=REJECTED_SCHEMA)
-
-
-REJECTED_SCHEMA = pa.schema(
-    [("id", pa.string()), ("reason", pa.string()), ("file_position", pa.int64())]
-)
-
-
 def validated(
     records: Iterable[Record],
     targets: Sequence[str],
@@ -198,19 +166,23 @@ def validated(
 
     Of records with one id the first valid one is kept, or ``all``: then as id, id#2, id#3.
     """
-    seen: set[str] = set()
-    for position, record in enumerate(records):
-        try:
-            crystal = validate(record, targets)
-            if record.id in seen and repeated_ids == "first":
-                raise Rejected("repeated id")
-        except Rejected as error:
-            rejections.add(record.id, str(error), position)
-            continue
-        names = (f"{record.id}#{k}" if k > 1 else record.id for k in itertools.count(1))
-        id = next(name for name in names if name not in seen)
-        seen.add(id)
-        yield replace(crystal, id=id, file_position=position)
+    with closing(scratch_table("ids (id text primary key) without rowid")) as ids:
+
+        def is_new(id: str) -> bool:
+            return ids.execute("insert or ignore into ids values (?)", (id,)).rowcount == 1
+
+        for position, record in enumerate(records):
+            try:
+                crystal = validate(record, targets)
+                names = (f"{record.id}#{k}" if k > 1 else record.id for k in itertools.count(1))
+                tried = names if repeated_ids == "all" else [record.id]
+                id = next(filter(is_new, tried), None)
+                if id is None:
+                    raise Rejected("repeated id")
+            except Rejected as error:
+                rejections.add(record.id, str(error), position)
+                continue
+            yield replace(crystal, id=id, file_position=position)
 
 
 def crystals_schema(targets: Sequence[str], units: Mapping[str, str]) -> pa.Schema:
@@ -283,10 +255,7 @@ def crystal_rows(
 
 def targets_of(path: Path) -> dict[str, str]:
     """The targets of a crystals.parquet with their units; raises DamagedFile, UserError."""
-    try:
-        schema = pq.read_schema(path)
-    except (OSError, ValueError) as error:
-        raise DamagedFile(f"{path}: missing, damaged or not a Parquet file ({error})") from None
+    schema = parquet_schema(path)
     missing = [name for name in (*STRUCTURE_COLUMNS, "source") if name not in schema.names]
     if missing:
         raise UserError(
@@ -303,21 +272,3 @@ def targets_of(path: Path) -> dict[str, str]:
 def source_id(id: str) -> str:
     """The id that the source gave: without the #2, #3, ... of records that share one."""
     return REPETITION.sub("", id)
-
-
-def check_rejected_share(n_valid: int, rejections: Rejections, largest: float) -> None:
-    """Log the reasons; raises UserError if nothing is left or too large a share was rejected.
-
-    A record without the wanted label is in rejected.parquet and not in the share: many a property
-    is known for part of a data set only, and nothing is wrong with the rest.
-    """
-    for reason, count in Counter(rejections.reasons).most_common():
-        log.info("rejected %d: %s", count, reason)
-    n_bad = sum(not reason.startswith(NO_LABEL) for reason in rejections.reasons)
-    share = n_bad / max(n_valid + n_bad, 1)
-    if n_valid == 0 or share > largest:
-        raise UserError(
-            f"{n_bad} of {n_valid + n_bad} labelled records rejected ({share:.1%}), more than "
-            f"dataset.max_rejected_fraction = {largest:.1%} allows, or nothing is left "
-            f"({len(rejections.ids) - n_bad} records have no label); see rejected.parquet"
-        )

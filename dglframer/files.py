@@ -4,8 +4,9 @@ import hashlib
 import json
 import os
 import shutil
+import sqlite3
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path
@@ -15,6 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dglframer.errors import DamagedFile
+
+READ_BYTES = 1 << 16  # of each column of a Parquet file at a time
+SCRATCH_KIB = 16_384
 
 
 @contextmanager
@@ -120,8 +124,17 @@ def read_json(path: Path) -> Any:
 
 def write_parquet(path: Path, table: pa.Table) -> None:
     """Write a Parquet file atomically: zstd, page checksums, no timestamps (equal data, equal bytes)."""
-    with atomic_path(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
+    write_row_groups(path, [table], table.schema)
+
+
+def write_row_groups(path: Path, groups: Iterable[pa.Table], schema: pa.Schema) -> None:
+    """``write_parquet`` of tables that need not fit into memory together: each is a row group."""
+    with (
+        atomic_path(path) as temporary,
+        pq.ParquetWriter(temporary, schema, compression="zstd", write_page_checksum=True) as writer,
+    ):
+        for group in groups:
+            writer.write_table(group)
 
 
 @contextmanager
@@ -145,12 +158,24 @@ def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
         return table
 
 
+def parquet_schema(path: Path) -> pa.Schema:
+    """Columns, types and metadata of a Parquet file; raises DamagedFile naming it."""
+    with parquet_errors(path):
+        return pq.read_schema(path)
+
+
 @contextmanager
 def parquet_file(path: Path) -> Iterator[pq.ParquetFile]:
-    """A Parquet file to be read in pieces, checksums verified; raises DamagedFile naming it."""
+    """A Parquet file to be read in pieces, checksums verified; raises DamagedFile naming it.
+
+    Its bytes are read as the rows are asked for: neither what was read before nor the rest of a row
+    group, be it the whole file, stays in memory.
+    """
     with (
         parquet_errors(path),
-        pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False) as file,
+        pq.ParquetFile(
+            path, page_checksum_verification=True, pre_buffer=False, buffer_size=READ_BYTES
+        ) as file,
     ):
         yield file
 
@@ -173,6 +198,18 @@ def read_rows(path: Path, first: int, stop: int, columns: list[str]) -> pa.Table
         groups = range(bisect_right(ends, first), bisect_left(ends, stop) + 1)
         table = file.read_row_groups(list(groups), columns=columns)
         return table.slice(first - (ends[groups[0]] - counts[groups[0]]), stop - first)
+
+
+def scratch_table(definition: str) -> sqlite3.Connection:
+    """An empty SQLite table in a temporary file, which goes with the connection.
+
+    For what a stage must remember of every row: it takes SCRATCH_KIB of memory and the rest on disk.
+    """
+    database = sqlite3.connect("")
+    database.execute("pragma journal_mode = off")
+    database.execute(f"pragma cache_size = -{SCRATCH_KIB}")
+    database.execute(f"create table {definition}")
+    return database
 
 
 def hash_of_table(table: pa.Table) -> str:

@@ -5,17 +5,15 @@ of each at a time. What comes out is cut into row groups by its own sizes, so th
 file do not depend on the order of the rows or on how they were cut before.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from dglframer.files import atomic_path
-
-MERGED_ROWS = 256  # of each file in memory while they are merged
+MERGED_FILES, MERGED_ROWS = 32, 256  # open while they are merged, and in memory of each
 GROUP_ROWS, GROUP_ATOMS = 1024, 32_768  # at most, in a row group; a larger crystal has its own
 
 
@@ -24,14 +22,29 @@ def sort_into_files(tables: Iterable[pa.Table], folder: Path) -> dict[Path, int]
     rows = {}
     for number, table in enumerate(tables):
         path = folder / f"{number}.arrow"
-        with pa.ipc.new_stream(path, table.schema) as writer:
-            writer.write_table(by_id(table), max_chunksize=MERGED_ROWS)
+        write_stream(path, [by_id(table)])
         rows[path] = len(table)
     return rows
 
 
 def merged(paths: Iterable[Path]) -> Iterator[pa.Table]:
-    """All rows of the files of ``sort_into_files`` in order, in tables of some size; ids are unique."""
+    """All rows of the files of ``sort_into_files`` in order, in tables of some size; ids are unique.
+
+    Of more than MERGED_FILES, some are first merged into one file, and removed.
+    """
+    waiting = list(paths)
+    while len(waiting) > MERGED_FILES:
+        some, waiting = waiting[:MERGED_FILES], waiting[MERGED_FILES:]
+        path = some[0].with_name(f"{some[0].stem}-{some[-1].name}")
+        write_stream(path, merged_at_once(some))
+        for one in some:
+            one.unlink()
+        waiting.append(path)
+    yield from merged_at_once(waiting)
+
+
+def merged_at_once(paths: Sequence[Path]) -> Iterator[pa.Table]:
+    """The rows of the files in order, with MERGED_ROWS of each in memory."""
     runs = [read_stream(path) for path in paths]
     heads = [next(run) for run in runs]
     while heads:
@@ -49,19 +62,14 @@ def merged(paths: Iterable[Path]) -> Iterator[pa.Table]:
         yield by_id(pa.concat_tables(ready))
 
 
-def write_row_groups(path: Path, tables: Iterable[pa.Table], schema: pa.Schema) -> None:
-    """Write crystals to a Parquet file as ``files.write_parquet`` does, in bounded row groups."""
-    with (
-        atomic_path(path) as temporary,
-        pq.ParquetWriter(temporary, schema, compression="zstd", write_page_checksum=True) as writer,
-    ):
-        pending = schema.empty_table()
-        for table in tables:
-            pending = pa.concat_tables([pending, table])
-            *complete, pending = row_groups(pending)
-            for group in complete:
-                writer.write_table(group)
-        writer.write_table(pending)
+def regrouped(tables: Iterable[pa.Table], schema: pa.Schema) -> Iterator[pa.Table]:
+    """The same rows of crystals in tables for row groups: bounded, and cut by their sizes alone."""
+    pending = schema.empty_table()
+    for table in tables:
+        pending = pa.concat_tables([pending, table])
+        *complete, pending = row_groups(pending)
+        yield from complete
+    yield pending
 
 
 def row_groups(table: pa.Table) -> list[pa.Table]:
@@ -81,6 +89,15 @@ def row_groups(table: pa.Table) -> list[pa.Table]:
 def by_id(table: pa.Table) -> pa.Table:
     """The rows in order of id."""
     return table.take(pc.sort_indices(table["id"])).combine_chunks()
+
+
+def write_stream(path: Path, tables: Iterable[pa.Table]) -> None:
+    """Write tables, of which there is one at least, to an Arrow stream of small batches."""
+    tables = iter(tables)
+    first = next(tables)
+    with pa.ipc.new_stream(path, first.schema) as writer:
+        for table in chain([first], tables):
+            writer.write_table(table, max_chunksize=MERGED_ROWS)
 
 
 def read_stream(path: Path) -> Iterator[pa.Table]:

@@ -11,10 +11,11 @@ import numpy as np
 import pyarrow as pa
 
 from dglframer.config import SplitConfig
-from dglframer.crystals import lacks_label, source_id
+from dglframer.crystals import source_id
 from dglframer.elements import atomic_number
 from dglframer.errors import ConfigError, UserError
 from dglframer.files import read_json, read_parquet
+from dglframer.rejections import lacks_label
 
 log = logging.getLogger(__name__)
 

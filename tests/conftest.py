@@ -10,9 +10,10 @@ import pytest
 from hypothesis import settings
 
 from dglframer.config import GraphsConfig
-from dglframer.crystals import Crystal, Rejections, crystals_table, validated
+from dglframer.crystals import Crystal, crystals_table, validated
 from dglframer.elements import atomic_number
 from dglframer.files import write_parquet
+from dglframer.rejections import Rejections
 from dglframer.shards import write_graphs
 from dglframer.sources.jarvis_minerals import JarvisMinerals
 from dglframer.split import write_split
@@ -100,6 +101,11 @@ def shared_data() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"no folder {SHARED}")
     return SHARED / "data"
+
+
+def reasons_by_id(rejections: Rejections) -> dict[str, str]:
+    """Why each id was rejected; of an id that was rejected twice, one reason."""
+    return {row["id"]: row["reason"] for row in rejections.table().to_pylist()}
 
 
 @dataclass(frozen=True)

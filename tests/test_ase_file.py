@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
+from conftest import reasons_by_id
 
 from dglframer.config import DatasetConfig
-from dglframer.crystals import Rejections, validated
+from dglframer.crystals import validated
 from dglframer.errors import ConfigError, DamagedFile
+from dglframer.rejections import Rejections
 from dglframer.sources import open_source
 
 CRYSTAL = Atoms("NaCl", scaled_positions=[[0, 0, 0], [1.5, 0.5, 0.5]], cell=[5.6] * 3, pbc=True)
@@ -29,7 +31,7 @@ def opened(path, target="gap", **more):
 def read(path, target="gap"):
     rejections = Rejections()
     valid = list(validated(opened(path, target).records(), [target], rejections))
-    return valid, dict(zip(rejections.ids, rejections.reasons, strict=True))
+    return valid, reasons_by_id(rejections)
 
 
 @pytest.mark.parametrize("name", ["all.extxyz", "all.traj", "all.db"])

@@ -12,9 +12,10 @@ from test_fingerprints import ROTATION, supercell
 from dglframer import cleaning
 from dglframer.cleaning import check_crystals
 from dglframer.config import CleaningConfig
-from dglframer.crystals import Rejections, crystals_table, source_id, validated
+from dglframer.crystals import crystals_table, source_id, validated
 from dglframer.files import write_parquet
 from dglframer.labels import KNOWN, limits
+from dglframer.rejections import Rejections
 from dglframer.sources.parquet import ParquetSource
 
 TARGET = "band_gap"  # known: 0 to 25 eV, two of one structure within 0.5

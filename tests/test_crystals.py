@@ -8,21 +8,12 @@ import numpy as np
 import pytest
 from conftest import crystal
 
-from dglframer.crystals import (
-    REJECTED_SCHEMA,
-    Record,
-    Rejections,
-    check_rejected_share,
-    crystal_rows,
-    crystals_table,
-    lacks_label,
-    validate,
-    validated,
-)
+from dglframer.crystals import Record, crystal_rows, crystals_table, validate, validated
 from dglframer.elements import HEAVIEST, SYMBOLS, atomic_number
-from dglframer.errors import Rejected, UserError
+from dglframer.errors import Rejected
 from dglframer.files import sha256, write_parquet
 from dglframer.neighbors import edge_vectors, periodic_edges, wrapped
+from dglframer.rejections import Rejections, lacks_label
 
 NAN, INF = math.nan, math.inf
 CUBE = 4.0 * np.eye(3)
@@ -117,9 +108,9 @@ def test_bad_records_do_not_stop_the_others_and_nothing_is_lost():
     rejections = Rejections()
     valid = list(validated(records, ["e"], rejections))
     assert [one.id for one in valid] == ["first", *(f"after {name}" for name in BAD)]
-    assert len(valid) + len(rejections.ids) == len(records)
-    for name, reason in zip(BAD, rejections.reasons, strict=True):
-        assert reason.startswith(BAD[name][1])
+    assert len(valid) + len(rejections) == len(records)
+    for row in rejections.table().to_pylist():
+        assert row["reason"].startswith(list(BAD.values())[row["file_position"] // 2][1])
 
 
 @pytest.mark.parametrize(
@@ -197,7 +188,7 @@ def test_repeated_id_keeps_the_first_valid_record():
     rejections = Rejections()
     valid = list(validated(records, ["e"], rejections))
     assert [(one.id, one.labels["e"]) for one in valid] == [("a", 2.0), ("b", 1.0)]
-    assert rejections.reasons == ["no label e", "repeated id"]
+    assert rejections.table()["reason"].to_pylist() == ["no label e", "repeated id"]
 
 
 def test_all_records_of_an_id_are_told_apart_by_number():
@@ -211,7 +202,7 @@ def test_all_records_of_an_id_are_told_apart_by_number():
         ("a#3", 4),
         ("a#4", 5),
     ]
-    assert rejections.ids == ["a"]
+    assert rejections.table()["id"].to_pylist() == ["a"]
 
 
 def test_what_is_wrong_with_the_label_is_told_before_the_structure():
@@ -225,28 +216,6 @@ def test_what_is_wrong_with_the_label_is_told_before_the_structure():
         with pytest.raises(Rejected) as error:
             validate(record(**change), ["e"])
         assert not lacks_label(str(error.value), "e")
-
-
-@pytest.mark.parametrize(("n_valid", "n_bad", "largest"), [(9, 1, 0.1), (1, 0, 0.0), (1, 9, 1.0)])
-def test_rejected_share_up_to_the_largest_passes(n_valid, n_bad, largest):
-    check_rejected_share(n_valid, Rejections(["x"] * n_bad, ["bad"] * n_bad), largest)
-
-
-@pytest.mark.parametrize(
-    ("n_valid", "n_bad", "largest"), [(9, 2, 0.1), (9, 1, 0.0), (0, 3, 1.0), (0, 0, 1.0)]
-)
-def test_too_large_a_rejected_share_stops_with_the_numbers(n_valid, n_bad, largest):
-    with pytest.raises(UserError, match=f"{n_bad} of {n_valid + n_bad} .*max_rejected_fraction"):
-        check_rejected_share(n_valid, Rejections(["x"] * n_bad, ["bad"] * n_bad), largest)
-
-
-def test_records_without_the_label_do_not_count_as_bad():
-    rejections = Rejections(["a"] * 50 + ["b"], ["no label gap"] * 50 + ["duplicate sites"])
-    check_rejected_share(19, rejections, 0.05)
-    with pytest.raises(UserError, match="1 of 11 labelled"):
-        check_rejected_share(10, rejections, 0.05)
-    with pytest.raises(UserError, match="50 records have no label"):
-        check_rejected_share(0, Rejections(["a"] * 50, ["no label gap"] * 50), 0.05)
 
 
 def some_crystals(triclinic, rocksalt, cscl_like):
@@ -295,11 +264,6 @@ def test_bytes_do_not_depend_on_the_order_of_the_records(tmp_path):
         assert table["id"].to_pylist() == sorted(table["id"].to_pylist())
         hashes.add((sha256(tmp_path / "crystals"), sha256(tmp_path / "rejected")))
     assert len(hashes) == 1
-
-
-def test_rejected_table_is_well_formed_when_empty():
-    assert Rejections().table().schema == REJECTED_SCHEMA
-    assert Rejections().table().num_rows == 0
 
 
 def test_elements_are_those_of_the_periodic_table():

@@ -18,9 +18,10 @@ from loopback import Figshare
 
 from dglframer import cli
 from dglframer.config import DatasetConfig
-from dglframer.crystals import Rejections, validated
+from dglframer.crystals import validated
 from dglframer.errors import DamagedFile, NetworkError, UserError
 from dglframer.files import write_json
+from dglframer.rejections import Rejections
 from dglframer.sources import describe, downloads, open_source, verify
 from dglframer.sources.archives import open_member
 from dglframer.sources.jarvis import jarvis_file
@@ -392,12 +393,10 @@ def test_entries_become_crystals(figshare):
     source = opened(targets=(TARGET,))
     crystals = list(validated(source.records(), [TARGET], rejections))
     assert len(crystals) == 397
-    assert list(
-        zip(rejections.ids, rejections.reasons, rejections.file_positions, strict=True)
-    ) == [
+    assert [tuple(row.values()) for row in rejections.table().to_pylist()] == [
+        ("JVASP-2", "repeated id", 6),
         ("JVASP-3", f"no label {TARGET}", 3),
         ("JVASP-4", f"label {TARGET} is nan", 4),
-        ("JVASP-2", "repeated id", 6),
     ]
     five = next(one for one in crystals if one.id == "JVASP-5")
     assert five.labels[TARGET] == -1.25 and list(five.numbers_N) == [11, 17]

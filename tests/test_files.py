@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -135,6 +136,18 @@ def test_batches_are_the_table_in_order(tmp_path, rows):
     batches = list(parquet_batches(tmp_path / "a", rows=rows))
     assert pa.concat_tables(batches).equals(TABLE) and len(batches[0]) <= rows
     assert next(parquet_batches(tmp_path / "a", ["value"])).column_names == ["value"]
+
+
+@pytest.mark.parametrize("row_group_size", [1000, 1_000_000])
+def test_memory_of_batches_does_not_grow_with_the_file(tmp_path, row_group_size):
+    """Neither what was read nor the rest of a row group is kept: many writers make one of all rows."""
+    values = np.random.default_rng(0).random((8, 200_000))
+    table = pa.table(dict(zip("abcdefgh", values, strict=True)))
+    pq.write_table(table, tmp_path / "a", row_group_size=row_group_size, use_dictionary=False)
+    del table
+    before = pa.total_allocated_bytes()
+    most = max(pa.total_allocated_bytes() for _ in parquet_batches(tmp_path / "a"))
+    assert most - before < values.nbytes / 3
 
 
 def test_batches_of_a_damaged_file_are_refused_by_name(tmp_path):

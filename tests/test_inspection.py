@@ -12,11 +12,12 @@ from conftest import TARGETS, crystal, write_crystals
 from dglframer import cli, inspection
 from dglframer.cleaning import check_crystals
 from dglframer.config import CleaningConfig
-from dglframer.crystals import REJECTED_SCHEMA, crystals_table
+from dglframer.crystals import crystals_table
 from dglframer.elements import SYMBOLS
 from dglframer.errors import UserError
 from dglframer.files import read_json, read_parquet, write_parquet
 from dglframer.inspection import PERIODIC_TABLE, inspect, shade, shade_ranges, spark, terminal_table
+from dglframer.rejections import SCHEMA
 
 REJECTED = [("x", "no atoms", 3), ("y", "no atoms", 4), ("<z>", "no label gap", 9)]
 
@@ -25,8 +26,8 @@ REJECTED = [("x", "no atoms", 3), ("y", "no atoms", 4), ("<z>", "no label gap", 
 def folder(tmp_path, tiny_run):
     """crystals.parquet of twelve crystals with rejected.parquet beside it."""
     write_crystals(tmp_path / "crystals.parquet", tiny_run.valid)
-    rows = [dict(zip(REJECTED_SCHEMA.names, row, strict=True)) for row in REJECTED]
-    write_parquet(tmp_path / "rejected.parquet", pa.Table.from_pylist(rows, schema=REJECTED_SCHEMA))
+    rows = [dict(zip(SCHEMA.names, row, strict=True)) for row in REJECTED]
+    write_parquet(tmp_path / "rejected.parquet", pa.Table.from_pylist(rows, schema=SCHEMA))
     return tmp_path
 
 

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from pymatgen.core import Molecule, Structure
 
 from dglframer.config import DatasetConfig
-from dglframer.crystals import Rejections, validate, validated
+from dglframer.crystals import validate, validated
 from dglframer.errors import ConfigError, DamagedFile, Rejected
+from dglframer.rejections import Rejections
 from dglframer.sources import json_list, open_source
 from dglframer.sources.json_list import read_list, record
 

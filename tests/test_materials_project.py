@@ -10,12 +10,13 @@ from urllib.parse import parse_qsl, urlsplit
 
 import loopback
 import pytest
-from conftest import ROOT
+from conftest import ROOT, reasons_by_id
 
 from dglframer.config import MaterialsProjectConfig, parse_config
-from dglframer.crystals import Rejections, validated
+from dglframer.crystals import validated
 from dglframer.errors import ConfigError, NetworkError, UserError
 from dglframer.files import read_json
+from dglframer.rejections import Rejections
 from dglframer.sources import describe, materials_project, open_source
 
 KEY = "k3y" + "A1b2C3d4E5f6G7h8J9k0LmNpQrStU"
@@ -162,7 +163,7 @@ def test_query_reaches_the_server_and_documents_become_crystals(api):
     rejections = Rejections()
     crystals = list(validated(source.records(), source.targets, rejections))
     assert [one.id for one in crystals] == [f"mp-{k:04d}" for k in expected if k % 3]
-    assert set(rejections.reasons) == {"no label bulk_modulus.vrh"}
+    assert set(rejections.table()["reason"].to_pylist()) == {"no label bulk_modulus.vrh"}
     one = crystals[0]
     k = int(one.id[3:])
     assert one.labels == {"band_gap": k / 100, "bulk_modulus.vrh": 50.0 + k}
@@ -242,7 +243,7 @@ def test_deprecated_and_repeated_entries_are_rejected_with_their_reasons(api):
     rejections = Rejections()
     crystals = list(validated(opened().records(), ["band_gap"], rejections))
     assert [one.id for one in crystals] == ["mp-0001", "mp-0002", "mp-0004", "mp-0005"]
-    assert dict(zip(rejections.ids, rejections.reasons, strict=True)) == {
+    assert reasons_by_id(rejections) == {
         "mp-0002": "repeated id",
         "mp-0003": "deprecated by the Materials Project",
     }

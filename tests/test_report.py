@@ -16,7 +16,7 @@ from dglframer import cli, report
 from dglframer.checkpoint import Target, TrainedModel, save_model
 from dglframer.cleaning import check_crystals
 from dglframer.config import Config, GraphsConfig, override
-from dglframer.crystals import Record, Rejections, crystals_table, validated
+from dglframer.crystals import Record, crystals_table, validated
 from dglframer.errors import DamagedFile
 from dglframer.evaluation import evaluate
 from dglframer.files import hash_of, read_json, read_parquet, write_json, write_parquet
@@ -25,6 +25,7 @@ from dglframer.leakage import leakage
 from dglframer.model import CrystalFramer, initialise
 from dglframer.pages import number
 from dglframer.progress import MetricsLog
+from dglframer.rejections import Rejections
 from dglframer.report import Inputs, crystal_system, formula, write_report
 from dglframer.shards import write_graphs
 from dglframer.split import split_crystals, write_split

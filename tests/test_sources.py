@@ -9,13 +9,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from ase import Atoms
-from conftest import CIF, POSCAR, TARGETS
+from conftest import CIF, POSCAR, TARGETS, reasons_by_id
 
 from dglframer.config import DatasetConfig, SplitConfig
-from dglframer.crystals import Rejections, crystals_table, validated
+from dglframer.crystals import crystals_table, validated
 from dglframer.errors import ConfigError, DamagedFile
 from dglframer.files import write_json
 from dglframer.graphs import build_graph
+from dglframer.rejections import Rejections
 from dglframer.sources import describe, open_source, verify
 from dglframer.sources.jarvis_minerals import JarvisMinerals
 from dglframer.split import split_crystals
@@ -25,7 +26,7 @@ def read(source, targets):
     """(valid crystals by id, reasons by id) of a source."""
     rejections = Rejections()
     valid = {one.id: one for one in validated(source.records(), targets, rejections)}
-    return valid, dict(zip(rejections.ids, rejections.reasons, strict=True))
+    return valid, reasons_by_id(rejections)
 
 
 # jarvis_minerals

@@ -14,9 +14,10 @@ from conftest import crystal
 
 from dglframer.cleaning import check_crystals
 from dglframer.config import CleaningConfig, Config, SplitConfig, override
-from dglframer.crystals import Record, Rejections, crystals_table, source_id, validated
+from dglframer.crystals import Record, crystals_table, source_id, validated
 from dglframer.errors import ConfigError, DamagedFile, UserError
 from dglframer.files import write_parquet
+from dglframer.rejections import Rejections
 from dglframer.split import (
     SPLITS,
     columns_of,

@@ -6,14 +6,16 @@ atomic_numbers are understood as well.
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from dglframer.crystals import Record
-from dglframer.errors import ConfigError, DamagedFile
+from dglframer.errors import ConfigError
+from dglframer.files import parquet_batches, parquet_schema
 
 STRUCTURE_COLUMNS = ("id", "numbers", "lattice", "frac_coords")
+ROWS = 256  # in memory at a time
 LISTS = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
 OTHER_NAMES = {"material_id": "id", "atomic_numbers": "numbers"}
 
@@ -28,10 +30,7 @@ class ParquetSource:
     def __init__(self, path: Path, units: dict[str, str]):
         if not path.is_file():
             raise ConfigError(f"dataset.path: no file {path}")
-        try:
-            schema = pq.read_schema(path)
-        except (OSError, ValueError) as error:
-            raise DamagedFile(f"{path}: not a Parquet file ({error})") from None
+        schema = parquet_schema(path)
         self.path = path
         self.units = units
         self.columns = {OTHER_NAMES.get(name, name): name for name in schema.names}
@@ -53,23 +52,13 @@ class ParquetSource:
         return []
 
     def records(self) -> Iterator[Record]:
-        """Rows in file order, read a batch at a time."""
-        for batch in self.batches():
-            columns = {key: batch.column(name) for key, name in self.columns.items()}
-            for row in range(len(batch)):
-                yield self.record({key: column[row] for key, column in columns.items()})
+        """Rows in file order; raises DamagedFile where a page's checksum is wrong."""
+        for batch in parquet_batches(self.path, rows=ROWS):
+            for row in batch.to_pylist():
+                yield self.record({key: row[name] for key, name in self.columns.items()})
 
-    def batches(self) -> Iterator[pa.RecordBatch]:
-        """A thousand rows at a time; raises DamagedFile where a page's checksum is wrong."""
-        try:
-            with pq.ParquetFile(self.path, page_checksum_verification=True) as file:
-                yield from file.iter_batches(batch_size=1024)
-        except (OSError, ValueError) as error:
-            raise DamagedFile(f"{self.path}: damaged Parquet file ({error})") from None
-
-    def record(self, cells: dict) -> Record:
-        """One row. Lists stay Arrow values until here, so that nulls reach the validation."""
-        values = {key: cell.as_py() for key, cell in cells.items()}
+    def record(self, values: dict[str, Any]) -> Record:
+        """One row as Python values, in which nulls reach the validation."""
         return Record(
             id="" if values["id"] is None else str(values["id"]),
             species=values["numbers"] or (),

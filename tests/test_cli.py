@@ -48,6 +48,15 @@ def test_help_loads_nothing_heavy():
     assert loaded(code, heavy) == []
 
 
+def test_arrow_gives_back_the_memory_it_does_not_need():
+    code = (
+        "import sys\nfrom dglframer.cli import main\nsys.argv = ['dglframer', 'config']\nmain()\n"
+        "import pyarrow\nprint(pyarrow.default_memory_pool().backend_name)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "system"
+
+
 def test_training_needs_no_chemistry_library_and_no_workflow_engine():
     modules = ("dataset", "checkpoint", "training", "tuning", "evaluation")
     code = "import " + ", ".join(f"dglframer.{module}" for module in modules)

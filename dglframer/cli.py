@@ -235,6 +235,22 @@ def evaluate(args: argparse.Namespace) -> None:
         )
 
 
+def compare_plan(args: argparse.Namespace) -> None:
+    """write the settings of each variant of a comparison, for equal epochs or equal time"""
+    from dglframer.compare import write_plans
+    from dglframer.config import load_config
+
+    write_plans(load_config(args.config), args.budget, args.trained, args.out)
+
+
+def compare(args: argparse.Namespace) -> None:
+    """write table and plot of a comparison from its evaluated models"""
+    from dglframer.compare import markdown, write_comparison
+    from dglframer.config import load_config
+
+    print(markdown(write_comparison(load_config(args.config), args.out)), end="")
+
+
 def report(args: argparse.Namespace) -> None:
     """write one self-contained HTML page about the whole run"""
     from dglframer.report import Inputs, write_report
@@ -358,6 +374,11 @@ def parser() -> argparse.ArgumentParser:
         ("--when-changed", changed),
     )
     verb(evaluate, GRAPHS, SPLIT, MODEL_DIRS, THREADS, DEVICE, OUT)
+    budget: dict[str, Any] = {"choices": ("epochs", "time"), "required": True}
+    budget["help"] = "as many epochs for all, or as much time as the first variant took"
+    trained = {"type": Path, "required": True, "help": "folder of the models of equal epochs"}
+    verb(compare_plan, CONFIG, ("--budget", budget), ("--trained", trained), OUT)
+    verb(compare, CONFIG, OUT)
     evaluation = ("--evaluation", {"type": Path, "required": True, "help": "evaluation folder"})
     inspection = ("--inspection", {"type": Path, "required": True, "help": "inspection.json"})
     leaks = ("--leakage", {"type": Path, "required": True, "help": "leakage.json"})

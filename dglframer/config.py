@@ -6,6 +6,7 @@
 
 import difflib
 import json
+import re
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
@@ -339,6 +340,39 @@ class TuneConfig(Section):
         return value
 
 
+Setting = bool | int | float | str | None
+
+
+class CompareConfig(Section):
+    """`snakemake compare`: encoders on the same graphs, split and seeds (docs/compare.md)."""
+
+    variants: dict[str, dict[str, Setting]] = Field(
+        {
+            "crystalframer": {},
+            "crystalformer": {"model.frame": "none"},
+            "se3_transformer": {"encoder": "se3_transformer"},
+            "tfn": {"encoder": "tfn"},
+        },
+        min_length=1,
+        description="name: its settings by dotted key; the first one's time is given to all",
+    )
+
+    @field_validator("variants")
+    @classmethod
+    def names_are_file_names(
+        cls, variants: dict[str, dict[str, Setting]]
+    ) -> dict[str, dict[str, Setting]]:
+        for name in variants:
+            if not re.fullmatch(r"[A-Za-z0-9_+-]+", name):
+                raise ValueError(f"compare.variants: {name!r}: letters, digits, _, + and - only")
+        return variants
+
+    def trained_in(self, budget: str) -> list[str]:
+        """The variants trained for equal ``epochs``, or equal ``time``: that of the first one's epochs."""
+        names = list(self.variants)
+        return names if budget == "epochs" else names[1:]
+
+
 class Config(Section):
     """The whole configuration."""
 
@@ -356,6 +390,7 @@ class Config(Section):
     tfn: TfnConfig = TfnConfig()
     training: TrainingConfig = TrainingConfig()
     tune: TuneConfig = TuneConfig()
+    compare: CompareConfig = CompareConfig()
     seeds: tuple[int, ...] = Field(
         (0, 1), min_length=1, description="one model is trained per seed; together an ensemble"
     )
@@ -442,9 +477,12 @@ def override(config: Config, values: Mapping[str, Any]) -> Config:
     plain = config.model_dump(mode="json")
     for dotted, value in values.items():
         section, _, key = dotted.partition(".")
-        if section not in plain or not fields_of(section):
+        if section not in plain or bool(fields_of(section)) != bool(key):
             raise ConfigError(f"unknown key {dotted}{nearest(section, list(plain))}")
-        plain[section][key] = value
+        if key:
+            plain[section][key] = value
+        else:
+            plain[section] = value
     return parse_config(plain)
 
 
@@ -462,6 +500,7 @@ STAGES: dict[str, tuple[int, tuple[str, ...]]] = {
     "train": (3, ("encoder", "training")),
     "evaluate": (3, ()),
     "report": (3, ()),
+    "compare": (1, ("encoder", *SECTIONS.values(), "training", "compare")),
 }
 
 

@@ -210,8 +210,10 @@ def test_override_names_a_wrong_key_or_value(key):
         ({"cleaning": {"duplicates": "drop"}}, {"clean"}),
         ({"graphs": {"cutoff_angstrom": 7}}, {"graphs"}),
         ({"graphs": {"crystals_per_shard": 7}}, {"graphs"}),
-        ({"model": {"width": 64}}, {"tune", "train"}),
-        ({"training": {"epochs": 50}}, {"tune", "train"}),
+        ({"model": {"width": 64}}, {"tune", "train", "compare"}),
+        ({"training": {"epochs": 50}}, {"tune", "train", "compare"}),
+        ({"tfn": {"layers": 2}}, {"compare"}),
+        ({"encoder": "tfn"}, {"tune", "train", "compare"}),
         ({"tune": {"trials": 9}}, {"tune"}),
         ({"tune": {"sampler": "random"}}, {"tune"}),
         ({"tune": {"workers": 4, "max_retries": 1, "storage": "journal"}}, set()),
@@ -227,7 +229,7 @@ def test_a_changed_key_reaches_only_its_stages(change, stages):
 def test_every_section_belongs_to_a_stage():
     sections = {name for _, names in STAGES.values() for name in names}
     assert "encoder" in sections  # and with it the section of the chosen one
-    assert sections == set(Config.model_fields) - {"seeds", *SECTIONS.values()}
+    assert sections == set(Config.model_fields) - {"seeds"}
 
 
 def test_the_settings_of_other_encoders_make_no_stage_run_again():
@@ -265,3 +267,9 @@ def test_no_value_breaks_the_parser(plain):
         parse_config(plain)
     except ConfigError as error:
         assert str(error)
+
+
+@pytest.mark.parametrize("variants", [{"a/b": {}}, {}])
+def test_names_of_variants_are_file_names(variants):
+    with pytest.raises(ConfigError, match=r"letters, digits|at least 1"):
+        parse_config({"compare": {"variants": variants}})

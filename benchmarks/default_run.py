@@ -17,9 +17,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pages import fill
+
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS_FILE = ROOT / "benchmarks" / "results" / "default_run.json"
-README = ROOT / "README.md"
+PAGE = ROOT / "README.md"
 BEGIN, END = "<!-- numbers: written by benchmarks/default_run.py -->", "<!-- end of numbers -->"
 STAGES = "download crystals clean inspect split leakage graphs tune train evaluate report".split()
 ROUNDS = 5
@@ -134,14 +136,6 @@ def rendered(numbers: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def write_readme(numbers: dict[str, Any]) -> None:
-    """Replace what stands between the markers."""
-    text = README.read_text(encoding="utf-8")
-    before, rest = text.split(BEGIN)
-    after = rest.split(END)[1]
-    README.write_text(f"{before}{BEGIN}\n{rendered(numbers)}\n{END}{after}", encoding="utf-8")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--results", type=Path, default=Path("results"))
@@ -151,7 +145,7 @@ def main() -> None:
         RESULTS_FILE.parent.mkdir(parents=True, exist_ok=True)
         RESULTS_FILE.write_text(json.dumps(measure(args.results), indent=1) + "\n")
     numbers = json.loads(RESULTS_FILE.read_text())
-    write_readme(numbers)
+    fill(PAGE, BEGIN, END, rendered(numbers))
     print(rendered(numbers))
 
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pages import fill
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS_FILE = ROOT / "benchmarks" / "results" / "failure_drills.json"
@@ -200,14 +201,6 @@ def rendered(numbers: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def write_page(numbers: dict[str, Any]) -> None:
-    """Replace what stands between the markers."""
-    before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
-    after = rest.split(END)[1]
-    text = f"{before}{BEGIN}\n\n{rendered(numbers)}\n\n{END}{after}"
-    PAGE.write_text(text, encoding="utf-8")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--results", type=Path, default=Path("results"))
@@ -216,7 +209,7 @@ def main() -> None:
     if not args.page:
         numbers = measure(args.results.resolve())
         RESULTS_FILE.write_text(json.dumps(numbers, indent=1) + "\n")
-    write_page(json.loads(RESULTS_FILE.read_text()))
+    fill(PAGE, BEGIN, END, rendered(json.loads(RESULTS_FILE.read_text())))
 
 
 if __name__ == "__main__":

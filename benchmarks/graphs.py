@@ -28,6 +28,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from default_run import ROOT, machine
+from pages import fill
 from speed_tables import table
 
 from dglframer.crystals import Crystal, validated
@@ -416,9 +417,7 @@ def main() -> None:
     numbers = json.loads(args.output.read_text())
     print(rendered(numbers))
     if not numbers["quick"]:
-        before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
-        after = rest.split(END)[1]
-        PAGE.write_text(f"{before}{BEGIN}\n\n{rendered(numbers)}\n\n{END}{after}", encoding="utf-8")
+        fill(PAGE, BEGIN, END, rendered(numbers))
 
 
 if __name__ == "__main__":

@@ -52,13 +52,12 @@ from speed_measures import (
     measure_scaling,
     measure_steps,
 )
-from speed_tables import rendered, write_page
+from speed_tables import RESULTS_FILE, rendered, write_page
 
 from dglframer.batch import batch_graphs
 from dglframer.checkpoint import load_model
 from dglframer.training import make_reproducible
 
-RESULTS_FILE = Path(__file__).parent / "results" / "speed.json"
 JARVIS_CRYSTALS = 44_578
 ROUNDS = 5
 

@@ -4,7 +4,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "speed.md"
+from pages import fill
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS_FILE = ROOT / "benchmarks" / "results" / "speed.json"
+PAGE = ROOT / "docs" / "speed.md"
 BEGIN, END = "<!-- tables: written by benchmarks/speed.py -->", "<!-- end of tables -->"
 
 
@@ -30,11 +34,9 @@ def rendered(numbers: dict[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
-def write_page(numbers: dict[str, Any], page: Path = PAGE) -> None:
+def write_page(numbers: dict[str, Any]) -> None:
     """Replace what stands between the markers of docs/speed.md."""
-    before, rest = page.read_text(encoding="utf-8").split(BEGIN)
-    after = rest.split(END)[1]
-    page.write_text(f"{before}{BEGIN}\n\n{rendered(numbers)}\n\n{END}{after}", encoding="utf-8")
+    fill(PAGE, BEGIN, END, rendered(numbers))
 
 
 def table(title: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

@@ -1,38 +1,38 @@
 """The numbers in README.md and docs/ are those of the results files."""
 
-import importlib.util
+import importlib
 import json
 
+import pytest
 from conftest import ROOT
 
 
-def load_script(name):
-    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_numbers_come_from_the_results_file():
-    script = load_script("default_run")
-    numbers = json.loads(script.RESULTS_FILE.read_text())
-    text = script.README.read_text(encoding="utf-8")
-    shown = text.split(script.BEGIN)[1].split(script.END)[0].strip()
-    assert shown == script.rendered(numbers).strip(), (
-        "run: python benchmarks/default_run.py --readme"
-    )
-
-
-def test_tables_of_the_speed_page_come_from_the_results_file():
-    tables = load_script("speed_tables")
-    numbers = json.loads((ROOT / "benchmarks" / "results" / "speed.json").read_text())
-    text = tables.PAGE.read_text(encoding="utf-8")
-    shown = text.split(tables.BEGIN)[1].split(tables.END)[0].strip()
-    assert shown == tables.rendered(numbers).strip(), "run: python benchmarks/speed.py --page"
-
-
-def test_the_page_of_ties_comes_from_the_results_file(monkeypatch):
+@pytest.fixture
+def load_script(monkeypatch):
+    """Import a module of the benchmarks folder, which is no package."""
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    return importlib.import_module
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("default_run", "default_run.py --readme"),
+        ("speed_tables", "speed.py --page"),
+        ("graphs", "graphs.py --page"),
+        ("failure_drills", "failure_drills.py --page"),
+        ("precision", "precision.py --page"),
+    ],
+)
+def test_the_part_of_a_page_comes_from_the_results_file(load_script, name, command):
+    script = load_script(name)
+    numbers = json.loads(script.RESULTS_FILE.read_text())
+    text = script.PAGE.read_text(encoding="utf-8")
+    shown = text.split(script.BEGIN)[1].split(script.END)[0].strip()
+    assert shown == script.rendered(numbers).strip(), f"run: python benchmarks/{command}"
+
+
+def test_the_page_of_ties_comes_from_the_results_file(load_script):
     ties = load_script("ties")
     numbers = json.loads(ties.RESULTS_FILE.read_text())
     assert ties.PAGE.read_text(encoding="utf-8") == ties.page(numbers), (
@@ -40,20 +40,14 @@ def test_the_page_of_ties_comes_from_the_results_file(monkeypatch):
     )
 
 
-def test_the_table_of_the_failure_drills_comes_from_the_results_file():
-    script = load_script("failure_drills")
-    numbers = json.loads(script.RESULTS_FILE.read_text())
-    text = script.PAGE.read_text(encoding="utf-8")
-    shown = text.split(script.BEGIN)[1].split(script.END)[0].strip()
-    assert shown == script.rendered(numbers).strip(), (
-        "run: python benchmarks/failure_drills.py --page"
-    )
-    assert all(row["same"] for row in numbers["drills"])
+def test_every_drill_ended_in_the_same_files(load_script):
+    numbers = json.loads(load_script("failure_drills").RESULTS_FILE.read_text())
+    assert numbers["drills"] and all(row["same"] for row in numbers["drills"])
 
 
-def test_the_table_of_precisions_comes_from_the_results_file():
-    script = load_script("precision")
-    numbers = json.loads(script.RESULTS_FILE.read_text())
-    text = script.PAGE.read_text(encoding="utf-8")
-    shown = text.split(script.BEGIN)[1].split(script.END)[0].strip()
-    assert shown == script.rendered(numbers).strip(), "run: python benchmarks/precision.py --page"
+def test_filling_a_page_twice_changes_what_is_between_the_markers_alone(load_script, tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("before\n<begin>\nold\n<end>\nafter\n")
+    for _ in range(2):
+        load_script("pages").fill(page, "<begin>", "<end>", "new\n")
+        assert page.read_text() == "before\n<begin>\n\nnew\n\n<end>\nafter\n"

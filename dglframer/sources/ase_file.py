@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from dglframer.crystals import Record
 from dglframer.errors import ConfigError, DamagedFile
 from dglframer.sources.json_list import number
+from dglframer.sources.own_file import OwnFile
 
 if TYPE_CHECKING:
     import ase
@@ -15,23 +16,10 @@ if TYPE_CHECKING:
 ID_KEYS = ("id", "material_id", "jid")
 
 
-class AseSource:
+class AseSource(OwnFile):
     """One file with many structures; labels are in ``info``, key-value pairs, or results."""
 
     name = "ase"
-    licence = "yours"
-    citation = "yours"
-
-    def __init__(self, path: Path, targets: Sequence[str], units: dict[str, str]):
-        if not path.is_file():
-            raise ConfigError(f"dataset.path: no file {path}")
-        self.path, self.targets, self.units = path, targets, units
-
-    def files(self) -> list[Path]:
-        return [self.path]
-
-    def notes(self) -> list[str]:
-        return []
 
     def records(self) -> Iterator[Record]:
         """Structures in file order; raises DamagedFile where ASE cannot go on."""

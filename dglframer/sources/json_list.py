@@ -18,6 +18,7 @@ import numpy as np
 from dglframer.crystals import Record
 from dglframer.errors import ConfigError, DamagedFile
 from dglframer.sources.archives import open_member
+from dglframer.sources.own_file import OwnFile
 
 CHUNK = 1 << 20  # characters read at once
 LARGEST_ENTRY = 1 << 26  # characters; more is a damaged file
@@ -25,7 +26,7 @@ ID_KEYS = ("jid", "id", "material_id", "entry_id", "_oqmd_entry_id")
 MISSING = (None, "", "na")  # JARVIS writes "na"
 
 
-class JsonSource:
+class JsonSource(OwnFile):
     """Your own list: an id, ``atoms`` or ``structure``, and targets in each entry.
 
     An entry may be a pymatgen structure itself; its targets are then in ``properties``, and its id,
@@ -33,19 +34,6 @@ class JsonSource:
     """
 
     name = "json"
-    licence = "yours"
-    citation = "yours"
-
-    def __init__(self, path: Path, targets: Sequence[str], units: dict[str, str]):
-        if not path.is_file():
-            raise ConfigError(f"dataset.path: no file {path}")
-        self.path, self.targets, self.units = path, targets, units
-
-    def files(self) -> list[Path]:
-        return [self.path]
-
-    def notes(self) -> list[str]:
-        return []
 
     def records(self) -> Iterator[Record]:
         """Entries in file order."""

@@ -51,7 +51,11 @@ def reference_sums(
     decay_EH = decay_NH.index_select(0, batch.dst_E) * geometry.d2_E.unsqueeze(1)
     logits_EH = ops.dot(q_NHD, k_NHD) / math.sqrt(q_NHD.shape[2]) - decay_EH
     alpha_EH = ops.softmax(logits_EH)
-    views = find_views(logits_EH.detach(), alpha_EH.detach(), geometry)
+    if model.frame == "max":
+        directions = (geometry.u_E3, geometry.d2_E, batch.edge_ptr)
+        views = max_views(logits_EH.detach(), *directions, tie_width(model))
+    else:
+        views = other_views(alpha_EH.detach(), geometry)
     y_NHD = ops.source_sum(alpha_EH, v_NHD)
     dist_NHK, angle_N3HK = basis_sums(
         alpha_EH,
@@ -65,14 +69,11 @@ def reference_sums(
     return y_NHD, dist_NHK, angle_N3HK
 
 
-def find_views(logits_EH: Tensor | None, alpha_EH: Tensor, geometry: Geometry) -> Views:
-    """The frames of one block, as ``model.frame`` says; ``logits_EH`` are those of ``max`` frames."""
-    batch, u_E3, d2_E = geometry.batch, geometry.u_E3, geometry.d2_E
-    if geometry.model.frame == "max":
-        assert logits_EH is not None
-        return max_views(logits_EH, u_E3, d2_E, batch.edge_ptr, tie_width(geometry.model))
+def other_views(alpha_EH: Tensor, geometry: Geometry) -> Views:
+    """The frames of one block, as ``model.frame`` says, where it does not say ``max``."""
     if geometry.model.frame == "weighted_pca":
-        return single_views(weighted_pca_frames(alpha_EH, u_E3, d2_E, batch.edge_ptr))
+        edges = (geometry.u_E3, geometry.d2_E, geometry.batch.edge_ptr)
+        return single_views(weighted_pca_frames(alpha_EH, *edges))
     return geometry.fixed_views
 
 

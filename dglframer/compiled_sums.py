@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dglframer import basis_kernels, frame_kernels, kernels
-from dglframer.attention_sums import Sums, find_views, least_weight
+from dglframer.attention_sums import Sums, least_weight, other_views
 from dglframer.basis_sums import angle_sums
 from dglframer.batch import Batch
 from dglframer.config import ModelConfig
@@ -101,9 +101,9 @@ class _CompiledSums(torch.autograd.Function):
 
 
 def compiled_views(alpha_EH: Tensor, geometry: Geometry) -> Views:
-    """``attention_sums.find_views``; ``max`` frames by compiled loops, with axes merged."""
+    """The frames of one block: ``max`` frames by compiled loops, with axes merged."""
     if geometry.model.frame != "max":
-        return find_views(None, alpha_EH, geometry)
+        return other_views(alpha_EH, geometry)
     batch = geometry.batch
     arrays = [numpy(x) for x in (batch.edge_ptr, alpha_EH, geometry.u_E3, geometry.d2_E)]
     width = arrays_scalar(tie_width(geometry.model) or 0.0, alpha_EH)

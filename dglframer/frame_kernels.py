@@ -116,9 +116,7 @@ def _tied_frames(weight_F, u_F3, floor, width, frames, share):
             score = _score(weight_F[f], u_F3[e], u_F3[f])
             if score < second * least:
                 continue
-            if found == len(frames):
-                frames = np.concatenate((frames, np.empty_like(frames)))
-                share = np.concatenate((share, np.empty_like(share)))
+            frames, share = _with_room(frames, share, found)
             _complete(u_F3[e], u_F3[f], frames[found])
             share[found] = _tie_share(score, second, width)
             second_total += share[found]
@@ -126,9 +124,7 @@ def _tied_frames(weight_F, u_F3, floor, width, frames, share):
             if width == 0.0:
                 break
         if found == start:  # every image on one line: any perpendicular serves
-            if found == len(frames):
-                frames = np.concatenate((frames, np.empty_like(frames)))
-                share = np.concatenate((share, np.empty_like(share)))
+            frames, share = _with_room(frames, share, found)
             _perpendicular(u_F3[e], frames[found])
             share[found] = second_total = 1.0
             found += 1
@@ -138,6 +134,17 @@ def _tied_frames(weight_F, u_F3, floor, width, frames, share):
             break
     share[:found] /= total
     return found, frames, share
+
+
+@numba.njit(cache=True, nogil=True)
+def _with_room(frames, share, found):
+    """The buffers, or twice as large ones if they are full."""
+    if found < len(frames):
+        return frames, share
+    return (
+        np.concatenate((frames, np.empty_like(frames))),
+        np.concatenate((share, np.empty_like(share))),
+    )
 
 
 @numba.njit(cache=True, nogil=True)

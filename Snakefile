@@ -15,6 +15,7 @@ include: "workflow/rules/data.smk"
 include: "workflow/rules/models.smk"
 include: "workflow/rules/results.smk"
 include: "workflow/rules/compare.smk"
+include: "workflow/rules/nbody.smk"
 
 
 report: "workflow/report/workflow.rst"
@@ -23,6 +24,7 @@ report: "workflow/report/workflow.rst"
 localrules:
     all,
     train,
+    nbody,
 
 
 rule all:

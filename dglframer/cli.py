@@ -11,6 +11,7 @@ from typing import Any
 
 from dglframer import __version__
 from dglframer.errors import Interrupted, UserError
+from dglframer.nbody import commands as nbody
 
 log = logging.getLogger("dglframer")
 
@@ -417,6 +418,7 @@ def parser() -> argparse.ArgumentParser:
         ("--cutoff-angstrom", cutoff),
         ("--unit", {"default": "", "help": "unit of the targets; the file does not say"}),
     )
+    nbody.add_parser(verbs)
     verb(doctor)
     verb(
         config,

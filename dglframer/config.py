@@ -373,6 +373,41 @@ class CompareConfig(Section):
         return names if budget == "epochs" else names[1:]
 
 
+NbodyModel = Literal["deepset", "tfn", "set_transformer", "se3_transformer", "egnn"]
+
+
+class NbodyConfig(Section):
+    """The N-body experiment, `snakemake nbody` (docs/nbody.md); nothing else depends on it."""
+
+    budget: Literal["smoke", "default", "full"] = Field(
+        "default", description="smoke (minutes), default (an hour on 2 cores) or full (a GPU)"
+    )
+    caps: tuple[Literal["component", "norm"], ...] = Field(
+        ("component", "norm"), min_length=1, description="data sets: which force cap (docs)"
+    )
+    models: tuple[NbodyModel, ...] = Field(
+        get_args(NbodyModel),
+        min_length=1,
+        description="rows of the table, besides constant velocity",
+    )
+    simulations: tuple[int, int, int] | None = Field(
+        None, description="of train, val and test; null: the budget's"
+    )
+    steps: int | None = Field(
+        None, ge=1, description="of every training; null: the budget's, which differ by model"
+    )
+    seeds: tuple[int, ...] | None = Field(
+        None, min_length=1, description="a training of each model for each; null: the budget's"
+    )
+    data_seed: int = Field(0, ge=0, description="seed of the simulations")
+
+    @model_validator(mode="after")
+    def parts_are_not_tiny(self) -> "NbodyConfig":
+        if self.simulations and min(self.simulations) < 2:
+            raise ValueError("nbody.simulations must be at least 2 each")
+        return self
+
+
 class Config(Section):
     """The whole configuration."""
 
@@ -391,6 +426,7 @@ class Config(Section):
     training: TrainingConfig = TrainingConfig()
     tune: TuneConfig = TuneConfig()
     compare: CompareConfig = CompareConfig()
+    nbody: NbodyConfig = NbodyConfig()
     seeds: tuple[int, ...] = Field(
         (0, 1), min_length=1, description="one model is trained per seed; together an ensemble"
     )
@@ -501,13 +537,20 @@ STAGES: dict[str, tuple[int, tuple[str, ...]]] = {
     "evaluate": (3, ()),
     "report": (3, ()),
     "compare": (1, ("encoder", *SECTIONS.values(), "training", "compare")),
+    "nbody_simulate": (1, ("nbody",)),
+    "nbody_bounds": (1, ("nbody",)),
+    "nbody_train": (1, ("nbody",)),
+    "nbody_evaluate": (1, ()),
+    "nbody_table": (1, ()),
 }
 
 
-# Settings that change nothing in what is written: they make no stage run again.
+# Settings that change nothing in what a stage writes, or only how often it is run: they make no stage
+# run again.
 WITHOUT_EFFECT = {
     "training": ("checkpoint_minutes", "tensorboard"),
     "tune": ("workers", "max_retries", "storage"),
+    "nbody": ("caps", "models", "seeds"),
 }
 
 

@@ -16,7 +16,7 @@ from dglframer.files import sha256, write_json
 
 VERBS = (
     "sources download crystals clean inspect split leakage graphs tune train evaluate report predict"
-    " import-checkpoint doctor config"
+    " import-checkpoint nbody doctor config"
 ).split()
 
 

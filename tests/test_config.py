@@ -96,6 +96,8 @@ def test_unknown_key_is_named_with_the_nearest_valid_one(values, name, hint):
         ({"cleaning": {"label_ranges": {"gap": [1, 0]}}}, "cleaning.label_ranges.gap"),
         ({"cleaning": {"label_tolerances": {"gap": -1}}}, "cleaning.label_tolerances.gap"),
         ({"dataset": {"repeated_ids": "last"}}, "dataset.repeated_ids"),
+        ({"nbody": {"caps": ["none"]}}, "nbody.caps"),
+        ({"nbody": {"simulations": [100, 10, 1]}}, "nbody.simulations"),
         ({"seeds": []}, "seeds"),
         ({"seeds": [0.5]}, "seeds"),
         ({"tune": {"search": {RATE: {"low": 2, "high": 1}}}}, f"tune.search.{RATE}"),
@@ -217,6 +219,8 @@ def test_override_names_a_wrong_key_or_value(key):
         ({"tune": {"trials": 9}}, {"tune"}),
         ({"tune": {"sampler": "random"}}, {"tune"}),
         ({"tune": {"workers": 4, "max_retries": 1, "storage": "journal"}}, set()),
+        ({"nbody": {"data_seed": 1}}, {"nbody_simulate", "nbody_bounds", "nbody_train"}),
+        ({"nbody": {"models": ["egnn"], "seeds": [0], "caps": ["norm"]}}, set()),
         ({"seeds": [3]}, set()),  # a model more, nothing of the others anew
     ],
 )

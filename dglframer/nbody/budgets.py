@@ -1,0 +1,89 @@
+"""How much is computed: what `nbody.budget` stands for, as one table."""
+
+from dataclasses import dataclass, replace
+
+from dglframer.config import NbodyConfig
+from dglframer.nbody.simulation import FRAMES
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Sizes of one run of the experiment, per data set."""
+
+    simulations: tuple[int, int, int]  # train, val, test
+    calibration: int  # fresh simulations that check the Linear row
+    rotations: int  # re-simulations of each test state, for the floor
+    seeds: tuple[int, ...]
+    degrees: int  # of TFN and SE(3)-Transformer: l = 0 .. degrees - 1
+    steps: dict[str, int]  # of 128 simulations, per model
+    horizons: tuple[int, ...]  # in frames, besides 10: one SE(3)-Transformer each
+
+
+BUDGETS = {
+    # For tests of the whole: says nothing about the models.
+    "smoke": Budget(
+        simulations=(1000, 250, 250),
+        calibration=2000,
+        rotations=4,
+        seeds=(0,),
+        degrees=2,
+        steps={
+            "deepset": 100,
+            "tfn": 60,
+            "set_transformer": 100,
+            "se3_transformer": 60,
+            "egnn": 100,
+        },
+        horizons=(2,),
+    ),
+    # Steps give TFN, SE(3)-Transformer and EGNN about the same CPU time; the plain models, which
+    # overfit after some hundred steps, a fifth of it.
+    "default": Budget(
+        simulations=(5000, 1000, 1000),
+        calibration=40_000,
+        rotations=8,
+        seeds=(0, 1, 2),
+        degrees=2,
+        steps={
+            "deepset": 4000,
+            "tfn": 2500,
+            "set_transformer": 2000,
+            "se3_transformer": 1200,
+            "egnn": 5000,
+        },
+        horizons=(1, 2, 5),
+    ),
+    # The paper's number of steps, and its degrees: for a GPU.
+    "full": Budget(
+        simulations=(5000, 1000, 1000),
+        calibration=40_000,
+        rotations=16,
+        seeds=(0, 1, 2),
+        degrees=4,
+        steps=dict.fromkeys(
+            ("deepset", "tfn", "set_transformer", "se3_transformer", "egnn"), 100_000
+        ),
+        horizons=(1, 2, 5),
+    ),
+}
+
+
+def budget_of(config: NbodyConfig) -> Budget:
+    """The budget with what the configuration sets itself."""
+    budget = BUDGETS[config.budget]
+    steps = {name: config.steps or budget.steps[name] for name in budget.steps}
+    return replace(
+        budget,
+        simulations=config.simulations or budget.simulations,
+        seeds=config.seeds or budget.seeds,
+        steps=steps,
+    )
+
+
+def trainings(config: NbodyConfig) -> list[str]:
+    """Folder names of the models of a data set: those of the table, then those of other horizons."""
+    budget = budget_of(config)
+    rows = [(model, FRAMES, seed) for model in config.models for seed in budget.seeds]
+    if "se3_transformer" in config.models:
+        rows += [("se3_transformer", frames, budget.seeds[0]) for frames in budget.horizons]
+    return [f"{model}-{frames}-frames-seed-{seed}" for model, frames, seed in rows]

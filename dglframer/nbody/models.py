@@ -1,0 +1,202 @@
+"""The models of the comparison: (positions, velocities [B, 5, 3], charges [B, 5]) -> [B, 5, 2, 3].
+
+The output is (Δx, Δv). DeepSet and Set Transformer see positions relative to their mean, velocities and
+charges as plain numbers; the others are equivariant. All of them treat the particles alike.
+"""
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from dglframer.encoder_config import Se3TransformerConfig, TfnConfig
+from dglframer.nbody.simulation import FRAME_TIME, PARTICLES
+from dglframer.se3.edges import Edges
+from dglframer.se3.encoder import SE3Encoder
+
+# The 20 directed pairs, receiver by receiver: sums over senders are sums over rows of four.
+RECEIVERS = [i for i in range(PARTICLES) for _ in range(PARTICLES - 1)]
+SENDERS = [j for i in range(PARTICLES) for j in range(PARTICLES) if j != i]
+
+
+def build(name: str, degrees: int, seed: int) -> nn.Module:
+    """A model with the weights of ``seed``; ``degrees`` of TFN and SE(3)-Transformer. No global RNG."""
+    makers: dict[str, Callable[[], nn.Module]] = {
+        "deepset": DeepSet,
+        "tfn": lambda: TFN(degrees),
+        "set_transformer": SetTransformer,
+        "se3_transformer": lambda: SE3Transformer(degrees),
+        "egnn": EGNN,
+    }
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return makers[name]()
+
+
+class Linear(nn.Module):
+    """Constant velocity for ``frames``: Δx = v·Δt, Δv = 0. Nothing to learn."""
+
+    def __init__(self, frames: int):
+        super().__init__()
+        self.time = frames * FRAME_TIME
+
+    def forward(self, positions: Tensor, velocities: Tensor, charges: Tensor) -> Tensor:
+        return torch.stack([velocities * self.time, torch.zeros_like(velocities)], dim=2)
+
+
+def plain_inputs(positions: Tensor, velocities: Tensor, charges: Tensor) -> Tensor:
+    """[B, 5, 7]: positions relative to their mean, velocities, charges."""
+    centred = positions - positions.mean(dim=1, keepdim=True)
+    return torch.cat([centred, velocities, charges[..., None]], dim=2)
+
+
+class DeepSet(nn.Module):
+    """Zaheer et al. 2017: layers x_i -> relu(A x_i + B mean_j x_j), which permutations commute with."""
+
+    def __init__(self, width: int = 128, layers: int = 5):
+        super().__init__()
+        sizes = [7] + [width] * (layers - 1) + [6]
+        pairs = list(pairwise(sizes))
+        self.own = nn.ModuleList(nn.Linear(a, b) for a, b in pairs)
+        self.mean = nn.ModuleList(nn.Linear(a, b, bias=False) for a, b in pairs)
+
+    def forward(self, positions: Tensor, velocities: Tensor, charges: Tensor) -> Tensor:
+        x = plain_inputs(positions, velocities, charges)
+        for k, (own, mean) in enumerate(zip(self.own, self.mean, strict=True)):
+            x = own(x.relu() if k else x) + mean(x.relu() if k else x).mean(dim=1, keepdim=True)
+        return x.unflatten(2, (2, 3))
+
+
+class SetAttention(nn.Module):
+    """Lee et al. 2019, "SAB": attention among all particles, then a layer for each alone."""
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
+        self.alone = nn.Linear(width, width)
+        self.norms = nn.ModuleList([nn.LayerNorm(width), nn.LayerNorm(width)])
+
+    def forward(self, x_BPC: Tensor) -> Tensor:
+        attended, _ = self.attention(x_BPC, x_BPC, x_BPC, need_weights=False)
+        x_BPC = self.norms[0](x_BPC + attended)
+        return self.norms[1](x_BPC + self.alone(x_BPC).relu())
+
+
+class SetTransformer(nn.Module):
+    """Lee et al. 2019 without pooling: an output for each particle."""
+
+    def __init__(self, width: int = 64, heads: int = 4, blocks: int = 4):
+        super().__init__()
+        self.enter = nn.Linear(7, width)
+        self.blocks = nn.Sequential(*(SetAttention(width, heads) for _ in range(blocks)))
+        self.leave = nn.Linear(width, 6)
+
+    def forward(self, positions: Tensor, velocities: Tensor, charges: Tensor) -> Tensor:
+        x = self.blocks(self.enter(plain_inputs(positions, velocities, charges)))
+        return self.leave(x).unflatten(2, (2, 3))
+
+
+def perceptron(inside: int, width: int, outside: int) -> nn.Sequential:
+    """Two linear layers with SiLU between them."""
+    return nn.Sequential(nn.Linear(inside, width), nn.SiLU(), nn.Linear(width, outside))
+
+
+class EGNNLayer(nn.Module):
+    """Satorras et al. 2021, with velocities: messages of distances move the particles.
+
+    As published, but that weights are made in pairs: the second one moves a vector that becomes Δv.
+    """
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.message = nn.Sequential(perceptron(2 * width + 2, width, width), nn.SiLU())
+        last = nn.Linear(width, 2)
+        nn.init.xavier_uniform_(last.weight, gain=1e-3)  # starts close to no motion
+        self.along = nn.Sequential(nn.Linear(width, width), nn.SiLU(), last)  # weights of x_i − x_j
+        self.onward = perceptron(width, width, 2)  # weights of the initial velocity
+        self.update = perceptron(2 * width, width, width)
+
+    def forward(
+        self, h: Tensor, x: Tensor, velocities: Tensor, products: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """New features [B, 5, C], and what to add to positions and to Δv: [B, 5, 2, 3]."""
+        r = x[:, RECEIVERS] - x[:, SENDERS]
+        invariants = torch.cat([(r**2).sum(dim=2, keepdim=True), products[..., None]], dim=2)
+        m = self.message(torch.cat([h[:, RECEIVERS], h[:, SENDERS], invariants], dim=2))
+        pushes = self.along(m)[..., None] * r[:, :, None]
+        moves = pushes.unflatten(1, (PARTICLES, -1)).mean(dim=2)
+        moves = moves + self.onward(h)[..., None] * velocities[:, :, None]
+        total = m.unflatten(1, (PARTICLES, -1)).sum(dim=2)
+        return h + self.update(torch.cat([h, total], dim=2)), moves
+
+
+class EGNN(nn.Module):
+    """Features start from the speed; the charges' products are known to the edges."""
+
+    def __init__(self, width: int = 64, layers: int = 4):
+        super().__init__()
+        self.enter = nn.Linear(1, width)
+        self.layers = nn.ModuleList(EGNNLayer(width) for _ in range(layers))
+
+    def forward(self, positions: Tensor, velocities: Tensor, charges: Tensor) -> Tensor:
+        h = self.enter((velocities**2).sum(dim=2, keepdim=True).sqrt())
+        products = charges[:, RECEIVERS] * charges[:, SENDERS]
+        moved = torch.zeros_like(torch.stack([positions, velocities], dim=2))
+        for layer in self.layers:
+            h, moves = layer(h, positions + moved[:, :, 0], velocities, products)
+            moved = moved + moves
+        return moved
+
+
+def complete_graph(positions: Tensor, charges: Tensor) -> Edges:
+    """The 20 B edges of B systems, with c_i c_j as the scalar of an edge."""
+    first_B1 = torch.arange(0, charges.numel(), PARTICLES, device=charges.device)[:, None]
+    src_E, dst_E = (
+        (first_B1 + torch.tensor(ends, device=charges.device)).flatten()
+        for ends in (SENDERS, RECEIVERS)
+    )
+    return Edges(
+        src_E=src_E,
+        dst_E=dst_E,
+        edge_ptr=torch.arange(0, len(dst_E) + 1, PARTICLES - 1, device=charges.device),
+        d_E3=(positions[:, RECEIVERS] - positions[:, SENDERS]).flatten(0, 1),
+        scalars_ES=(charges[:, RECEIVERS] * charges[:, SENDERS]).reshape(-1, 1),
+    )
+
+
+class SE3Transformer(nn.Module):
+    """The published N-body network: velocities as degree 1, charges in the edges alone."""
+
+    def __init__(self, degrees: int):
+        super().__init__()
+        settings = Se3TransformerConfig(
+            degrees=degrees,
+            channels=8,
+            layers=4,
+            heads=2,
+            value_divisor=4,
+            self_interaction="linear",
+            relative_position="add",
+        )
+        self.encoder = SE3Encoder(settings, {1: 1}, {1: 2}, edge_scalars=1, published="nbody")
+
+    def forward(self, positions: Tensor, velocities: Tensor, charges: Tensor) -> Tensor:
+        features = {1: velocities.reshape(-1, 1, 3)}
+        output = self.encoder(features, complete_graph(positions, charges))
+        return output[1].reshape(-1, PARTICLES, 2, 3)
+
+
+class TFN(nn.Module):
+    """The published N-body tensor field network: as above, and charges as degree 0."""
+
+    def __init__(self, degrees: int):
+        super().__init__()
+        settings = TfnConfig(degrees=degrees, channels=8, layers=3)
+        fiber_in = {0: 1, 1: 1}
+        self.encoder = SE3Encoder(settings, fiber_in, {1: 2}, edge_scalars=1, published="nbody")
+
+    def forward(self, positions: Tensor, velocities: Tensor, charges: Tensor) -> Tensor:
+        features = {0: charges.reshape(-1, 1, 1), 1: velocities.reshape(-1, 1, 3)}
+        output = self.encoder(features, complete_graph(positions, charges))
+        return output[1].reshape(-1, PARTICLES, 2, 3)

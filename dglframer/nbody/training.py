@@ -1,0 +1,195 @@
+"""One training: so many steps of Adam, the weights that validate best, the curve on the way."""
+
+import copy
+import json
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from dglframer import __version__
+from dglframer.errors import DamagedFile, TrainingFailed
+from dglframer.files import atomic_path, read_json, sha256, write_json, write_text
+from dglframer.nbody.models import build
+from dglframer.nbody.task import Examples, squared_errors
+
+log = logging.getLogger(__name__)
+
+BATCH = 128
+RATE, LAST_RATE = 1e-3, 1e-4  # on a cosine
+VALIDATIONS = 40  # in a training
+SECONDS_BETWEEN_LINES = 15.0
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a training is: everything that its weights depend on but the data."""
+
+    model: str
+    frames: int
+    seed: int
+    steps: int
+    degrees: int
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The weights that validated best, and how it went."""
+
+    network: nn.Module
+    best: dict[str, Any]  # the line of the curve that they are from
+    curve: list[dict[str, Any]]
+    seconds_per_step: float  # CPU time, or time on the clock with a GPU
+
+
+def train(description: Description, train_set: Examples, val_set: Examples) -> Trained:
+    """Train to the last step; equal arguments give equal weights on one machine.
+
+    Raises TrainingFailed if the validation error is not finite.
+    """
+    device = train_set.positions.device
+    network = build(description.model, description.degrees, description.seed).to(device)
+    optimizer = torch.optim.Adam(network.parameters(), lr=RATE)
+    steps = description.steps
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps, eta_min=LAST_RATE)
+    every = max(1, steps // VALIDATIONS)
+    curve: list[dict[str, Any]] = []
+    best: dict[str, Any] = {}
+    weights: dict[str, torch.Tensor] = {}
+    loss_sum, counted = torch.zeros((), device=device), 0
+    watch, last_line = Watch(device), time.monotonic()
+    for step, rows in enumerate(batches(len(train_set), steps, description.seed), 1):
+        watch.start()
+        batch = train_set.rows(rows.to(device))
+        output = network(batch.positions, batch.velocities, batch.charges)
+        loss = squared_errors(output, batch.targets).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        loss_sum, counted = loss_sum + loss.detach(), counted + 1
+        watch.stop()
+        if step % every and step < steps:
+            continue
+        mse_x, mse_v = mean_errors(network, val_set)
+        line = {
+            "step": step,
+            "train_loss": loss_sum.item() / counted,
+            "val_mse_x": mse_x,
+            "val_mse_v": mse_v,
+        }
+        if not mse_x + mse_v < float("inf"):
+            raise TrainingFailed(f"{description}: the error is not finite after {step} steps")
+        curve.append(line)
+        loss_sum, counted = torch.zeros((), device=device), 0
+        if not best or mse_x + mse_v < best["val_mse_x"] + best["val_mse_v"]:
+            best, weights = line, copy.deepcopy(network.state_dict())
+        if time.monotonic() - last_line > SECONDS_BETWEEN_LINES or step == steps:
+            last_line = time.monotonic()
+            name = f"{description.model} seed {description.seed} step {step}/{steps}"
+            left = watch.seconds / step * (steps - step)
+            log.info("%s  val x %.4f v %.4f  %.0f s left", name, mse_x, mse_v, left)
+    network.load_state_dict(weights)
+    return Trained(network.eval(), best, curve, watch.seconds / steps)
+
+
+def batches(count: int, steps: int, seed: int) -> Iterator[torch.Tensor]:
+    """Rows of ``steps`` batches: one shuffle after the other, what is left of each left out."""
+    generator = torch.Generator().manual_seed(seed)
+    size = min(BATCH, count)
+    done = 0
+    while done < steps:
+        order = torch.randperm(count, generator=generator)
+        for first in range(0, count - size + 1, size):
+            if done < steps:
+                yield order[first : first + size]
+            done += 1
+
+
+@torch.no_grad()
+def predictions(network: nn.Module, of: Examples) -> torch.Tensor:
+    """[B, 5, 2, 3], a batch at a time."""
+    network.eval()
+    parts = (of.rows(slice(first, first + 256)) for first in range(0, len(of), 256))
+    result = [network(part.positions, part.velocities, part.charges) for part in parts]
+    network.train()
+    return torch.cat(result)
+
+
+def mean_errors(network: nn.Module, of: Examples) -> tuple[float, float]:
+    """MSE of Δx and of Δv."""
+    mse_x, mse_v = squared_errors(predictions(network, of), of.targets).double().mean(dim=0)
+    return mse_x.item(), mse_v.item()
+
+
+class Watch:
+    """Time of the steps alone: CPU time of the process, or with a GPU time on the clock."""
+
+    def __init__(self, device: torch.device):
+        self.gpu = device.type == "cuda"
+        self.seconds = 0.0
+
+    def now(self) -> float:
+        if self.gpu:
+            torch.cuda.synchronize()
+        return time.perf_counter() if self.gpu else time.process_time()
+
+    def start(self) -> None:
+        self.started = self.now()
+
+    def stop(self) -> None:
+        self.seconds += self.now() - self.started
+
+
+def save_trained(
+    trained: Trained, description: Description, data_hash: str, threads: int, out: Path
+) -> None:
+    """Weights, curve.jsonl, timing.json, and model.json last, with the hash of the weights."""
+    weights = {name: value.contiguous() for name, value in trained.network.state_dict().items()}
+    with atomic_path(out / "model.safetensors") as temporary:
+        save_file(weights, temporary)
+    write_text(out / "curve.jsonl", "".join(json.dumps(line) + "\n" for line in trained.curve))
+    device = next(trained.network.parameters()).device
+    clock = "GPU, wall" if device.type == "cuda" else f"CPU, {threads} thread(s)"
+    write_json(out / "timing.json", {"seconds_per_step": trained.seconds_per_step, "clock": clock})
+    values = {
+        "format_version": FORMAT_VERSION,
+        "written_by": f"dglframer {__version__}",
+        **vars(description),
+        "parameters": sum(one.numel() for one in trained.network.parameters()),
+        "best": trained.best,
+        "data_sha256": data_hash,
+        "weights_sha256": sha256(out / "model.safetensors"),
+    }
+    write_json(out / "model.json", values)
+
+
+def load_trained(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
+    """The network (CPU, float32) and what model.json says of it; raises DamagedFile."""
+    values = read_json(folder / "model.json")
+    path = folder / "model.safetensors"
+    try:
+        if sha256(path) != values["weights_sha256"]:
+            raise DamagedFile(f"{path}: not the weights of model.json beside it")
+        network = build(values["model"], values["degrees"], values["seed"])
+        network.load_state_dict(load_file(path))
+    except (OSError, KeyError, RuntimeError, safetensors.SafetensorError) as error:
+        raise DamagedFile(f"{folder}: not a model of `dglframer nbody train` ({error})") from None
+    return network.eval(), values
+
+
+def read_curve(folder: Path) -> list[dict[str, Any]]:
+    """The lines of curve.jsonl; raises DamagedFile."""
+    path = folder / "curve.jsonl"
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise DamagedFile(f"{path}: missing or not JSON lines ({error})") from None

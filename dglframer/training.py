@@ -28,8 +28,8 @@ from dglframer.run_checkpoints import (
 )
 from dglframer.run_lock import locked
 from dglframer.run_state import Snapshot, restore, snapshot_of
+from dglframer.sealed import visible_datasets
 from dglframer.signals import StopRequest
-from dglframer.split import read_split
 from dglframer.trainer import Trainer
 
 log = logging.getLogger(__name__)
@@ -72,8 +72,7 @@ def train_seed(
     configuration or data, Interrupted if asked to stop.
     """
     with locked(run_directory) if processes.leads else nullcontext():
-        parts = read_split(split, allowed=("train", "val"))
-        train_set, val_set = (GraphDataset(graphs, parts[name]) for name in ("train", "val"))
+        train_set, val_set = visible_datasets(graphs, split)
         identity = identity_of(config, train_set, val_set, seed)
         if processes.leads:
             remove_left_overs(out)

@@ -4,6 +4,7 @@ import argparse
 import json
 import logging
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -438,6 +439,12 @@ def main() -> int:
     started = time.perf_counter()
     try:
         status = args.run(args) or 0
+        sys.stdout.flush()
+    except BrokenPipeError:
+        if getattr(args, "out", None):  # a stage, which prints little: something else is broken
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still unsaid
+        return 128 + signal.SIGPIPE  # what `dglframer sources | head -1` ends with in a shell
     except UserError as error:
         print(f"dglframer: error: {error}", file=sys.stderr)
         return error.status

@@ -1,6 +1,7 @@
 """The command line: quick, helpful, and one message for what the user can mend."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -55,6 +56,16 @@ def test_arrow_gives_back_the_memory_it_does_not_need():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "system"
+
+
+@pytest.mark.parametrize("verb", ["sources", "config"])
+def test_output_that_nobody_reads_ends_the_verb_quietly(verb):
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "dglframer", verb]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, b"")
 
 
 def test_training_needs_no_chemistry_library_and_no_workflow_engine():

@@ -70,14 +70,14 @@ def save_model(model: TrainedModel, folder: Path) -> None:
 
 def load_model(folder: Path, device: str = "cpu") -> TrainedModel:
     """Read a model directory; raises DamagedFile naming the file that is missing or damaged."""
-    description = read_json(folder / "model.json")
+    description = read_json(folder / "model.json", "format_version", "weights_sha256")
     weights = folder / "model.safetensors"
-    version = description.get("format_version")
+    version = description["format_version"]
     if version not in (1, FORMAT_VERSION):
         raise DamagedFile(
             f"{folder}/model.json: format {version}, this dglframer reads 1 to {FORMAT_VERSION}"
         )
-    if not weights.is_file() or sha256(weights) != description.get("weights_sha256"):
+    if not weights.is_file() or sha256(weights) != description["weights_sha256"]:
         raise DamagedFile(f"{weights}: missing or not the weights that model.json describes")
     try:
         targets = tuple(Target(**target) for target in description["targets"])

@@ -195,7 +195,7 @@ def train(args: argparse.Namespace) -> None:
 
     config = load_config(args.config)
     if args.tuned:
-        config = override(config, read_json(args.tuned)["params"])
+        config = override(config, read_json(args.tuned, "params")["params"])
     with stop_on_signals() as stop, processes_on(pick_device(args.device)) as processes:
         if not processes.leads:
             logging.getLogger().setLevel(logging.WARNING)

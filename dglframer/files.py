@@ -112,14 +112,18 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
-def read_json(path: Path) -> Any:
-    """Read JSON; raises DamagedFile with the file's name if it is missing or not JSON."""
+def read_json(path: Path, *keys: str) -> Any:
+    """Read JSON; raises DamagedFile with the file's name if it is missing, not JSON, or has not ``keys``."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        value = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DamagedFile(f"{path}: no such file") from None
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise DamagedFile(f"{path}: not valid JSON ({error})") from None
+    missing = [key for key in keys if not isinstance(value, dict) or key not in value]
+    if missing:
+        raise DamagedFile(f"{path}: not what this program writes, it has no {', '.join(missing)}")
+    return value
 
 
 def write_parquet(path: Path, table: pa.Table) -> None:

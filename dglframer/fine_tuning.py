@@ -105,5 +105,5 @@ def origin(training: TrainingConfig) -> dict[str, Any]:
     """What identifies the weights a training starts from; empty if it starts from nothing."""
     if training.init_from is None:
         return {}
-    description = read_json(Path(training.init_from) / "model.json")
-    return {"initial_weights_sha256": description.get("weights_sha256")}
+    description = read_json(Path(training.init_from) / "model.json", "weights_sha256")
+    return {"initial_weights_sha256": description["weights_sha256"]}

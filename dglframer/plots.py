@@ -127,7 +127,7 @@ def calibration_plot(predictions_path: Path, svg_path: Path) -> None:
 def learning_curve_plot(model_folders: Sequence[Path], svg_path: Path) -> None:
     """Training loss and validation error of each model folder per epoch."""
     runs = {Path(folder).name: read_metrics(folder) for folder in model_folders}
-    targets = read_json(Path(model_folders[0]) / "model.json")["targets"]
+    targets = read_json(Path(model_folders[0]) / "model.json", "targets")["targets"]
     units = {target["name"]: target["unit"] for target in targets}
     write_text(svg_path, svg(learning_panels(runs, units)))
 

@@ -58,23 +58,27 @@ class Run:
     def __init__(self, inputs: Inputs):
         self.inputs = inputs
         self.config = load_config(inputs.config)
-        self.download = read_json(inputs.download)
+        self.download = read_json(
+            inputs.download, "source", "licence", "citation", "notes", "files"
+        )
         self.crystals = read_parquet(inputs.crystals)
         self.rejected = read_parquet(inputs.rejected)
         split = read_parquet(inputs.split)
         self.split = dict(zip(split["id"].to_pylist(), split["split"].to_pylist(), strict=True))
         self.left_out = split.filter(pc.invert(pc.is_in(split["split"], pa.array(SPLITS))))
-        self.inspection = read_json(inputs.inspection)
+        self.inspection = read_json(inputs.inspection, "crystals", "elements", "labels")
         self.leakage = read_json(inputs.leakage)
         self.manifest = read_manifest(inputs.graphs)
-        self.best = read_json(inputs.tuned) if inputs.tuned else None
+        self.best = read_json(inputs.tuned, "params") if inputs.tuned else None
         self.trials = read_json(inputs.tuned.parent / "trials.json") if inputs.tuned else []
-        self.models = [read_json(Path(folder) / "model.json") for folder in inputs.models]
+        self.models = [
+            read_json(folder / "model.json", "history", "targets") for folder in inputs.models
+        ]
         self.epochs = {
             f"seed {model['history']['seed']}": plots.read_metrics(folder)
             for model, folder in zip(self.models, inputs.models, strict=True)
         }
-        self.metrics = read_json(inputs.evaluation / "metrics.json")
+        self.metrics = read_json(inputs.evaluation / "metrics.json", "targets")
         self.predictions = plots.read_predictions(inputs.evaluation / "predictions.parquet")
         self.structures = {row[0]: row[1:] for row in crystal_rows(self.crystals)}
         used = {id: part for id, part in self.split.items() if part in SPLITS}

@@ -35,6 +35,7 @@ from dglframer.graphs import build_graph, shard_table
 log = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
+MANIFEST_KEYS = ("cutoff_angstrom", "targets", "crystals", "atoms", "edges", "shards")
 GROUPS_PER_PART = 8  # row groups of crystals.parquet: up to 8,192 crystals, some 10 s of work
 
 
@@ -118,10 +119,10 @@ def build_shard(
 def finished(path: Path, note: Path, made_from: str) -> dict[str, Any] | None:
     """The manifest entry of a shard that is there, whole, and made from the same; else None."""
     try:
-        entry = read_json(note)
+        entry = read_json(note, "made_from", "sha256")
     except DamagedFile:
         return None
-    if entry.pop("made_from", "") != made_from or not path.is_file():
+    if entry.pop("made_from") != made_from or not path.is_file():
         return None
     return entry if sha256(path) == entry["sha256"] else None
 
@@ -157,14 +158,15 @@ def expected_edges(crystals: Path, cutoff: float) -> Iterator[float]:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """manifest.json of a graph folder; raises DamagedFile for another format version."""
-    manifest = read_json(folder / "manifest.json")
-    if manifest.get("format_version") != FORMAT_VERSION:
+    """manifest.json of a graph folder; raises DamagedFile for another format, or for what is none."""
+    path = folder / "manifest.json"
+    version = read_json(path, "format_version")["format_version"]
+    if version != FORMAT_VERSION:
         raise DamagedFile(
-            f"{folder}/manifest.json: format {manifest.get('format_version')}, this version of "
-            f"dglframer reads {FORMAT_VERSION}; run the graphs stage again"
+            f"{path}: format {version}, this version of dglframer reads {FORMAT_VERSION}; run the "
+            "graphs stage again"
         )
-    return manifest
+    return read_json(path, *MANIFEST_KEYS)
 
 
 def read_shard(folder: Path, entry: dict[str, Any]) -> pa.Table:

@@ -120,7 +120,7 @@ def read_split(path: Path, allowed: Sequence[str] = SPLITS) -> dict[str, list[st
 
     Raises DamagedFile if an id stands in two rows: overlap between parts is an error.
     """
-    table = read_parquet(path)
+    table = read_parquet(path, columns=["id", "split"])
     ids, names = table["id"].to_pylist(), table["split"].to_pylist()
     repeated = [id for id, count in Counter(ids).items() if count > 1]
     if repeated:

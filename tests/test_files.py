@@ -75,6 +75,13 @@ def test_unreadable_file_is_named(tmp_path, read, content):
         read(path)
 
 
+@pytest.mark.parametrize("content", ["[]", "{}", "3", "null", '{"a": 1}', '{"b": 1}'])
+def test_json_without_the_keys_is_named(tmp_path, content):
+    (tmp_path / "that one.json").write_text(content)
+    with pytest.raises(DamagedFile, match=r"that one\.json: .* it has no "):
+        read_json(tmp_path / "that one.json", "a", "b")
+
+
 def test_parquet_round_trip_and_equal_bytes(tmp_path):
     for name in ("a", "b"):
         write_parquet(tmp_path / name, TABLE)

@@ -98,7 +98,7 @@ def describe(source: Source) -> dict[str, Any]:
 def verify(description: Path) -> list[Path]:
     """The files listed in download.json; raises DamagedFile if one has changed since."""
     files = []
-    for entry in read_json(description)["files"]:
+    for entry in read_json(description, "files")["files"]:
         path = Path(entry["path"])
         if not path.is_file() or sha256(path) != entry["sha256"]:
             raise DamagedFile(f"{path}: changed or gone since the download stage; run it again")

@@ -103,7 +103,7 @@ def is_whole(path: Path) -> bool:
     facts = facts_file(path)
     if not path.is_file() or not facts.is_file():
         return False
-    known = read_json(facts)
+    known = read_json(facts, "bytes", "md5")
     if path.stat().st_size == known["bytes"] and md5(path) == known["md5"]:
         return True
     log.warning("%s has changed since it was fetched: put aside", path)

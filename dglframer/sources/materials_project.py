@@ -58,7 +58,7 @@ class MaterialsProject:
         """query.json and the pages; raises UserError for a key that is missing or refused."""
         if not self.local:
             folder = self.newest() if self.offline else self.ask()
-            pages = read_json(folder / "query.json")["pages"]
+            pages = read_json(folder / "query.json", "pages")["pages"]
             self.local = [folder / "query.json", *(folder / page["file"] for page in pages)]
         return self.local
 
@@ -129,7 +129,7 @@ class MaterialsProject:
         return folder
 
     def notes(self) -> list[str]:
-        known = read_json(self.files()[0])
+        known = read_json(self.files()[0], "criteria", "database_version", "documents")
         asked = canonical_json(known["criteria"])
         return [
             f"Database version {known['database_version']}: {known['documents']} documents for {asked}.",

@@ -16,8 +16,8 @@ from dglframer.config import DatasetConfig
 from dglframer.files import sha256, write_json
 
 VERBS = (
-    "sources download crystals clean inspect split leakage graphs tune train evaluate report predict"
-    " import-checkpoint nbody doctor config"
+    "sources download crystals clean inspect split leakage graphs tune train evaluate"
+    " compare-plan compare report predict import-checkpoint nbody doctor config"
 ).split()
 
 

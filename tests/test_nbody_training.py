@@ -189,6 +189,7 @@ def test_the_table_has_means_over_seeds_and_the_floor(results):
 
 def test_figures_are_drawn_alike_twice(results):
     evaluation, bounds = (json.loads(path.read_text()) for path in results)
+    twice = []
     for _ in range(2):
         drawn = (
             rotation_figure(evaluation),
@@ -196,6 +197,9 @@ def test_figures_are_drawn_alike_twice(results):
             horizon_figure([evaluation], [bounds]),
         )
         assert all(text.startswith("<?xml") and "</svg>" in text for text in drawn)
+        assert not any("mathdefault" in text for text in drawn), "formulas are not typeset"
+        twice.append(drawn)
+    assert twice[0] == twice[1]
     assert "SE(3)-Transformer: turned by 70°" in drawn[0]
     assert "SE(3)-Transformer, one for each horizon" in drawn[2]
 

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from dglframer.nbody.simulation import FRAME_TIME, FRAMES
 from dglframer.nbody.table import LABELS
@@ -20,6 +22,13 @@ COLOURS = {
 }
 SHOWN = ("se3_transformer", "set_transformer")
 CAPS = {"component": "cap on components", "norm": "cap on the length"}
+
+
+def plain_labels(axis: Axis, at: Sequence[float] = (1.0,)) -> None:
+    """Label a logarithmic axis at ``at`` times powers of ten, as numbers: its own labels are formulas."""
+    axis.set_major_locator(LogLocator(subs=at))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def rotation_figure(evaluation: Mapping[str, Any]) -> str:
@@ -61,7 +70,9 @@ def system_panel(
             worst = np.linalg.norm(turned - predicted, axis=1).max()
             text = f"largest distance {worst:.1e}"
             axes.text(0.02, 0.02, text, transform=axes.transAxes, fontsize=8)
-        axes.set(title=title, xlabel="x", ylabel="y", aspect="equal", xlim=(-4, 4), ylim=(-4, 4))
+        reach = 0.6 + np.linalg.norm(np.concatenate([start, target])[:, :2], axis=1).max()
+        limits = (-reach, reach)  # of any orientation
+        axes.set(title=title, xlabel="x", ylabel="y", aspect="equal", xlim=limits, ylim=limits)
         axes.legend(loc="upper right", fontsize=8)
 
     return draw
@@ -101,7 +112,9 @@ def curve_panel(evaluation: Mapping[str, Any], of: str) -> Panel:
             axes.plot(steps, values, color=colour, linewidth=0.9, label=label)
         axes.set(title=f"{CAPS[evaluation['cap']]}: Δ{of}", xlabel="step")
         axes.set(ylabel="validation MSE", xscale="log", yscale="log")
-        axes.legend(fontsize=8)
+        plain_labels(axes.xaxis)
+        plain_labels(axes.yaxis, at=(1.0, 2.0, 5.0))
+        axes.legend(loc="lower left", fontsize=8)
 
     return draw
 
@@ -137,6 +150,7 @@ def horizon_panel(evaluation: Mapping[str, Any], bounds: Mapping[str, Any], of: 
             axes.errorbar(FRAME_TIME * frames, values, errors, fmt="o", label=label, **style)
         axes.set(title=f"{CAPS[evaluation['cap']]}: Δ{of}", yscale="log")
         axes.set(xlabel="time ahead", ylabel="test MSE")
-        axes.legend(fontsize=8)
+        plain_labels(axes.yaxis)
+        axes.legend(loc="lower right", fontsize=8)
 
     return draw

@@ -1,10 +1,14 @@
 """Starting from a trained model: what is taken over, what is frozen, which statistics are used."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
+from published import load_oracle, needs_oracle, write_checkpoint
 
 from dglframer.checkpoint import load_model, save_model
+from dglframer.cli import main
 from dglframer.config import Config, ModelConfig, TrainingConfig, parse_config
 from dglframer.dataset import GraphDataset
 from dglframer.errors import ConfigError, UserError
@@ -61,6 +65,44 @@ def test_statistics_are_those_asked_for(sets, first, which):
         mine = predict(run.network, sets[1], CPU) * run.std_T + run.mean_T
         output = torch.from_numpy(predict(model.network, sets[1], CPU))
         assert np.array_equal(mine, model.denormalise(output).numpy())
+
+
+@needs_oracle
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_an_imported_checkpoint_starts_as_published_and_learns(sets, tmp_path, monkeypatch, dtype):
+    oracle = load_oracle()
+    sizes = {"n_layers": 2, "d_model": 16, "n_heads": 2, "d_ff": 16, "D_dist": 8, "D_ang": 16}
+    settings = oracle.make_config(frame_method="max", **sizes)
+    weights = oracle.random_weights(settings, 3, targets=2, trained_like=0.05)
+    oracle.forward([oracle.tiny_crystal()], weights, settings, calibrate=True)
+    given = {"names": list(sets[0].manifest["targets"]), "mean": [-1.5, 0.7], "std": [1.1, 1.4]}
+    write_checkpoint(weights, settings, tmp_path / "c.ckpt", dtype, **given)
+    folder = tmp_path / "model"
+    words = ["dglframer", "import-checkpoint", str(tmp_path / "c.ckpt"), str(folder)]
+    monkeypatch.setattr(sys, "argv", [*words, "--unit", "eV"])
+    assert main() == 0
+
+    imported = load_model(folder)
+    with pytest.raises(
+        UserError, match=r"model\.frame_ties: first(.|\n)*model\.window_sigmas: 4\.0"
+    ):
+        trainer(sets, folder)
+    model = parse_config({"model": imported.network.model.model_dump(mode="json")}).model
+    run = trainer(sets, folder, model, target_statistics="keep")
+    mine = predict(run.network, sets[1], CPU) * run.std_T + run.mean_T
+    output = torch.from_numpy(predict(imported.network.float(), sets[1], CPU))
+    assert np.array_equal(mine, imported.denormalise(output).numpy())
+
+    training = config(init_from=str(folder), epochs=30, learning_rate=0.005).training
+    tuned = train_model(Config(model=model, training=training), *sets, 0, CPU)
+    before, after = (error_on(sets[0], one) for one in (imported, tuned))
+    assert after < before / 2
+
+
+def error_on(dataset, model) -> float:
+    """Mean absolute error over crystals and targets."""
+    output = torch.from_numpy(predict(model.network, dataset, CPU))
+    return np.abs(model.denormalise(output).numpy() - dataset.targets[dataset.rows]).mean()
 
 
 def test_frozen_parameters_stay_and_the_others_learn(sets, first):

@@ -72,7 +72,7 @@ test-slow: env  ## run the tests that take minutes
 	@$(BIN)/python -m pytest -m slow $(ARGS)
 
 test-cluster: env  ## run the workflow through a Slurm of its own (as root, packages of docs/clusters.md)
-	@$(BIN)/python -m pytest -m cluster tests/cluster $(ARGS)
+	@$(BIN)/python -m pytest -m cluster -rs tests/cluster $(ARGS)
 
 lint: env  ## check style, formatting and types
 	@$(BIN)/ruff check .

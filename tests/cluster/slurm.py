@@ -1,16 +1,19 @@
 """A Slurm on this machine, by hand: munged, slurmctld and two slurmd with fake GPUs; no systemd."""
 
+import math
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+NAME = "dglframertest"
 DAEMONS = ("munged", "slurmctld", "slurmd")
 # Jobs look here and nowhere else: the executor plugin takes SLURM_CONF out of their environment.
 CONFIG = Path("/etc/slurm")
@@ -19,7 +22,7 @@ CONFIG = Path("/etc/slurm")
 # cluster's. An urgent job takes the place of others, which are requeued; requeued jobs wait until
 # the credentials of their first start have expired (cred_expire), minutes unless it is set.
 SLURM_CONF = """\
-ClusterName=dglframertest
+ClusterName={name}
 SlurmctldHost={host}(127.0.0.1)
 SlurmUser=root
 SlurmdUser=root
@@ -36,7 +39,8 @@ StateSaveLocation={folder}/state
 SlurmdParameters=config_overrides
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
-TaskProlog={folder}/note_gpu
+TaskProlog={folder}/task_starts
+Epilog={folder}/job_has_ended
 SwitchType=switch/none
 MpiDefault=none
 AccountingStorageType=accounting_storage/none
@@ -63,10 +67,12 @@ NodeName=n1 Name=gpu File=/dev/null
 NodeName=n1 Name=gpu File=/dev/zero
 NodeName=n2 Name=gpu File=/dev/full
 """
-# Runs at the start of each task with the environment that the task gets.
-NOTE_GPU = """#!/bin/sh
-/bin/echo "$SLURM_JOB_ID $SLURMD_NODENAME ${{CUDA_VISIBLE_DEVICES:-none}}" >> {folder}/gpus
-"""
+# The first runs before each task (a job's script is one, what srun starts in it another), with its
+# environment; the second when all processes of a job have ended, before its GPUs are free again.
+NOTES = {
+    "task_starts": "start $(date +%s.%N) $SLURM_JOB_ID $SLURMD_NODENAME ${CUDA_VISIBLE_DEVICES:-none}",
+    "job_has_ended": "end $(date +%s.%N) $SLURM_JOB_ID",
+}
 
 
 def why_not() -> str | None:
@@ -77,7 +83,10 @@ def why_not() -> str | None:
     if os.geteuid() != 0:
         return "only root can start Slurm's daemons"
     if (CONFIG / "slurm.conf").exists():
-        return f"{CONFIG / 'slurm.conf'} exists: this machine belongs to a cluster"
+        if f"ClusterName={NAME}\n" not in (CONFIG / "slurm.conf").read_text():
+            return f"{CONFIG / 'slurm.conf'} exists: this machine belongs to a cluster"
+        if " UP" in subprocess.run(["scontrol", "ping"], capture_output=True, text=True).stdout:
+            return "slurmctld of another run of these tests is up"
     return None
 
 
@@ -88,16 +97,29 @@ def search_path() -> str:
 
 @dataclass(frozen=True)
 class Job:
-    """A line of squeue; ``comment`` holds the rule and its wildcards, times are ISO 8601."""
+    """A line of squeue; ``comment`` holds the rule and its wildcards."""
 
     id: str
     comment: str
+    name: str
     state: str
     node: str
     memory: str
-    start: str
-    end: str
-    time_limit: str
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A job as it ran once; ``gpus`` are CUDA_VISIBLE_DEVICES of its tasks, times since 1970."""
+
+    job: str
+    node: str
+    gpus: frozenset[str]
+    start: float
+    end: float  # infinite until it has ended
+
+    def overlaps(self, other: "Attempt") -> bool:
+        """Whether both ran at some moment."""
+        return self.start < other.end and other.start < self.end
 
 
 @dataclass(frozen=True)
@@ -108,15 +130,26 @@ class Cluster:
 
     def jobs(self, comment: str = "") -> list[Job]:
         """All jobs so far whose comment is this, oldest first; without one, every job."""
-        output = command("squeue", "--noheader", "--states=all", "--format=%i|%k|%T|%N|%m|%S|%e|%l")
+        output = command("squeue", "--noheader", "--states=all", "--format=%i|%k|%j|%T|%N|%m")
         jobs = [Job(*line.split("|")) for line in output.splitlines()]
         chosen = [job for job in jobs if not comment or job.comment == comment]
         return sorted(chosen, key=lambda job: int(job.id))
 
-    def gpus(self) -> dict[str, str]:
-        """Job id to CUDA_VISIBLE_DEVICES of its step, `none` where it was not set."""
-        lines = [line.split() for line in (self.folder / "gpus").read_text().splitlines()]
-        return {job: gpus for job, _, gpus in lines}
+    def attempts(self) -> list[Attempt]:
+        """All jobs that have run so far, requeued ones each time."""
+        ended: list[Attempt] = []
+        running: dict[str, Attempt] = {}
+        for line in (self.folder / "notes").read_text().splitlines():
+            what, seconds, job, *where = line.split()
+            if what == "end":
+                if job in running:  # not cancelled before its script began
+                    ended.append(replace(running.pop(job), end=float(seconds)))
+            else:
+                node, gpus = where
+                new = Attempt(job, node, frozenset(), float(seconds), math.inf)
+                known = running.setdefault(job, new)
+                running[job] = replace(known, gpus=known.gpus | {gpus})
+        return [*ended, *running.values()]
 
 
 def command(*words: str) -> str:
@@ -136,28 +169,57 @@ def wait_for(what, seconds: float = 600.0, each: float = 0.1):
 
 @contextmanager
 def running_slurm() -> Iterator[Cluster]:
-    """Start Slurm; its daemons and its configuration are gone afterwards."""
+    """Start Slurm; jobs, daemons and configuration are gone afterwards, on SIGTERM too."""
     # Not pytest's folder: the path of a socket must be short, and munged trusts no open parent.
     folder = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))
-    folder.chmod(0o755)
-    for name in ("state", "spool.n1", "spool.n2"):
-        (folder / name).mkdir()
-    write_configuration(folder)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     daemons: list[subprocess.Popen] = []
     try:
+        write_configuration(folder)
         daemons.append(start(folder, "munged", *munge_options(folder)))
-        wait_for((folder / "munge" / "socket").exists, 60)
+        wait_for((folder / "munge" / "socket").exists, 180)
         daemons.append(start(folder, "slurmctld", "-D", "-c"))
         daemons += [start(folder, "slurmd", "-D", "-N", node) for node in ("n1", "n2")]
-        wait_for(lambda: states() == ["idle", "idle"], 60)
+        wait_for(lambda: states() == ["idle", "idle"], 180)
         yield Cluster(folder)
+    except BaseException as error:
+        error.add_note(last_lines(folder))
+        raise
     finally:
+        end_jobs()
         for daemon in reversed(daemons):
-            daemon.terminate()
-            daemon.wait()
+            end(daemon)
         for name in ("slurm.conf", "gres.conf"):
-            (CONFIG / name).unlink()
-        shutil.rmtree(folder)
+            (CONFIG / name).unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        signal.signal(signal.SIGTERM, before)
+
+
+def last_lines(folder: Path) -> str:
+    """What the daemons said last."""
+    logs = [*sorted(folder.glob("*.log")), *sorted(folder.glob("*.out"))]
+    return "\n".join(
+        "\n".join([path.name, *path.read_text(errors="replace").splitlines()[-15:]])
+        for path in logs
+    )
+
+
+def end_jobs() -> None:
+    """Cancel what still runs (stopped processes too: Slurm lets them go on to die) and wait for it."""
+    if subprocess.run(["scancel", "--user=root"], capture_output=True).returncode == 0:
+        queue = ["squeue", "--noheader"]
+        with suppress(TimeoutError):
+            wait_for(lambda: not subprocess.run(queue, capture_output=True).stdout, 60)
+
+
+def end(daemon: subprocess.Popen) -> None:
+    """Ask it to end, and make it end if it does not."""
+    daemon.terminate()
+    try:
+        daemon.wait(30)
+    except subprocess.TimeoutExpired:
+        daemon.kill()
+        daemon.wait()
 
 
 def states() -> list[str]:
@@ -167,17 +229,19 @@ def states() -> list[str]:
 
 
 def write_configuration(folder: Path) -> None:
-    """Slurm's files in /etc/slurm, munge's key, and the prolog of tasks."""
-    CONFIG.mkdir(exist_ok=True)
-    text = SLURM_CONF.format(folder=folder, host=socket.gethostname(), ports=free_ports(3))
-    (CONFIG / "slurm.conf").write_text(text)
-    (CONFIG / "gres.conf").write_text(GRES_CONF)
-    (folder / "note_gpu").write_text(NOTE_GPU.format(folder=folder))
-    (folder / "note_gpu").chmod(0o755)
-    (folder / "gpus").touch()
-    (folder / "munge").mkdir()
+    """Slurm's files in /etc/slurm, munge's key, and what runs around tasks."""
+    folder.chmod(0o755)
+    for name in ("state", "spool.n1", "spool.n2", "munge"):
+        (folder / name).mkdir()
     (folder / "munge" / "key").write_bytes(os.urandom(128))
     (folder / "munge" / "key").chmod(0o400)
+    for name, note in NOTES.items():
+        (folder / name).write_text(f'#!/bin/sh\necho "{note}" >> {folder}/notes\n')
+        (folder / name).chmod(0o755)
+    CONFIG.mkdir(exist_ok=True)
+    here = {"name": NAME, "host": socket.gethostname(), "ports": free_ports(3)}
+    (CONFIG / "slurm.conf").write_text(SLURM_CONF.format(folder=folder, **here))
+    (CONFIG / "gres.conf").write_text(GRES_CONF)
 
 
 def munge_options(folder: Path) -> list[str]:

@@ -5,28 +5,16 @@ the others finish. Second run, as a user would repeat it: the first is cancelled
 with more memory, the second makes room for an urgent job and is requeued by Slurm.
 """
 
-import json
+import itertools
 import os
 import re
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from slurm import Cluster, Job, command, running_slurm, wait_for, why_not
+from driver import LONGEST_SECONDS, ROOT, SEEDS, log_of, started
+from slurm import Attempt, Cluster, Job, command, running_slurm, wait_for, why_not
 
-ROOT = Path(__file__).resolve().parents[2]
-SEEDS = (0, 1, 2, 3)
-TINY = {
-    "model": {"blocks": 1, "width": 16, "heads": 2, "feedforward": 16},
-    "graphs": {"cutoff_angstrom": 4.0},
-    "training": {"epochs": 12, "averaged_epochs": 1, "batch_size": 32},
-    "tune": {"trials": 1, "epochs": 1},
-    "seeds": list(SEEDS),
-}
 # The profile as it is, but for what this cluster has not: accounts, a database of finished jobs, and
 # the many jobs for whose sake one asks for their state only now and then.
 HERE = "--slurm-no-account --slurm-status-command squeue --latency-wait 5"
@@ -36,28 +24,6 @@ pytestmark = [
     pytest.mark.cluster,
     pytest.mark.skipif(why_not() is not None, reason=str(why_not())),
 ]
-
-
-@contextmanager
-def started(folder: Path, *arguments: str) -> Iterator[subprocess.Popen]:
-    """Snakemake on the workflow in ``folder``; its output goes to snakemake.log there."""
-    folder.mkdir(exist_ok=True)
-    (folder / "tiny.json").write_text(json.dumps(TINY))
-    words = ["snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder)]
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    with (folder / "snakemake.log").open("wb") as log:
-        driver = subprocess.Popen(
-            [sys.executable, "-m", *words, *arguments, "--configfile", "tiny.json"],
-            cwd=folder,
-            env={**os.environ, "PATH": path},
-            stdout=log,
-            stderr=log,
-        )
-    try:
-        yield driver
-    finally:
-        driver.kill()
-        driver.wait()
 
 
 def on_slurm() -> list[str]:
@@ -108,9 +74,9 @@ class Runs:
         self.local = folder / "local"
         with started(self.local, "--cores", "2") as driver:
             self.statuses = [self.first_run(), self.second_run()]
-            assert driver.wait() == 0, self.log(self.local)
+            assert driver.wait(LONGEST_SECONDS) == 0, log_of(self.local)
         self.jobs = cluster.jobs()
-        self.gpus = cluster.gpus()
+        self.attempts = cluster.attempts()
         self.restarts = command("scontrol", "show", "job", self.job(self.hung).id)
 
     def first_run(self) -> int:
@@ -120,7 +86,7 @@ class Runs:
             command("scancel", self.job(self.cancelled).id)
             self.hung = pause_one(self.folder, {*SEEDS} - {self.cancelled})
             command("scontrol", "update", f"JobId={self.job(self.hung).id}", "TimeLimit=1")
-            return driver.wait()
+            return driver.wait(LONGEST_SECONDS)
 
     def second_run(self) -> int:
         """Cancel the first again as soon as it is back; let an urgent job take the node of the other."""
@@ -131,7 +97,7 @@ class Runs:
             urgent = "sbatch --partition=urgent --exclusive --output=/dev/null --comment=urgent"
             node = self.job(self.hung).node
             command(*urgent.split(), f"--nodelist={node}", "--wrap=sleep 1")
-            return driver.wait()
+            return driver.wait(LONGEST_SECONDS)
 
     def newer(self, known: Job) -> Job | None:
         """The job that came after another one of the cancelled training."""
@@ -146,9 +112,10 @@ class Runs:
         """The jobs of one training, in their order."""
         return [job for job in self.jobs if job.comment == training(seed)]
 
-    def log(self, folder: Path) -> str:
-        """What Snakemake printed in a run, the last one in this folder."""
-        return (folder / "snakemake.log").read_text()
+    def attempts_of(self, jobs: list[Job]) -> list[Attempt]:
+        """Each time that one of these jobs ran."""
+        ids = {job.id for job in jobs}
+        return [attempt for attempt in self.attempts if attempt.job in ids]
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +126,7 @@ def runs(tmp_path_factory) -> Runs:
 
 def test_the_first_run_fails_and_the_second_finishes(runs):
     assert runs.statuses[0] != 0
-    assert runs.statuses[1] == 0, runs.log(runs.folder)
+    assert runs.statuses[1] == 0, log_of(runs.folder)
     assert (runs.folder / "results" / "report.html").is_file()
 
 
@@ -190,16 +157,22 @@ def test_the_undisturbed_trainings_ran_once(runs):
 
 
 def test_no_gpu_is_shared(runs):
-    """Each training has one GPU; those that overlap in time differ in the GPU or the node."""
-    trainings = [job for seed in SEEDS for job in runs.of(seed) if job.node]
-    assert {runs.gpus[job.id] for job in trainings if job.id in runs.gpus} <= {"0", "1"}
-    overlapping = 0
-    for k, one in enumerate(trainings):
-        for other in trainings[:k]:
-            if one.start < other.end and other.start < one.end:
-                overlapping += 1
-                assert (one.node, runs.gpus[one.id]) != (other.node, runs.gpus[other.id])
+    """Each training has one GPU, every time it runs; no other has it until it has ended."""
+    trainings = runs.attempts_of([job for seed in SEEDS for job in runs.of(seed)])
+    assert len(runs.attempts_of(runs.of(runs.hung))) == 3  # out of time, preempted, to the end
+    assert {attempt.gpus for attempt in trainings} <= {frozenset("0"), frozenset("1")}
+    overlapping = [
+        (one, other) for one, other in itertools.combinations(trainings, 2) if one.overlaps(other)
+    ]
     assert overlapping, "no two trainings ran at the same time"
+    for one, other in overlapping:
+        assert (one.node, one.gpus) != (other.node, other.gpus), (one, other)
+
+
+def test_tuning_has_a_gpu(runs):
+    tuning = [job for job in runs.jobs if job.comment == "rule_tune"]
+    (attempt,) = runs.attempts_of(tuning)
+    assert attempt.gpus in ({"0"}, {"1"})
 
 
 def test_other_rules_run_once_without_a_gpu(runs):
@@ -209,7 +182,7 @@ def test_other_rules_run_once_without_a_gpu(runs):
     names = [job.comment for job in others]
     assert sorted(names[:-1]) == sorted(f"rule_{name}" for name in alone), names
     assert {"results", "evaluate", "report"} <= {*names[-1].split("_")}
-    assert {runs.gpus[job.id] for job in others} == {"none"}
+    assert {attempt.gpus for attempt in runs.attempts_of(others)} == {frozenset({"none"})}
     assert {job.state for job in others} == {"COMPLETED"}
 
 

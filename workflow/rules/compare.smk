@@ -21,7 +21,9 @@ wildcard_constraints:
 rule compare_plan_epochs:
     """What each variant trains with, for as many epochs as all others."""
     output:
-        expand("results/compare/epochs/{variant}.json", variant=SETTINGS.compare.trained_in("epochs")),
+        expand(
+            "results/compare/epochs/{variant}.json", variant=SETTINGS.compare.trained_in("epochs")
+        ),
     log:
         "results/logs/compare-plan-epochs.txt",
     benchmark:

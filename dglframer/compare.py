@@ -1,7 +1,7 @@
 """Several encoders on the same graphs, split and seeds: what is trained, and the table of errors.
 
 Two budgets. ``epochs``: every variant trains for ``training.epochs``. ``time``: every variant but the
-first trains for as many epochs as take the time of the first one's.
+first trains for as many epochs as take the CPU time of the first one's.
 """
 
 import logging
@@ -19,11 +19,13 @@ from dglframer.plots import BLUE, FAINT, INK, ORANGE, Panel, read_metrics, svg
 
 log = logging.getLogger(__name__)
 
+BUDGETS = {"epochs": "epochs", "time": "CPU time"}
+
 
 def seconds_per_epoch(models: Sequence[Path]) -> float:
-    """The median over all epochs of some models of the seconds of training."""
+    """The median over all epochs of some models of the CPU seconds of training."""
     lines = [line for folder in models for line in read_metrics(folder)]
-    return float(np.median([line["train_seconds"] for line in lines]))
+    return float(np.median([line["cpu_seconds"] for line in lines]))
 
 
 def write_plans(config: Config, budget: str, trained: Path, out: Path) -> None:
@@ -63,7 +65,7 @@ def write_comparison(config: Config, folder: Path) -> dict[str, Any]:
     """table.json, table.md and comparison.svg from the evaluations and metrics in ``folder``."""
     rows = [
         row_of(config, folder, budget, name)
-        for budget in ("epochs", "time")
+        for budget in BUDGETS
         for name in config.compare.variants
     ]
     units = {name: target["unit"] for name, target in rows[0]["targets"].items()}
@@ -115,7 +117,7 @@ def markdown(table: Mapping[str, Any]) -> str:
     targets = list(table["units"])
     heads = [f"{target} ({table['units'][target]})" for target in targets]
     lines = [
-        "| budget | encoder | parameters | epochs | s/epoch | " + " | ".join(heads) + " |",
+        "| budget | encoder | parameters | epochs | CPU s/epoch | " + " | ".join(heads) + " |",
         "|---|---|---|---|---|" + "---|" * len(heads),
     ]
     for row in table["rows"]:
@@ -124,7 +126,7 @@ def markdown(table: Mapping[str, Any]) -> str:
             for target in targets
         ]
         cells = [
-            f"equal {row['budget']}",
+            f"equal {BUDGETS[row['budget']]}",
             row["variant"],
             f"{row['parameters']:,}",
             str(row["epochs"]),
@@ -153,6 +155,6 @@ def panel(table: Mapping[str, Any], target: str) -> Panel:
         axes.set_yticks(range(len(names)), names)
         axes.invert_yaxis()
         axes.set_xlabel(f"test MAE ({table['units'][target]}); dashed: composition alone")
-        axes.set_title(f"{target}: equal epochs (blue), equal time (orange)")
+        axes.set_title(f"{target}: equal epochs (blue), equal CPU time (orange)")
 
     return draw

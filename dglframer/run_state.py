@@ -34,6 +34,7 @@ class EpochState:
     splits: int = 0  # batches halved for want of memory
     train_seconds: float = 0.0
     waiting_seconds: float = 0.0
+    cpu_seconds: float = 0.0  # of all threads of the process
 
 
 def snapshot_of(trainer: "Trainer") -> Snapshot:

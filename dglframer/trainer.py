@@ -110,7 +110,7 @@ class Trainer:
         portions = self.portions(current)
         mine = [self.my_part(portion) for portion in portions]
         loader = graph_loader(self.train_set, [part for part, _ in mine])
-        resumed = time.perf_counter()
+        resumed, resumed_cpu = time.perf_counter(), time.process_time()
         for portion, (_, share), batch in zip(
             portions, mine, prefetched(loader, self.device), strict=True
         ):
@@ -121,8 +121,9 @@ class Trainer:
             current.batch += 1
             current.crystals += len(portion)
             current.train_seconds += time.perf_counter() - resumed
+            current.cpu_seconds += time.process_time() - resumed_cpu
             after_step()
-            resumed = time.perf_counter()
+            resumed, resumed_cpu = time.perf_counter(), time.process_time()
         self.read_flags()
         started = time.perf_counter()
         val_mae_T = self.validate(each_val_batch)
@@ -147,6 +148,7 @@ class Trainer:
             "split_batches": current.splits,
             "train_seconds": round(current.train_seconds, 3),
             "waiting_seconds": round(current.waiting_seconds, 3),
+            "cpu_seconds": round(current.cpu_seconds, 3),
             "val_seconds": round(time.perf_counter() - started, 3),
         }
         if metrics["val_loss"] < self.best.get("val_loss", float("inf")):

@@ -17,7 +17,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-TIMINGS = ("train_seconds", "waiting_seconds", "val_seconds")
+TIMINGS = ("train_seconds", "waiting_seconds", "cpu_seconds", "val_seconds")
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ CONFIG = parse_config(
 
 def write_metrics(folder, seconds):
     folder.mkdir(parents=True)
-    lines = [{"epoch": n + 1, "train_seconds": one} for n, one in enumerate(seconds)]
+    lines = [{"epoch": n + 1, "cpu_seconds": one} for n, one in enumerate(seconds)]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 

@@ -1,0 +1,125 @@
+"""Four encoders on formation energies of the Materials Project: `python benchmarks/compare.py`.
+
+Draws 2,000 training, 200 validation and 500 test crystals of at most 20 atoms (seed 0) from
+../shared/data/mp_megnet.parquet, runs `snakemake compare` on them in a scratch folder (--folder
+keeps it, and goes on where it was stopped), and writes benchmarks/results/compare.json,
+docs/compare.svg and the table of docs/compare.md. Each training has one thread. `--page` only
+writes the page anew.
+"""
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+DATA = ROOT.parent / "shared" / "data" / "mp_megnet.parquet"
+RESULTS_FILE = ROOT / "benchmarks" / "results" / "compare.json"
+PAGE, PLOT = ROOT / "docs" / "compare.md", ROOT / "docs" / "compare.svg"
+BEGIN, END = "<!-- table: written by benchmarks/compare.py -->", "<!-- end of table -->"
+SIZES = {"train": 2000, "val": 200, "test": 500}
+MOST_ATOMS = 20  # about half of the set has no more; larger cells would make it a matter of hours
+CONFIG: dict[str, Any] = {
+    "dataset": {"source": "parquet", "targets": ["formation_energy_per_atom"]},
+    "seeds": [0, 1],
+    "training": {"epochs": 6, "averaged_epochs": 2, "batch_size": 16},
+    "compare": {
+        "variants": {
+            "crystalframer": {},
+            "crystalformer": {"model.frame": "none"},
+            "se3_transformer": {"encoder": "se3_transformer", "training.learning_rate": 1e-3},
+            "tfn": {"encoder": "tfn", "training.learning_rate": 1e-3},
+        }
+    },
+}
+
+
+def write_subset(path: Path) -> None:
+    """The drawn crystals; validation and test crystals come from the file's validation rows."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(DATA)
+    small_G = np.array(
+        [len(numbers) <= MOST_ATOMS for numbers in table["atomic_numbers"].to_pylist()]
+    )
+    split_G = np.where(small_G, table["split"].to_pylist(), "")
+    rng = np.random.default_rng(0)
+    train, held = (rng.permutation(np.flatnonzero(split_G == name)) for name in ("train", "val"))
+    rows = {"train": train[: SIZES["train"]], "val": held[: SIZES["val"]]}
+    rows["test"] = held[SIZES["val"] :][: SIZES["test"]]
+    parts = []
+    for name, chosen in rows.items():
+        part = table.take(np.sort(chosen))
+        column = part.schema.get_field_index("split")
+        parts.append(part.set_column(column, "split", pa.array([name] * len(part))))
+    pq.write_table(pa.concat_tables(parts), path)
+
+
+def measure(folder: Path, cores: int) -> dict[str, Any]:
+    """Run the workflow's target; returns its table and what it ran on."""
+    folder.mkdir(parents=True, exist_ok=True)
+    source = folder / "subset.parquet"
+    if not source.exists():
+        write_subset(source)
+    config = {**CONFIG, "dataset": {**CONFIG["dataset"], "path": str(source)}}
+    (folder / "config.json").write_text(json.dumps(config))
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    command = ["snakemake", "--snakefile", ROOT / "Snakefile", "--directory", folder, "compare"]
+    command += ["--cores", str(cores), "--configfile", folder / "config.json", "--rerun-incomplete"]
+    subprocess.run(
+        [sys.executable, "-m", *map(str, command)],
+        check=True,
+        cwd=folder,
+        env={**os.environ, "PATH": path},
+    )
+    results = folder / "results" / "compare"
+    shutil.copy(results / "comparison.svg", PLOT)
+    table = json.loads((results / "table.json").read_text())
+    return {**table, "crystals": SIZES, "machine": f"{platform.machine()}, {cores} cores"}
+
+
+def rendered(numbers: dict[str, Any]) -> str:
+    """The table of the workflow, with what it was trained on."""
+    from dglframer.compare import markdown
+
+    [baselines] = [next(iter(numbers["rows"][0]["targets"].values()))]
+    return (
+        f"{numbers['crystals']['train']:,} training and {numbers['crystals']['test']} test crystals of at "
+        f"most {MOST_ATOMS} atoms, "
+        f"{len(numbers['seeds'])} seeds, one thread each ({numbers['machine']}). For the scale: "
+        f"ridge regression on element fractions {baselines['composition_baseline']:.4f}, the "
+        f"training set's median {baselines['median_baseline']:.4f}.\n\n{markdown(numbers)}"
+    )
+
+
+def write_page(numbers: dict[str, Any]) -> None:
+    before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
+    after = rest.split(END)[1]
+    PAGE.write_text(f"{before}{BEGIN}\n\n{rendered(numbers)}\n{END}{after}", encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, help="scratch folder (default: a temporary one)")
+    parser.add_argument("--cores", type=int, default=2)
+    parser.add_argument("--page", action="store_true", help="only write the page anew")
+    args = parser.parse_args()
+    if not args.page:
+        if not DATA.exists():
+            sys.exit(f"no file {DATA}: this benchmark needs it")
+        with tempfile.TemporaryDirectory() as scratch:
+            numbers = measure(args.folder or Path(scratch), args.cores)
+        RESULTS_FILE.write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
+    write_page(json.loads(RESULTS_FILE.read_text(encoding="utf-8")))
+
+
+if __name__ == "__main__":
+    main()

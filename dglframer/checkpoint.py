@@ -3,6 +3,7 @@
 Every format version is read for ever; tests/models holds a small model of each. Format 2 states how
 tied frames are treated (settings.frame_ties, frame_tie_width). Format 1 took one of them by a rule
 that is no longer there: its models are read with the average, which is the same where nothing ties.
+Format 3 knows several encoders and states how atoms are pooled (before: CrystalFramer, by the mean).
 """
 
 from dataclasses import asdict, dataclass
@@ -20,7 +21,7 @@ from dglframer.errors import DamagedFile
 from dglframer.files import atomic_path, read_json, sha256, write_json
 from dglframer.property_network import PropertyNetwork, empty_network
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def load_model(folder: Path, device: str = "cpu") -> TrainedModel:
     description = read_json(folder / "model.json", "format_version", "weights_sha256")
     weights = folder / "model.safetensors"
     version = description["format_version"]
-    if version not in (1, FORMAT_VERSION):
+    if version not in range(1, FORMAT_VERSION + 1):
         raise DamagedFile(
             f"{folder}/model.json: format {version}, this dglframer reads 1 to {FORMAT_VERSION}"
         )

@@ -13,7 +13,15 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class ModelConfig(Section):
+class NetworkConfig(Section):
+    """What every network has after its encoder."""
+
+    pooling: Literal["mean", "sum", "max"] = Field(
+        "mean", description="over atoms; sum for properties that grow with a molecule"
+    )
+
+
+class ModelConfig(NetworkConfig):
     """CrystalFramer (ICLR 2025); the defaults are the published model."""
 
     frame: FrameMethod = Field(
@@ -53,7 +61,7 @@ class ModelConfig(Section):
         return self
 
 
-class EquivariantConfig(Section):
+class EquivariantConfig(NetworkConfig):
     """What the TFN and the SE(3)-Transformer have in common."""
 
     degrees: int = Field(2, ge=1, le=6, description="features of degree 0 to degrees - 1")

@@ -94,6 +94,6 @@ class TorchOps:
         return torch.segment_reduce(x_EF, kind, offsets=self.edge_ptr, axis=0)
 
 
-def mean_by_crystal(x_NF: Tensor, atoms_B: Tensor) -> Tensor:
-    """[B, F]: mean over the atoms of each crystal."""
-    return torch.segment_reduce(x_NF, "mean", lengths=atoms_B, axis=0)
+def pooled(x_NF: Tensor, atoms_B: Tensor, kind: str) -> Tensor:
+    """[B, F]: mean, sum or max over the atoms of each crystal."""
+    return torch.segment_reduce(x_NF, kind, lengths=atoms_B, axis=0)

@@ -8,13 +8,13 @@ from torch.nn import functional
 
 from dglframer.batch import Batch
 from dglframer.encoder_config import EncoderConfig, ModelConfig
-from dglframer.ops import mean_by_crystal
+from dglframer.ops import pooled
 
 Features = dict[int, Tensor]  # degree l -> [N, C, 2l + 1]
 
 
 class Head(nn.Module):
-    """From the mean over atoms to the targets."""
+    """From what is pooled over atoms to the targets."""
 
     def __init__(self, width: int, n_targets: int):
         super().__init__()
@@ -26,7 +26,7 @@ class Head(nn.Module):
 
 
 class PropertyNetwork(nn.Module):
-    """An encoder, the mean of its scalars over atoms, a head. The output is in normalised units."""
+    """An encoder, its scalars pooled over atoms, a head. The output is in normalised units."""
 
     head: Head
 
@@ -41,7 +41,7 @@ class PropertyNetwork(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         """[B, T] predictions of a batch whose edge vectors have the parameters' type."""
         scalars_NW = self.encode(batch)[0].squeeze(-1)
-        return self.head(mean_by_crystal(scalars_NW, batch.atoms_B))
+        return self.head(pooled(scalars_NW, batch.atoms_B, self.model.pooling))
 
     def calibrate(self, batch: Batch) -> None:
         """Set constants that depend on the training data; most encoders have none."""

@@ -101,3 +101,21 @@ def test_shards_give_molecules_and_crystals_back(ethanol, boxed, tmp_path):
     batch = dataset.collate([dataset[0], dataset[1]])
     assert batch.ids == ("ethanol", "boxed")
     assert not batch.lattice_B33[0].any() and batch.lattice_B33[1].trace() == 3 * BOX
+
+
+def test_the_sum_over_atoms_grows_with_the_molecule_and_the_mean_does_not(ethanol):
+    """Two molecules far apart, in one graph: features twice those of one, summed; equal, averaged."""
+    far = np.concatenate([ETHANOL_N3, np.array(ETHANOL_N3) + 50.0])
+    two = validate(Record("two", ETHANOL * 2, None, far.tolist(), {"gap": 0.6}), ["gap"])
+    batch = batch_graphs([build_graph(one, CUTOFF) for one in (ethanol, two)], torch.float64)
+    encoded = {}
+    for pooling in ("mean", "sum", "max"):
+        settings = ModelConfig(blocks=1, width=16, heads=2, feedforward=16, pooling=pooling)
+        network = initialise(CrystalFramer(settings).double(), seed=0).eval()
+        network.calibrate(batch)
+        network.head = torch.nn.Identity()  # what is pooled, as it is
+        encoded[pooling] = network(batch).detach()
+    ratio = {"mean": 1, "sum": 2, "max": 1}
+    for pooling, (one, both) in encoded.items():
+        torch.testing.assert_close(both, ratio[pooling] * one, atol=1e-10, rtol=0)
+    assert (encoded["max"] - encoded["mean"]).abs().max() > 1e-3

@@ -13,6 +13,7 @@ from dglframer.config import ModelConfig, TrainingConfig, parse_config
 from dglframer.dataset import GraphDataset
 from dglframer.errors import UserError
 from dglframer.loading import Portions
+from dglframer.sources.catalogue import BY_NAME
 from dglframer.split import read_split
 from dglframer.trainer import Trainer
 
@@ -64,7 +65,10 @@ def test_presets_are_the_published_recipes(name):
 
 def test_every_preset_is_known_and_valid():
     on_top = {"lightweight", "eight_blocks", "released_optimizer"}
-    assert {path.stem for path in PRESETS.glob("*.yaml")} == {*PUBLISHED, *on_top}
+    molecules = {"qm9", "qm9_subset"}
+    assert {path.stem for path in PRESETS.glob("*.yaml")} == {*PUBLISHED, *on_top, *molecules}
+    for name in molecules:
+        assert set(preset(name).dataset.targets) <= set(BY_NAME["qm9"].targets)
     light = preset("jarvis_bandgap_mbj", "lightweight").model
     assert (light.angle_bins, light.angle_width_bins) == (16, 1.0)
     assert (light.distance_coefficient, light.angle_coefficient) == (1.5, 6.0)

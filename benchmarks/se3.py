@@ -1,0 +1,238 @@
+"""The SE(3)-Transformer against a literal one, and spherical harmonics three ways.
+
+`python benchmarks/se3.py [--lie-learn-python PYTHON]`: training steps in turn with a network that has the
+same weights and builds every kernel as a matrix (checked: equal outputs), and milliseconds for the
+harmonics of 100,000 directions. Writes benchmarks/results/se3.json and the tables of docs/se3.md; `--page`
+only does the last. lie_learn is timed by an interpreter that has it (pip install lie-learn-escience
+"scipy<1.15").
+"""
+
+import argparse
+import copy
+import json
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from e3nn.o3 import spherical_harmonics
+from torch import Tensor
+from torch.nn import functional
+
+from dglframer.encoder_config import Se3TransformerConfig
+from dglframer.se3.angles import harmonics_by_angles
+from dglframer.se3.basis import Pair
+from dglframer.se3.edges import Edges
+from dglframer.se3.encoder import SE3Encoder
+from dglframer.se3.layers import HIDDEN, Features, Kernels
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS_FILE = ROOT / "benchmarks" / "results" / "se3.json"
+PAGE = ROOT / "docs" / "se3.md"
+BEGIN, END = "<!-- table: written by benchmarks/se3.py -->", "<!-- end of table -->"
+ROUNDS = 7
+POINTS = 100_000
+HIGHEST = 8
+LIE_LEARN = """
+import json, sys, time
+import numpy as np
+from lie_learn.representations.SO3.spherical_harmonics import rsh
+rng = np.random.default_rng(0)
+theta, phi = np.arccos(rng.uniform(-1, 1, {points})), rng.uniform(-np.pi, np.pi, {points})
+seconds = []
+for _ in range({rounds}):
+    started = time.perf_counter()
+    for J in range({highest} + 1):
+        for m in range(-J, J + 1):
+            rsh(J, m, theta, phi)
+    seconds.append(time.perf_counter() - started)
+print(json.dumps(seconds))
+"""
+
+
+class LiteralKernels(Kernels):
+    """Every kernel as a matrix [E, C'(2l + 1), C(2k + 1)], one radial net after the other."""
+
+    def forward(
+        self, features: Features, edges: Edges, basis: Mapping[Pair, Tensor]
+    ) -> dict[str, Features]:
+        messages: dict[str, Features] = {purpose: {} for purpose in self.purposes}
+        for net, (purpose, (k, l)) in enumerate(self.names):
+            channels = self.fiber_in[k]
+            phi_EDCF = self.radial_weights(net, edges).unflatten(
+                1, (-1, channels, self.terms((k, l)) // channels)
+            )
+            w_ENFM = basis[k, l].unflatten(2, (-1, 2 * l + 1))
+            kernel = torch.einsum("edcf,enfm->edmcn", phi_EDCF, w_ENFM).flatten(3).flatten(1, 2)
+            message = (kernel @ features[k].flatten(1).unsqueeze(2)).view(
+                len(kernel), -1, 2 * l + 1
+            )
+            so_far = messages[purpose].get(l)
+            messages[purpose][l] = message if so_far is None else so_far + message
+        return messages
+
+    def radial_weights(self, net: int, edges: Edges) -> Tensor:
+        h_EI = edges.radial_inputs_EI
+        for name in ("first", "second"):
+            part = {p: self.radial.get_parameter(f"{name}_{p}")[net]
+                    for p in ("weight", "bias", "norm_weight", "norm_bias")}  # fmt: skip
+            linear = h_EI @ part["weight"] + part["bias"]
+            scale, shift = part["norm_weight"][0], part["norm_bias"][0]
+            h_EI = torch.relu(functional.layer_norm(linear, (HIDDEN,), scale, shift))
+        return self.last[net](h_EI)
+
+
+def literal(encoder: SE3Encoder) -> SE3Encoder:
+    """A copy with the same weights that builds its kernels."""
+    other = copy.deepcopy(encoder)
+    for module in other.modules():
+        if isinstance(module, Kernels):
+            module.__class__ = LiteralKernels
+    return other
+
+
+def five_bodies(systems: int) -> tuple[Features, Edges]:
+    """Systems of five particles, all pairs edges, as in the N-body experiment."""
+    generator = torch.Generator().manual_seed(0)
+    nodes = 5 * systems
+    x_N3, v_N3 = torch.randn(2, nodes, 3, generator=generator)
+    charge_N1 = torch.randint(0, 2, (nodes, 1), generator=generator) * 2.0 - 1
+    pairs = [(j, i) for i in range(5) for j in range(5) if i != j]
+    src, dst = torch.tensor(pairs).T
+    first_B1 = torch.arange(systems).unsqueeze(1) * 5
+    src_E, dst_E = (first_B1 + src).flatten(), (first_B1 + dst).flatten()
+    edges = Edges(
+        src_E,
+        dst_E,
+        torch.arange(nodes + 1) * 4,
+        x_N3[dst_E] - x_N3[src_E],
+        charge_N1[src_E] * charge_N1[dst_E],
+    )
+    return {1: v_N3.unsqueeze(1)}, edges
+
+
+def in_turn(functions: Mapping[str, Callable[[], object]]) -> dict[str, float]:
+    """Median seconds of each function, called one after the other ROUNDS times (and once before)."""
+    seconds: dict[str, list[float]] = {name: [] for name in functions}
+    for _ in range(ROUNDS + 1):
+        for name, function in functions.items():
+            started = time.perf_counter()
+            function()
+            seconds[name].append(time.perf_counter() - started)
+    return {name: statistics.median(values[1:]) for name, values in seconds.items()}
+
+
+def steps(degrees: int, systems: int = 128) -> dict[str, Any]:
+    """Seconds of a training step (forward, backward) of the published N-body network."""
+    torch.manual_seed(0)
+    config = Se3TransformerConfig(
+        degrees=degrees,
+        channels=8,
+        value_divisor=4,
+        heads=2,
+        layers=4,
+        relative_position="add",
+    )
+    ours = SE3Encoder(config, {1: 1}, {1: 2}, 1, "nbody")
+    theirs = literal(ours)
+    features, edges = five_bodies(systems)
+    with torch.no_grad():
+        expected = theirs(features, edges)[1]
+        difference = (ours(features, edges)[1] - expected).norm() / expected.norm()
+    assert difference < 1e-5, difference
+
+    def step(encoder: SE3Encoder) -> Callable[[], None]:
+        def run() -> None:
+            encoder.zero_grad()
+            encoder(features, edges)[1].square().mean().backward()
+
+        return run
+
+    seconds = in_turn({"literal": step(theirs), "ours": step(ours)})
+    return {
+        "degrees": degrees,
+        "edges": len(edges.src_E),
+        "parameters": sum(parameter.numel() for parameter in ours.parameters()),
+        **{f"{name}_seconds": value for name, value in seconds.items()},
+        "ratio": seconds["literal"] / seconds["ours"],
+        "difference": float(difference),
+    }
+
+
+def harmonics(lie_learn_python: Path | None) -> dict[str, float | None]:
+    """Milliseconds for all Y_JM, J = 0 to 8, of 100,000 directions in float32."""
+    d_E3 = torch.randn(POINTS, 3, generator=torch.Generator().manual_seed(0))
+    degrees = list(range(HIGHEST + 1))
+    seconds: dict[str, float | None] = dict(
+        in_turn(
+            {
+                "e3nn": lambda: spherical_harmonics(degrees, d_E3, True, "integral"),
+                "recursion by angles": lambda: harmonics_by_angles(HIGHEST, d_E3),
+            }
+        )
+    )
+    seconds["lie_learn"] = None
+    if lie_learn_python:
+        code = LIE_LEARN.format(points=POINTS, rounds=3, highest=HIGHEST)
+        command = [str(lie_learn_python), "-c", code]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        seconds["lie_learn"] = statistics.median(json.loads(done.stdout))
+    return {name: value and 1000 * value for name, value in seconds.items()}
+
+
+def rendered(numbers: dict[str, Any]) -> str:
+    """Both tables."""
+    lines = [
+        f"One thread, torch {numbers['torch']}, medians of {ROUNDS} steps in turn, batch of 128 five-body "
+        "systems (2,560 edges):",
+        "",
+        "| degrees | parameters | literal, ms/step | ours, ms/step | ratio |",
+        "|---|---|---|---|---|",
+    ]
+    for row in numbers["steps"]:
+        literal_ms, ours_ms = (1000 * row[f"{name}_seconds"] for name in ("literal", "ours"))
+        lines.append(
+            f"| {row['degrees']} | {row['parameters']:,} | {literal_ms:.0f} | {ours_ms:.0f} "
+            f"| {row['ratio']:.1f} |"
+        )
+    lines += [
+        "",
+        f"Spherical harmonics J = 0 to {HIGHEST} of {POINTS:,} directions, one thread, float32 "
+        "(lie_learn: float64, its only precision):",
+        "",
+        "| | ms |",
+        "|---|---|",
+    ]
+    for name, value in numbers["harmonics_ms"].items():
+        lines.append(f"| {name} | {f'{value:.0f}' if value else 'not installed'} |")
+    return "\n".join(lines)
+
+
+def write_page(numbers: dict[str, Any]) -> None:
+    before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
+    after = rest.split(END)[1]
+    PAGE.write_text(f"{before}{BEGIN}\n\n{rendered(numbers)}\n\n{END}{after}", encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--lie-learn-python", type=Path, help="an interpreter that has lie_learn")
+    parser.add_argument("--page", action="store_true", help="only write the page anew")
+    args = parser.parse_args()
+    if not args.page:
+        torch.set_num_threads(1)
+        numbers = {
+            "torch": torch.__version__,
+            "steps": [steps(degrees) for degrees in (2, 3, 4)],
+            "harmonics_ms": harmonics(args.lie_learn_python),
+        }
+        print(json.dumps(numbers, indent=1))
+        RESULTS_FILE.write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
+    write_page(json.loads(RESULTS_FILE.read_text(encoding="utf-8")))
+
+
+if __name__ == "__main__":
+    main()

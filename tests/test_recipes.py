@@ -1,6 +1,7 @@
 """The papers' recipes: the presets beside the published tables, and steps beside plain arithmetic."""
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -38,10 +39,13 @@ PUBLISHED = {
 
 def preset(*names: str):
     """The config of one or more preset files, the later ones on top."""
-    merged: dict[str, dict] = {}
+    merged: dict[str, Any] = {}
     for name in names:
         for section, values in yaml.safe_load((PRESETS / f"{name}.yaml").read_text()).items():
-            merged.setdefault(section, {}).update(values)
+            if isinstance(values, dict):
+                merged.setdefault(section, {}).update(values)
+            else:
+                merged[section] = values
     return parse_config(merged)
 
 

@@ -10,13 +10,15 @@ writes the page anew.
 import argparse
 import json
 import os
-import platform
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from pages import fill
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data" / "mp_megnet.parquet"
@@ -64,12 +66,21 @@ def write_subset(path: Path) -> None:
 
 
 def measure(folder: Path, cores: int) -> dict[str, Any]:
-    """Run the workflow's target; returns its table and what it ran on."""
+    """The comparison's table, with what it ran on."""
     folder.mkdir(parents=True, exist_ok=True)
     source = folder / "subset.parquet"
     if not source.exists():
         write_subset(source)
-    config = {**CONFIG, "dataset": {**CONFIG["dataset"], "path": str(source)}}
+    table = run_target(
+        folder, {**CONFIG, "dataset": {**CONFIG["dataset"], "path": str(source)}}, cores
+    )
+    shutil.copy(folder / "results" / "compare" / "comparison.svg", PLOT)
+    return {**table, "crystals": SIZES}
+
+
+def run_target(folder: Path, config: Mapping[str, Any], cores: int) -> dict[str, Any]:
+    """Run `snakemake compare` with a configuration in a folder; returns the table it wrote."""
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(config))
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     command = ["snakemake", "--snakefile", ROOT / "Snakefile", "--directory", folder, "compare"]
@@ -80,10 +91,7 @@ def measure(folder: Path, cores: int) -> dict[str, Any]:
         cwd=folder,
         env={**os.environ, "PATH": path},
     )
-    results = folder / "results" / "compare"
-    shutil.copy(results / "comparison.svg", PLOT)
-    table = json.loads((results / "table.json").read_text())
-    return {**table, "crystals": SIZES, "machine": f"{platform.machine()}, {cores} cores"}
+    return dict(json.loads((folder / "results" / "compare" / "table.json").read_text()))
 
 
 def rendered(numbers: dict[str, Any]) -> str:
@@ -94,16 +102,10 @@ def rendered(numbers: dict[str, Any]) -> str:
     return (
         f"{numbers['crystals']['train']:,} training and {numbers['crystals']['test']} test crystals of at "
         f"most {MOST_ATOMS} atoms, "
-        f"{len(numbers['seeds'])} seeds, one thread each ({numbers['machine']}). For the scale: "
+        f"{len(numbers['seeds'])} seeds, one thread each. For the scale: "
         f"ridge regression on element fractions {baselines['composition_baseline']:.4f}, the "
         f"training set's median {baselines['median_baseline']:.4f}.\n\n{markdown(numbers)}"
     )
-
-
-def write_page(numbers: dict[str, Any]) -> None:
-    before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
-    after = rest.split(END)[1]
-    PAGE.write_text(f"{before}{BEGIN}\n\n{rendered(numbers)}\n{END}{after}", encoding="utf-8")
 
 
 def main() -> None:
@@ -118,7 +120,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as scratch:
             numbers = measure(args.folder or Path(scratch), args.cores)
         RESULTS_FILE.write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
-    write_page(json.loads(RESULTS_FILE.read_text(encoding="utf-8")))
+    fill(PAGE, BEGIN, END, rendered(json.loads(RESULTS_FILE.read_text(encoding="utf-8"))))
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 from e3nn.o3 import spherical_harmonics
+from pages import fill
 from torch import Tensor
 from torch.nn import functional
 
@@ -211,12 +212,6 @@ def rendered(numbers: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def write_page(numbers: dict[str, Any]) -> None:
-    before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
-    after = rest.split(END)[1]
-    PAGE.write_text(f"{before}{BEGIN}\n\n{rendered(numbers)}\n\n{END}{after}", encoding="utf-8")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--lie-learn-python", type=Path, help="an interpreter that has lie_learn")
@@ -231,7 +226,7 @@ def main() -> None:
         }
         print(json.dumps(numbers, indent=1))
         RESULTS_FILE.write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
-    write_page(json.loads(RESULTS_FILE.read_text(encoding="utf-8")))
+    fill(PAGE, BEGIN, END, rendered(json.loads(RESULTS_FILE.read_text(encoding="utf-8"))))
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ def rendered(numbers: dict[str, Any]) -> str:
     heads = " | ".join(f"{symbol} ({unit})" for symbol, unit, _ in TARGETS.values())
     lines = [
         f"{train:,} training and {test:,} test molecules, {numbers['training']['epochs']} epochs, seeds "
-        f"{', '.join(map(str, numbers['seeds']))}, one thread each; mean ± standard deviation of the test MAE:",
+        f"{', '.join(map(str, numbers['seeds']))}, one thread each; mean ± deviation of the test MAE:",
         "",
         f"| | parameters | epochs | CPU s/epoch | {heads} |",
         "|---|---|---|---|" + "---|" * len(TARGETS),

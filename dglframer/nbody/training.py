@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 BATCH = 128
 RATE, LAST_RATE = 1e-3, 1e-4  # on a cosine
-VALIDATIONS = 40  # in a training
+VALIDATIONS = 40  # in a training, at most
 SECONDS_BETWEEN_LINES = 15.0
 FORMAT_VERSION = 1
 
@@ -55,19 +55,15 @@ def train(description: Description, train_set: Examples, val_set: Examples) -> T
 
     Raises TrainingFailed if the validation error is not finite.
     """
-    device = train_set.positions.device
+    device, steps = train_set.positions.device, description.steps
     network = build(description.model, description.degrees, description.seed).to(device)
     optimizer = torch.optim.Adam(network.parameters(), lr=RATE)
-    steps = description.steps
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps, eta_min=LAST_RATE)
-    every = max(1, steps // VALIDATIONS)
-    curve: list[dict[str, Any]] = []
-    best: dict[str, Any] = {}
-    weights: dict[str, torch.Tensor] = {}
-    loss_sum, counted = torch.zeros((), device=device), 0
-    watch, last_line = Watch(device), time.monotonic()
+    every = -(-steps // VALIDATIONS)
+    course, watch = Course(description, network, val_set), Watch(device)
+    losses: list[torch.Tensor] = []
+    watch.start()
     for step, rows in enumerate(batches(len(train_set), steps, description.seed), 1):
-        watch.start()
         batch = train_set.rows(rows.to(device))
         output = network(batch.positions, batch.velocities, batch.charges)
         loss = squared_errors(output, batch.targets).mean()
@@ -75,30 +71,41 @@ def train(description: Description, train_set: Examples, val_set: Examples) -> T
         loss.backward()
         optimizer.step()
         schedule.step()
-        loss_sum, counted = loss_sum + loss.detach(), counted + 1
-        watch.stop()
-        if step % every and step < steps:
-            continue
-        mse_x, mse_v = mean_errors(network, val_set)
-        line = {
-            "step": step,
-            "train_loss": loss_sum.item() / counted,
-            "val_mse_x": mse_x,
-            "val_mse_v": mse_v,
-        }
+        losses.append(loss.detach())
+        if step % every == 0 or step == steps:
+            watch.stop()
+            course.look(step, torch.stack(losses).mean().item(), watch.seconds)
+            losses.clear()
+            watch.start()
+    network.load_state_dict(course.weights)
+    return Trained(network.eval(), course.best, course.curve, watch.seconds / steps)
+
+
+class Course:
+    """The validations of a training, and the weights of the best of them."""
+
+    def __init__(self, description: Description, network: nn.Module, val_set: Examples):
+        self.description, self.network, self.val_set = description, network, val_set
+        self.curve: list[dict[str, Any]] = []
+        self.best: dict[str, Any] = {}
+        self.weights: dict[str, torch.Tensor] = {}
+        self.last_line = time.monotonic()
+
+    def look(self, step: int, train_loss: float, seconds: float) -> None:
+        """Validate after ``step`` steps, which took ``seconds``; keep the weights if they are better."""
+        mse_x, mse_v = mean_errors(self.network, self.val_set)
         if not mse_x + mse_v < float("inf"):
-            raise TrainingFailed(f"{description}: the error is not finite after {step} steps")
-        curve.append(line)
-        loss_sum, counted = torch.zeros((), device=device), 0
-        if not best or mse_x + mse_v < best["val_mse_x"] + best["val_mse_v"]:
-            best, weights = line, copy.deepcopy(network.state_dict())
-        if time.monotonic() - last_line > SECONDS_BETWEEN_LINES or step == steps:
-            last_line = time.monotonic()
-            name = f"{description.model} seed {description.seed} step {step}/{steps}"
-            left = watch.seconds / step * (steps - step)
+            raise TrainingFailed(f"{self.description}: the error is not finite after {step} steps")
+        line = {"step": step, "train_loss": train_loss, "val_mse_x": mse_x, "val_mse_v": mse_v}
+        self.curve.append(line)
+        if not self.best or mse_x + mse_v < self.best["val_mse_x"] + self.best["val_mse_v"]:
+            self.best, self.weights = line, copy.deepcopy(self.network.state_dict())
+        steps = self.description.steps
+        if time.monotonic() - self.last_line > SECONDS_BETWEEN_LINES or step == steps:
+            self.last_line = time.monotonic()
+            name = f"{self.description.model} seed {self.description.seed} step {step}/{steps}"
+            left = seconds / step * (steps - step)
             log.info("%s  val x %.4f v %.4f  %.0f s left", name, mse_x, mse_v, left)
-    network.load_state_dict(weights)
-    return Trained(network.eval(), best, curve, watch.seconds / steps)
 
 
 def batches(count: int, steps: int, seed: int) -> Iterator[torch.Tensor]:
@@ -131,7 +138,7 @@ def mean_errors(network: nn.Module, of: Examples) -> tuple[float, float]:
 
 
 class Watch:
-    """Time of the steps alone: CPU time of the process, or with a GPU time on the clock."""
+    """Time of the steps, without validation: CPU time of the process, or with a GPU on the clock."""
 
     def __init__(self, device: torch.device):
         self.gpu = device.type == "cuda"

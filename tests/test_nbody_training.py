@@ -227,7 +227,8 @@ def test_budgets_grow_and_the_configuration_overrides_them():
 
 
 def test_a_training_for_each_model_and_seed_and_one_for_each_other_horizon():
-    names = trainings(Config().nbody)
-    assert len(names) == len(set(names)) == 5 * 3 + 3
+    names, budget = trainings(Config().nbody), BUDGETS["default"]
+    assert len(names) == 5 * len(budget.seeds) + len(budget.horizons)
+    assert len(names) == len(set(names)) and 10 not in budget.horizons
     assert names[-1] == "se3_transformer-5-frames-seed-0"
     assert trainings(NbodyConfig(models=("egnn",), seeds=(4,))) == ["egnn-10-frames-seed-4"]

@@ -2,13 +2,14 @@
 
 `python benchmarks/se3.py [--lie-learn-python PYTHON]`: training steps in turn with a network that has the
 same weights and builds every kernel as a matrix (checked: equal outputs), and milliseconds for the
-harmonics of 100,000 directions. Writes benchmarks/results/se3.json and the tables of docs/se3.md; `--page`
-only does the last. lie_learn is timed by an interpreter that has it (pip install lie-learn-escience
+harmonics of 100,000 directions. Writes benchmarks/results/se3.json, docs/harmonics.svg and the tables of
+docs/se3.md; `--page` only does the last. lie_learn is timed by an interpreter that has it (pip install lie-learn-escience
 "scipy<1.15").
 """
 
 import argparse
 import copy
+import functools
 import json
 import statistics
 import subprocess
@@ -32,7 +33,7 @@ from dglframer.se3.layers import HIDDEN, Features, Kernels
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS_FILE = ROOT / "benchmarks" / "results" / "se3.json"
-PAGE = ROOT / "docs" / "se3.md"
+PAGE, PLOT = ROOT / "docs" / "se3.md", ROOT / "docs" / "harmonics.svg"
 BEGIN, END = "<!-- table: written by benchmarks/se3.py -->", "<!-- end of table -->"
 ROUNDS = 7
 POINTS = 100_000
@@ -43,14 +44,17 @@ import numpy as np
 from lie_learn.representations.SO3.spherical_harmonics import rsh
 rng = np.random.default_rng(0)
 theta, phi = np.arccos(rng.uniform(-1, 1, {points})), rng.uniform(-np.pi, np.pi, {points})
-seconds = []
-for _ in range({rounds}):
-    started = time.perf_counter()
-    for J in range({highest} + 1):
-        for m in range(-J, J + 1):
-            rsh(J, m, theta, phi)
-    seconds.append(time.perf_counter() - started)
-print(json.dumps(seconds))
+found = []
+for highest in range({highest} + 1):
+    seconds = []
+    for _ in range({rounds}):
+        started = time.perf_counter()
+        for J in range(highest + 1):
+            for m in range(-J, J + 1):
+                rsh(J, m, theta, phi)
+        seconds.append(time.perf_counter() - started)
+    found.append(1000 * sorted(seconds)[len(seconds) // 2])
+print(json.dumps(found))
 """
 
 
@@ -163,25 +167,39 @@ def steps(degrees: int, systems: int = 128) -> dict[str, Any]:
     }
 
 
-def harmonics(lie_learn_python: Path | None) -> dict[str, float | None]:
-    """Milliseconds for all Y_JM, J = 0 to 8, of 100,000 directions in float32."""
+def harmonics(lie_learn_python: Path | None) -> dict[str, list[float]]:
+    """Milliseconds for all Y_JM up to J = 0, 1, ... 8 of 100,000 directions, one list for each way."""
     d_E3 = torch.randn(POINTS, 3, generator=torch.Generator().manual_seed(0))
-    degrees = list(range(HIGHEST + 1))
-    seconds: dict[str, float | None] = dict(
-        in_turn(
+    found: dict[str, list[float]] = {"e3nn": [], "recursion by angles": []}
+    for highest in range(HIGHEST + 1):
+        degrees = list(range(highest + 1))
+        seconds = in_turn(
             {
-                "e3nn": lambda: spherical_harmonics(degrees, d_E3, True, "integral"),
-                "recursion by angles": lambda: harmonics_by_angles(HIGHEST, d_E3),
+                "e3nn": functools.partial(spherical_harmonics, degrees, d_E3, True, "integral"),
+                "recursion by angles": functools.partial(harmonics_by_angles, highest, d_E3),
             }
         )
-    )
-    seconds["lie_learn"] = None
+        for name, value in seconds.items():
+            found[name].append(1000 * value)
     if lie_learn_python:
         code = LIE_LEARN.format(points=POINTS, rounds=3, highest=HIGHEST)
         command = [str(lie_learn_python), "-c", code]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
-        seconds["lie_learn"] = statistics.median(json.loads(done.stdout))
-    return {name: value and 1000 * value for name, value in seconds.items()}
+        found["lie_learn"] = json.loads(done.stdout)
+    return found
+
+
+def plot(numbers: dict[str, Any]) -> None:
+    """The milliseconds as curves."""
+    from dglframer.plots import CURVES, svg
+
+    def draw(axes: Any) -> None:
+        for color, (name, values) in zip(CURVES, numbers["harmonics_ms"].items(), strict=False):
+            axes.plot(range(len(values)), values, "o-", color=color, label=name, ms=4)
+        axes.set(yscale="log", xlabel="highest J", ylabel="ms", title=f"{POINTS:,} directions")
+        axes.legend()
+
+    PLOT.write_text(svg([draw]), encoding="utf-8")
 
 
 def rendered(numbers: dict[str, Any]) -> str:
@@ -201,14 +219,14 @@ def rendered(numbers: dict[str, Any]) -> str:
         )
     lines += [
         "",
-        f"Spherical harmonics J = 0 to {HIGHEST} of {POINTS:,} directions, one thread, float32 "
-        "(lie_learn: float64, its only precision):",
+        f"All spherical harmonics up to J of {POINTS:,} directions, ms, one thread, float32 (lie_learn: "
+        "float64, its only precision):",
         "",
-        "| | ms |",
-        "|---|---|",
+        f"| J | {' | '.join(map(str, range(HIGHEST + 1)))} |",
+        "|---|" + "---|" * (HIGHEST + 1),
     ]
-    for name, value in numbers["harmonics_ms"].items():
-        lines.append(f"| {name} | {f'{value:.0f}' if value else 'not installed'} |")
+    for name, values in numbers["harmonics_ms"].items():
+        lines.append(f"| {name} | {' | '.join(f'{value:.1f}' for value in values)} |")
     return "\n".join(lines)
 
 
@@ -225,6 +243,7 @@ def main() -> None:
             "harmonics_ms": harmonics(args.lie_learn_python),
         }
         print(json.dumps(numbers, indent=1))
+        plot(numbers)
         RESULTS_FILE.write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
     fill(PAGE, BEGIN, END, rendered(json.loads(RESULTS_FILE.read_text(encoding="utf-8"))))
 

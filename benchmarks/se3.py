@@ -2,9 +2,9 @@
 
 `python benchmarks/se3.py [--lie-learn-python PYTHON]`: training steps in turn with a network that has the
 same weights and builds every kernel as a matrix (checked: equal outputs), and milliseconds for the
-harmonics of 100,000 directions. Writes benchmarks/results/se3.json, docs/harmonics.svg and the tables of
-docs/se3.md; `--page` only does the last. lie_learn is timed by an interpreter that has it (pip install lie-learn-escience
-"scipy<1.15").
+harmonics of 100,000 directions. Writes benchmarks/results/se3.json, docs/harmonics.svg and the tables
+of docs/se3.md; `--page` only does the last. lie_learn is timed by an interpreter that has it
+(pip install lie-learn-escience "scipy<1.15").
 """
 
 import argparse

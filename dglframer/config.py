@@ -380,7 +380,7 @@ class NbodyConfig(Section):
     """The N-body experiment, `snakemake nbody` (docs/nbody.md); nothing else depends on it."""
 
     budget: Literal["smoke", "default", "full"] = Field(
-        "default", description="smoke (minutes), default (an hour on 2 cores) or full (a GPU)"
+        "default", description="smoke (minutes), default (half an hour on 2 cores) or full (a GPU)"
     )
     caps: tuple[Literal["component", "norm"], ...] = Field(
         ("component", "norm"), min_length=1, description="data sets: which force cap (docs)"

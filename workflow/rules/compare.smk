@@ -1,12 +1,5 @@
 # Several encoders on the same graphs, split and seeds: `snakemake compare` (docs/compare.md).
 
-
-def compared_models(wildcards):
-    """The models of one variant in one budget."""
-    folder = f"results/compare/{wildcards.budget}/{wildcards.variant}"
-    return [f"{folder}/seed-{seed}" for seed in SEEDS]
-
-
 COMPARED = [
     f"results/compare/{budget}/{variant}"
     for budget in ("epochs", "time")
@@ -124,7 +117,7 @@ rule compare_evaluate:
         gpu=0,
     params:
         settings=stage_settings(SETTINGS, "evaluate"),
-        models=compared_models,
+        models=expand("results/compare/{{budget}}/{{variant}}/seed-{seed}", seed=SEEDS),
         out="results/compare/{budget}/{variant}/evaluation",
     shell:
         "dglframer evaluate --graphs results/graphs --split {input.split}"

@@ -36,7 +36,7 @@ rule tune:
 rule tune_worker:
     """Run trials of the same study beside the rule tune, which needs no worker to come to its end."""
     input:
-        graphs="results/graphs",
+        graphs="results/graphs/manifest.json",
         split="results/split.parquet",
         initial=INITIAL,
     output:
@@ -56,7 +56,7 @@ rule tune_worker:
     params:
         settings=stage_settings(SETTINGS, "tune"),
     shell:
-        "dglframer tune --config results/config.json --graphs {input.graphs} --split {input.split}"
+        "dglframer tune --config results/config.json --graphs results/graphs --split {input.split}"
         " --worker {wildcards.worker} --threads {threads} --out results/tune 2>&1 | tee {log}"
 
 

@@ -47,13 +47,13 @@ def measure(folder: Path, cores: int) -> dict[str, Any]:
 
 def rendered(numbers: dict[str, Any]) -> str:
     """Test errors in the units of the published table, the mean and spread over seeds."""
-    from dglframer.compare import BUDGETS, mean_and_spread
+    from dglframer.compare import BUDGETS, shown
 
     train, _, test = numbers["molecules"]
     heads = " | ".join(f"{symbol} ({unit})" for symbol, unit, _ in TARGETS.values())
     lines = [
-        f"{train:,} training and {test:,} test molecules, {numbers['training']['epochs']} epochs, seeds "
-        f"{', '.join(map(str, numbers['seeds']))}, one thread each; mean ± deviation of the test MAE:",
+        f"{train:,} training and {test:,} test molecules, {numbers['training']['epochs']} epochs, "
+        f"{len(numbers['seeds'])} seed, one thread; test MAE:",
         "",
         f"| | parameters | epochs | CPU s/epoch | {heads} |",
         "|---|---|---|---|" + "---|" * len(TARGETS),
@@ -66,8 +66,8 @@ def rendered(numbers: dict[str, Any]) -> str:
             f"{row['seconds_per_epoch']:.1f}",
         ]
         for target, (_, _, factor) in TARGETS.items():
-            mean, spread = mean_and_spread(row["targets"][target]["test_mae_by_seed"])
-            cells.append(f"{significant(mean * factor)} ± {significant(spread * factor)}")
+            errors = [factor * error for error in row["targets"][target]["test_mae_by_seed"]]
+            cells.append(shown(errors, significant))
         lines.append(f"| {' | '.join(cells)} |")
     first = numbers["rows"][0]["targets"]
     for key, name in (("composition_baseline", "composition alone"), ("median_baseline", "median")):

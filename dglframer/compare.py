@@ -5,7 +5,7 @@ first trains for as many epochs as take the CPU time of the first one's.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +112,12 @@ def mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
     return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
 
 
+def shown(values: Sequence[float], number: Callable[[float], str]) -> str:
+    """Mean ± spread as text; of a single value only that."""
+    mean, spread = mean_and_spread(values)
+    return f"{number(mean)} ± {number(spread)}" if len(values) > 1 else number(mean)
+
+
 def markdown(table: Mapping[str, Any]) -> str:
     """The table for people: test MAE, mean and spread over the seeds."""
     targets = list(table["units"])
@@ -122,8 +128,7 @@ def markdown(table: Mapping[str, Any]) -> str:
     ]
     for row in table["rows"]:
         errors = [
-            "{:.4f} ± {:.4f}".format(*mean_and_spread(row["targets"][target]["test_mae_by_seed"]))
-            for target in targets
+            shown(row["targets"][target]["test_mae_by_seed"], "{:.4f}".format) for target in targets
         ]
         cells = [
             f"equal {BUDGETS[row['budget']]}",

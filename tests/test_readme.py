@@ -22,6 +22,9 @@ def load_script(monkeypatch):
         ("graphs", "graphs.py --page"),
         ("failure_drills", "failure_drills.py --page"),
         ("precision", "precision.py --page"),
+        ("compare", "compare.py --page"),
+        ("qm9", "qm9.py --page"),
+        ("se3", "se3.py --page"),
     ],
 )
 def test_the_part_of_a_page_comes_from_the_results_file(load_script, name, command):

@@ -71,7 +71,9 @@ class LiteralKernels(Kernels):
                 1, (-1, channels, self.terms((k, l)) // channels)
             )
             w_ENFM = basis[k, l].unflatten(2, (-1, 2 * l + 1))
-            kernel = torch.einsum("edcf,enfm->edmcn", phi_EDCF, w_ENFM).flatten(3).flatten(1, 2)
+            # phi W summed over the frequencies, every factor of the formula an axis
+            w_E1M1NF = w_ENFM.permute(0, 3, 1, 2)[:, None, :, None]
+            kernel = (phi_EDCF[:, :, None, :, None] * w_E1M1NF).sum(-1).flatten(3).flatten(1, 2)
             message = (kernel @ features[k].flatten(1).unsqueeze(2)).view(
                 len(kernel), -1, 2 * l + 1
             )

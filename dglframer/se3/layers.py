@@ -86,14 +86,15 @@ class Kernels(nn.Module):
         self, features: Features, edges: Edges, basis: Mapping[Pair, Tensor]
     ) -> dict[str, Features]:
         """Features by purpose and degree, [E, C, 2l + 1], of ``features`` at the sources, [E, C, 2k + 1]."""
-        h_REI = self.radial(edges.radial_inputs_EI)
+        # unbind: the gradient of h[net] would fill all R of them with zeros, R times
+        hidden = self.radial(edges.radial_inputs_EI).unbind(0)
         met: dict[Pair, Tensor] = {}
         messages: dict[str, Features] = {purpose: {} for purpose in self.purposes}
         for net, (purpose, (k, l)) in enumerate(self.names):
             if (k, l) not in met:
                 met_ECX = features[k] @ basis[k, l]
                 met[k, l] = met_ECX.reshape(len(met_ECX), self.terms((k, l)), 2 * l + 1)
-            phi_ECT = self.last[net](h_REI[net]).unflatten(1, (-1, self.terms((k, l))))
+            phi_ECT = self.last[net](hidden[net]).unflatten(1, (-1, self.terms((k, l))))
             so_far = messages[purpose].get(l)
             message = phi_ECT @ met[k, l]
             messages[purpose][l] = message if so_far is None else so_far + message

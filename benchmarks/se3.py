@@ -199,6 +199,7 @@ def plot(numbers: dict[str, Any]) -> None:
         for color, (name, values) in zip(CURVES, numbers["harmonics_ms"].items(), strict=False):
             axes.plot(range(len(values)), values, "o-", color=color, label=name, ms=4)
         axes.set(yscale="log", xlabel="highest J", ylabel="ms", title=f"{POINTS:,} directions")
+        axes.yaxis.set_major_formatter("{x:g}")  # the style writes no powers
         axes.legend()
 
     PLOT.write_text(svg([draw]), encoding="utf-8")

@@ -147,12 +147,13 @@ def panel(table: Mapping[str, Any], target: str) -> Panel:
 
     def draw(axes: Axes) -> None:
         names = list(dict.fromkeys(row["variant"] for row in table["rows"]))
+        colors = dict(zip(BUDGETS, (BLUE, ORANGE), strict=True))
         for row in table["rows"]:
             late = row["budget"] == "time"
             y = names.index(row["variant"]) + (0.14 if late else -0.14)
             values = row["targets"][target]["test_mae_by_seed"]
             mean, spread = mean_and_spread(values)
-            color = ORANGE if late else BLUE
+            color = colors[row["budget"]]
             axes.errorbar(mean, y, xerr=spread, fmt="o", ms=5, capsize=3, color=color, zorder=3)
             axes.plot(values, [y] * len(values), "|", color=INK, ms=7, zorder=4)
         baseline = table["rows"][0]["targets"][target]["composition_baseline"]
@@ -160,6 +161,9 @@ def panel(table: Mapping[str, Any], target: str) -> Panel:
         axes.set_yticks(range(len(names)), names)
         axes.invert_yaxis()
         axes.set_xlabel(f"test MAE ({table['units'][target]}); dashed: composition alone")
-        axes.set_title(f"{target}: equal epochs (blue), equal CPU time (orange)")
+        axes.set_title(target)
+        for budget, color in colors.items():
+            axes.plot([], [], "o", ms=5, color=color, label=f"equal {BUDGETS[budget]}")
+        axes.legend(loc="best")
 
     return draw

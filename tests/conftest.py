@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import settings
 
 from dglframer.config import GraphsConfig
@@ -33,6 +34,9 @@ TINY_CUTOFF = 5.0
 settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
 settings.load_profile("repeatable")
 os.environ.setdefault("DGLBACKEND", "pytorch")
+# Triton looks at this when it decorates functions, its own and ours; e3nn already imports Triton.
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"
 
 # The same crystal in both formats; {0} is the comment line.
 POSCAR = """\

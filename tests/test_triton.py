@@ -1,7 +1,5 @@
 """The Triton kernels against the reference path: on a GPU if there is one, else interpreted."""
 
-import os
-
 import numpy as np
 import pytest
 import torch
@@ -18,8 +16,6 @@ from dglframer.graphs import build_graph
 from dglframer.model import CrystalFramer, initialise
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-if DEVICE == "cpu":  # Triton looks at this when it decorates functions, its own and ours
-    os.environ["TRITON_INTERPRET"] = "1"
 triton = pytest.importorskip("triton", reason="triton is not installed")
 from triton.language.core import is_builtin  # noqa: E402
 from triton.runtime import interpreter  # noqa: E402

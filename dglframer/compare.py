@@ -35,13 +35,13 @@ def write_plans(config: Config, budget: str, trained: Path, out: Path) -> None:
     time takes how long an epoch lasts. Raises ConfigError if a variant is not possible.
     """
     training = config.training
-    plans = {name: settings_of(config, name) for name in config.compare.variants}
+    plans = {name: settings_of(config, name) for name in config.compare.chosen}
     for name in config.compare.trained_in(budget):
         params = plans[name]
         if budget == "time":
             [first, this] = [
                 seconds_per_epoch(sorted((trained / one).glob("seed-*")))
-                for one in (next(iter(config.compare.variants)), name)
+                for one in (next(iter(config.compare.chosen)), name)
             ]
             epochs = max(1, round(override(config, params).training.epochs * first / this))
             share = training.averaged_epochs / training.epochs
@@ -53,7 +53,7 @@ def write_plans(config: Config, budget: str, trained: Path, out: Path) -> None:
 
 def settings_of(config: Config, name: str) -> dict[str, Any]:
     """A variant's settings by dotted key, without a search, which may be over another encoder's."""
-    params: dict[str, Any] = {**config.compare.variants[name], "tune.search": {}}
+    params: dict[str, Any] = {**config.compare.chosen[name], "tune.search": {}}
     try:
         override(config, params)
     except ConfigError as error:
@@ -64,9 +64,7 @@ def settings_of(config: Config, name: str) -> dict[str, Any]:
 def write_comparison(config: Config, folder: Path) -> dict[str, Any]:
     """table.json, table.md and comparison.svg from the evaluations and metrics in ``folder``."""
     rows = [
-        row_of(config, folder, budget, name)
-        for budget in BUDGETS
-        for name in config.compare.variants
+        row_of(config, folder, budget, name) for budget in BUDGETS for name in config.compare.chosen
     ]
     units = {name: target["unit"] for name, target in rows[0]["targets"].items()}
     table = {"seeds": list(config.seeds), "units": units, "rows": rows}
@@ -99,7 +97,7 @@ def row_of(config: Config, folder: Path, budget: str, name: str) -> dict[str, An
     return {
         "budget": budget,
         "variant": name,
-        "settings": config.compare.variants[name],
+        "settings": config.compare.chosen[name],
         "parameters": metrics["parameters"],
         "epochs": read_metrics(models[0])[-1]["epoch"],
         "seconds_per_epoch": seconds_per_epoch(models),

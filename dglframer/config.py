@@ -343,19 +343,27 @@ class TuneConfig(Section):
 Setting = bool | int | float | str | None
 
 
+FOUR: dict[str, dict[str, Setting]] = {
+    "crystalframer": {"encoder": "crystalframer"},
+    "crystalformer": {"encoder": "crystalframer", "model.frame": "none"},
+    "se3_transformer": {"encoder": "se3_transformer"},
+    "tfn": {"encoder": "tfn"},
+}
+
+
 class CompareConfig(Section):
     """`snakemake compare`: encoders on the same graphs, split and seeds (docs/compare.md)."""
 
+    # Empty and not FOUR: Snakemake merges a user's mapping into that of config.yaml, key by key.
     variants: dict[str, dict[str, Setting]] = Field(
-        {
-            "crystalframer": {},
-            "crystalformer": {"model.frame": "none"},
-            "se3_transformer": {"encoder": "se3_transformer"},
-            "tfn": {"encoder": "tfn"},
-        },
-        min_length=1,
+        {},
         description="name: its settings by dotted key; the first one's time is given to all",
     )
+
+    @property
+    def chosen(self) -> dict[str, dict[str, Setting]]:
+        """The variants of the configuration, or the four of the documentation."""
+        return self.variants or FOUR
 
     @field_validator("variants")
     @classmethod
@@ -369,7 +377,7 @@ class CompareConfig(Section):
 
     def trained_in(self, budget: str) -> list[str]:
         """The variants trained for equal ``epochs``, or equal ``time``: that of the first one's epochs."""
-        names = list(self.variants)
+        names = list(self.chosen)
         return names if budget == "epochs" else names[1:]
 
 

@@ -273,7 +273,6 @@ def test_no_value_breaks_the_parser(plain):
         assert str(error)
 
 
-@pytest.mark.parametrize("variants", [{"a/b": {}}, {}])
-def test_names_of_variants_are_file_names(variants):
-    with pytest.raises(ConfigError, match=r"letters, digits|at least 1"):
-        parse_config({"compare": {"variants": variants}})
+def test_names_of_variants_are_file_names():
+    with pytest.raises(ConfigError, match=r"letters, digits"):
+        parse_config({"compare": {"variants": {"a/b": {}}}})

@@ -14,11 +14,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pages import fill
+from pages import fill, publish
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data" / "mp_megnet.parquet"
@@ -67,6 +67,8 @@ def write_subset(path: Path) -> None:
 
 def measure(folder: Path, cores: int) -> dict[str, Any]:
     """The comparison's table, with what it ran on."""
+    if not DATA.exists():
+        sys.exit(f"no file {DATA}: this benchmark needs it")
     folder.mkdir(parents=True, exist_ok=True)
     source = folder / "subset.parquet"
     if not source.exists():
@@ -76,6 +78,24 @@ def measure(folder: Path, cores: int) -> dict[str, Any]:
     )
     shutil.copy(folder / "results" / "compare" / "comparison.svg", PLOT)
     return {**table, "crystals": SIZES}
+
+
+WORKFLOW_OPTIONS: dict[str, dict[str, Any]] = {
+    "--folder": {"type": Path, "help": "scratch folder (default: a temporary one)"},
+    "--cores": {"type": int, "default": 2},
+}
+
+
+def in_folder(
+    measure: Callable[[Path, int], dict[str, Any]],
+) -> Callable[[argparse.Namespace], dict[str, Any]]:
+    """A measurement in the folder that the options name, or in a temporary one."""
+
+    def run(args: argparse.Namespace) -> dict[str, Any]:
+        with tempfile.TemporaryDirectory() as scratch:
+            return measure(args.folder or Path(scratch), args.cores)
+
+    return run
 
 
 def run_target(folder: Path, config: Mapping[str, Any], cores: int) -> dict[str, Any]:
@@ -109,18 +129,13 @@ def rendered(numbers: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--folder", type=Path, help="scratch folder (default: a temporary one)")
-    parser.add_argument("--cores", type=int, default=2)
-    parser.add_argument("--page", action="store_true", help="only write the page anew")
-    args = parser.parse_args()
-    if not args.page:
-        if not DATA.exists():
-            sys.exit(f"no file {DATA}: this benchmark needs it")
-        with tempfile.TemporaryDirectory() as scratch:
-            numbers = measure(args.folder or Path(scratch), args.cores)
-        RESULTS_FILE.write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
-    fill(PAGE, BEGIN, END, rendered(json.loads(RESULTS_FILE.read_text(encoding="utf-8"))))
+    publish(
+        __doc__ or "",
+        WORKFLOW_OPTIONS,
+        in_folder(measure),
+        RESULTS_FILE,
+        lambda numbers: fill(PAGE, BEGIN, END, rendered(numbers)),
+    )
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ benchmarks/results/failure_drills.json and the table of docs/failure_drills.md. 
 last. The processes are real and so are the signals (tests/interrupted.py).
 """
 
-import argparse
 import json
 import os
 import platform
@@ -22,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pages import fill
+from pages import fill, publish
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS_FILE = ROOT / "benchmarks" / "results" / "failure_drills.json"
@@ -202,14 +201,13 @@ def rendered(numbers: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--results", type=Path, default=Path("results"))
-    parser.add_argument("--page", action="store_true", help="only write the page again")
-    args = parser.parse_args()
-    if not args.page:
-        numbers = measure(args.results.resolve())
-        RESULTS_FILE.write_text(json.dumps(numbers, indent=1) + "\n")
-    fill(PAGE, BEGIN, END, rendered(json.loads(RESULTS_FILE.read_text())))
+    publish(
+        __doc__ or "",
+        {"--results": {"type": Path, "default": Path("results")}},
+        lambda args: measure(args.results.resolve()),
+        RESULTS_FILE,
+        lambda numbers: fill(PAGE, BEGIN, END, rendered(numbers)),
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,10 @@
-"""Pages that hold a part written by a script, between two markers."""
+"""Pages that hold a part written by a script, between two markers, and the command line of such a script."""
 
+import argparse
+import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 
 def fill(page: Path, begin: str, end: str, text: str) -> None:
@@ -8,3 +12,21 @@ def fill(page: Path, begin: str, end: str, text: str) -> None:
     before, rest = page.read_text(encoding="utf-8").split(begin)
     after = rest.split(end)[1]
     page.write_text(f"{before}{begin}\n\n{text.strip()}\n\n{end}{after}", encoding="utf-8")
+
+
+def publish(
+    doc: str,
+    options: Mapping[str, dict[str, Any]],
+    measure: Callable[[argparse.Namespace], dict[str, Any]],
+    results: Path,
+    write_page: Callable[[dict[str, Any]], None],
+) -> None:
+    """Measure, write the results file, and the page from it; with `--page` only the page."""
+    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
+    for flag, settings in options.items():
+        parser.add_argument(flag, **settings)
+    parser.add_argument("--page", action="store_true", help="only write the page again")
+    args = parser.parse_args()
+    if not args.page:
+        results.write_text(json.dumps(measure(args), indent=1) + "\n", encoding="utf-8")
+    write_page(json.loads(results.read_text(encoding="utf-8")))

@@ -5,13 +5,11 @@ in float32, for the scale of what chance does; writes benchmarks/results/precisi
 docs/training.md. `--page` only does the last.
 """
 
-import argparse
-import json
 import time
 from pathlib import Path
 from typing import Any
 
-from pages import fill
+from pages import fill, publish
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS_FILE = ROOT / "benchmarks" / "results" / "precision.json"
@@ -62,15 +60,16 @@ def rendered(numbers: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--results", type=Path, default=Path("results"))
-    parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--page", action="store_true", help="only write the page again")
-    args = parser.parse_args()
-    if not args.page:
-        numbers = measure(args.results.resolve(), args.epochs)
-        RESULTS_FILE.write_text(json.dumps(numbers, indent=1) + "\n")
-    fill(PAGE, BEGIN, END, rendered(json.loads(RESULTS_FILE.read_text())))
+    publish(
+        __doc__ or "",
+        {
+            "--results": {"type": Path, "default": Path("results")},
+            "--epochs": {"type": int, "default": 10},
+        },
+        lambda args: measure(args.results.resolve(), args.epochs),
+        RESULTS_FILE,
+        lambda numbers: fill(PAGE, BEGIN, END, rendered(numbers)),
+    )
 
 
 if __name__ == "__main__":

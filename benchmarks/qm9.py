@@ -5,14 +5,11 @@ goes on where it was stopped), writes benchmarks/results/qm9.json and the table 
 published one. `--page` only does the last. Needs the package qm9pack.
 """
 
-import argparse
-import json
-import tempfile
 from pathlib import Path
 from typing import Any
 
-from compare import run_target
-from pages import fill
+from compare import WORKFLOW_OPTIONS, in_folder, run_target
+from pages import fill, publish
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS_FILE = ROOT / "benchmarks" / "results" / "qm9.json"
@@ -84,16 +81,13 @@ def significant(value: float) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--folder", type=Path, help="scratch folder (default: a temporary one)")
-    parser.add_argument("--cores", type=int, default=2)
-    parser.add_argument("--page", action="store_true", help="only write the page anew")
-    args = parser.parse_args()
-    if not args.page:
-        with tempfile.TemporaryDirectory() as scratch:
-            numbers = measure(args.folder or Path(scratch), args.cores)
-        RESULTS_FILE.write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
-    fill(PAGE, BEGIN, END, rendered(json.loads(RESULTS_FILE.read_text(encoding="utf-8"))))
+    publish(
+        __doc__ or "",
+        WORKFLOW_OPTIONS,
+        in_folder(measure),
+        RESULTS_FILE,
+        lambda numbers: fill(PAGE, BEGIN, END, rendered(numbers)),
+    )
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ of docs/se3.md; `--page` only does the last. lie_learn is timed by an interprete
 (pip install lie-learn-escience "scipy<1.15").
 """
 
-import argparse
 import copy
 import functools
 import json
@@ -20,11 +19,11 @@ from typing import Any
 
 import torch
 from e3nn.o3 import spherical_harmonics
-from pages import fill
+from pages import fill, publish
 from torch import Tensor
 from torch.nn import functional
 
-from dglframer.encoder_config import Se3TransformerConfig
+from dglframer.nbody.models import SE3Transformer, complete_graph
 from dglframer.se3.angles import harmonics_by_angles
 from dglframer.se3.basis import Pair
 from dglframer.se3.edges import Edges
@@ -104,21 +103,9 @@ def literal(encoder: SE3Encoder) -> SE3Encoder:
 def five_bodies(systems: int) -> tuple[Features, Edges]:
     """Systems of five particles, all pairs edges, as in the N-body experiment."""
     generator = torch.Generator().manual_seed(0)
-    nodes = 5 * systems
-    x_N3, v_N3 = torch.randn(2, nodes, 3, generator=generator)
-    charge_N1 = torch.randint(0, 2, (nodes, 1), generator=generator) * 2.0 - 1
-    pairs = [(j, i) for i in range(5) for j in range(5) if i != j]
-    src, dst = torch.tensor(pairs).T
-    first_B1 = torch.arange(systems).unsqueeze(1) * 5
-    src_E, dst_E = (first_B1 + src).flatten(), (first_B1 + dst).flatten()
-    edges = Edges(
-        src_E,
-        dst_E,
-        torch.arange(nodes + 1) * 4,
-        x_N3[dst_E] - x_N3[src_E],
-        charge_N1[src_E] * charge_N1[dst_E],
-    )
-    return {1: v_N3.unsqueeze(1)}, edges
+    x_B53, v_B53 = torch.randn(2, systems, 5, 3, generator=generator)
+    charge_B5 = torch.randint(0, 2, (systems, 5), generator=generator) * 2.0 - 1
+    return {1: v_B53.reshape(-1, 1, 3)}, complete_graph(x_B53, charge_B5)
 
 
 def in_turn(functions: Mapping[str, Callable[[], object]]) -> dict[str, float]:
@@ -135,15 +122,7 @@ def in_turn(functions: Mapping[str, Callable[[], object]]) -> dict[str, float]:
 def steps(degrees: int, systems: int = 128) -> dict[str, Any]:
     """Seconds of a training step (forward, backward) of the published N-body network."""
     torch.manual_seed(0)
-    config = Se3TransformerConfig(
-        degrees=degrees,
-        channels=8,
-        value_divisor=4,
-        heads=2,
-        layers=4,
-        relative_position="add",
-    )
-    ours = SE3Encoder(config, {1: 1}, {1: 2}, 1, "nbody")
+    ours = SE3Transformer(degrees).encoder
     theirs = literal(ours)
     features, edges = five_bodies(systems)
     with torch.no_grad():
@@ -193,13 +172,13 @@ def harmonics(lie_learn_python: Path | None) -> dict[str, list[float]]:
 
 def plot(numbers: dict[str, Any]) -> None:
     """The milliseconds as curves."""
-    from dglframer.plots import CURVES, svg
+    from dglframer.plots import CURVES, plain_labels, svg
 
     def draw(axes: Any) -> None:
         for color, (name, values) in zip(CURVES, numbers["harmonics_ms"].items(), strict=False):
             axes.plot(range(len(values)), values, "o-", color=color, label=name, ms=4)
         axes.set(yscale="log", xlabel="highest J", ylabel="ms", title=f"{POINTS:,} directions")
-        axes.yaxis.set_major_formatter("{x:g}")  # the style writes no powers
+        plain_labels(axes.yaxis)
         axes.legend()
 
     PLOT.write_text(svg([draw]), encoding="utf-8")
@@ -233,22 +212,27 @@ def rendered(numbers: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def measure(lie_learn_python: Path | None) -> dict[str, Any]:
+    """Steps and harmonics, one thread."""
+    torch.set_num_threads(1)
+    numbers = {
+        "torch": torch.__version__,
+        "steps": [steps(degrees) for degrees in (2, 3, 4)],
+        "harmonics_ms": harmonics(lie_learn_python),
+    }
+    print(json.dumps(numbers, indent=1))
+    plot(numbers)
+    return numbers
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--lie-learn-python", type=Path, help="an interpreter that has lie_learn")
-    parser.add_argument("--page", action="store_true", help="only write the page anew")
-    args = parser.parse_args()
-    if not args.page:
-        torch.set_num_threads(1)
-        numbers = {
-            "torch": torch.__version__,
-            "steps": [steps(degrees) for degrees in (2, 3, 4)],
-            "harmonics_ms": harmonics(args.lie_learn_python),
-        }
-        print(json.dumps(numbers, indent=1))
-        plot(numbers)
-        RESULTS_FILE.write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
-    fill(PAGE, BEGIN, END, rendered(json.loads(RESULTS_FILE.read_text(encoding="utf-8"))))
+    publish(
+        __doc__ or "",
+        {"--lie-learn-python": {"type": Path, "help": "an interpreter that has lie_learn"}},
+        lambda args: measure(args.lie_learn_python),
+        RESULTS_FILE,
+        lambda numbers: fill(PAGE, BEGIN, END, rendered(numbers)),
+    )
 
 
 if __name__ == "__main__":

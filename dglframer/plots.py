@@ -1,7 +1,6 @@
 """Figures as SVG text: one style, colours for colour-blind readers, equal bytes for equal data."""
 
 import io
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +9,12 @@ from typing import Any
 import matplotlib.style
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from dglframer.errors import DamagedFile
-from dglframer.files import read_json, read_parquet, write_text
+from dglframer.files import read_json, read_json_lines, read_parquet, write_text
 from dglframer.split import SPLITS
 
 Panel = Callable[[Axes], None]
@@ -86,13 +86,17 @@ def read_predictions(path: Path) -> dict[str, Predictions]:
 def read_metrics(model_folder: Path) -> list[dict[str, Any]]:
     """metrics.jsonl of a model folder; raises DamagedFile without a line of JSON."""
     path = Path(model_folder) / "metrics.jsonl"
-    try:
-        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    except (FileNotFoundError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise DamagedFile(f"{path}: missing or not JSON lines ({error})") from None
+    lines = read_json_lines(path)
     if not lines:
         raise DamagedFile(f"{path}: no epoch in it")
     return lines
+
+
+def plain_labels(axis: Axis, at: Sequence[float] = (1.0,)) -> None:
+    """Label a logarithmic axis at ``at`` times powers of ten, as numbers: its own labels are formulas."""
+    axis.set_major_locator(LogLocator(subs=at))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def svg(panels: Sequence[Panel], size: tuple[float, float] = SIZE, columns: int = 3) -> str:

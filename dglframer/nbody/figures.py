@@ -5,12 +5,10 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from dglframer.nbody.simulation import FRAME_TIME, FRAMES
 from dglframer.nbody.table import LABELS
-from dglframer.plots import BLUE, FAINT, GREEN, INK, ORANGE, PURPLE, SKY, Panel, svg
+from dglframer.plots import BLUE, FAINT, GREEN, INK, ORANGE, PURPLE, SKY, Panel, plain_labels, svg
 
 COLOURS = {
     "linear": FAINT,
@@ -22,13 +20,6 @@ COLOURS = {
 }
 SHOWN = ("se3_transformer", "set_transformer")
 CAPS = {"component": "cap on components", "norm": "cap on the length"}
-
-
-def plain_labels(axis: Axis, at: Sequence[float] = (1.0,)) -> None:
-    """Label a logarithmic axis at ``at`` times powers of ten, as numbers: its own labels are formulas."""
-    axis.set_major_locator(LogLocator(subs=at))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_formatter(NullFormatter())
 
 
 def rotation_figure(evaluation: Mapping[str, Any]) -> str:

@@ -14,6 +14,7 @@ import safetensors
 import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from dglframer import __version__
 from dglframer.encoder_config import CLASSES, encoder_of
@@ -52,9 +53,7 @@ class TrainedModel:
 
 def save_model(model: TrainedModel, folder: Path) -> None:
     """Write a model directory; model.json, written last, holds the hash of the weights."""
-    weights = {name: value.contiguous() for name, value in model.network.state_dict().items()}
-    with atomic_path(folder / "model.safetensors") as temporary:
-        save_file(weights, temporary)
+    weights_hash = save_weights(model.network, folder)
     description = {
         "format_version": FORMAT_VERSION,
         "written_by": f"dglframer {__version__}",
@@ -64,9 +63,18 @@ def save_model(model: TrainedModel, folder: Path) -> None:
         "images": "every image within the cutoff",
         "targets": [asdict(target) for target in model.targets],
         "history": model.history,
-        "weights_sha256": sha256(folder / "model.safetensors"),
+        "weights_sha256": weights_hash,
     }
     write_json(folder / "model.json", description)
+
+
+def save_weights(network: nn.Module, folder: Path) -> str:
+    """Write model.safetensors; returns its hash."""
+    weights = {name: value.contiguous() for name, value in network.state_dict().items()}
+    path = folder / "model.safetensors"
+    with atomic_path(path) as temporary:
+        save_file(weights, temporary)
+    return sha256(path)
 
 
 def load_model(folder: Path, device: str = "cpu") -> TrainedModel:

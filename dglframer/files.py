@@ -120,10 +120,23 @@ def read_json(path: Path, *keys: str) -> Any:
         raise DamagedFile(f"{path}: no such file") from None
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise DamagedFile(f"{path}: not valid JSON ({error})") from None
+    check_keys(path, value, *keys)
+    return value
+
+
+def check_keys(path: Path, value: Any, *keys: str) -> None:
+    """Raise DamagedFile unless what was read from ``path`` has ``keys``."""
     missing = [key for key in keys if not isinstance(value, dict) or key not in value]
     if missing:
         raise DamagedFile(f"{path}: not what this program writes, it has no {', '.join(missing)}")
-    return value
+
+
+def read_json_lines(path: Path) -> list[dict[str, Any]]:
+    """Read a JSON value per line; raises DamagedFile."""
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise DamagedFile(f"{path}: missing or not JSON lines ({error})") from None
 
 
 def write_parquet(path: Path, table: pa.Table) -> None:

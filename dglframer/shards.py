@@ -20,6 +20,7 @@ from dglframer.config import GraphsConfig
 from dglframer.crystals import Crystal, crystal_rows, targets_of
 from dglframer.errors import DamagedFile
 from dglframer.files import (
+    check_keys,
     hash_of,
     hash_of_table,
     parquet_file,
@@ -160,13 +161,15 @@ def expected_edges(crystals: Path, cutoff: float) -> Iterator[float]:
 def read_manifest(folder: Path) -> dict[str, Any]:
     """manifest.json of a graph folder; raises DamagedFile for another format, or for what is none."""
     path = folder / "manifest.json"
-    version = read_json(path, "format_version")["format_version"]
+    manifest = read_json(path, "format_version")
+    version = manifest["format_version"]
     if version != FORMAT_VERSION:
         raise DamagedFile(
             f"{path}: format {version}, this version of dglframer reads {FORMAT_VERSION}; run the "
             "graphs stage again"
         )
-    return read_json(path, *MANIFEST_KEYS)
+    check_keys(path, manifest, *MANIFEST_KEYS)
+    return dict(manifest)
 
 
 def read_shard(folder: Path, entry: dict[str, Any]) -> pa.Table:

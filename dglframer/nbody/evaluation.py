@@ -8,11 +8,11 @@ import torch
 from torch import nn
 
 from dglframer.errors import DamagedFile
-from dglframer.files import read_json, sha256
+from dglframer.files import read_json, read_json_lines, sha256
 from dglframer.nbody.models import Linear
 from dglframer.nbody.simulation import FRAMES, cap_of, read_data_set
 from dglframer.nbody.task import Examples, examples, random_rotations, squared_errors, turn
-from dglframer.nbody.training import load_trained, predictions, read_curve
+from dglframer.nbody.training import load_trained, predictions
 
 ROTATION_SEED = 7
 
@@ -30,7 +30,7 @@ def evaluate(data: Path, models: Sequence[Path], device: torch.device) -> dict[s
         if values["data_sha256"] != data_hash:
             raise DamagedFile(f"{folder}: trained on another data set than {data}")
         keys = ("model", "frames", "seed", "steps", "degrees", "parameters", "best")
-        timing, curve = read_json(folder / "timing.json"), read_curve(folder)
+        timing, curve = read_json(folder / "timing.json"), read_json_lines(folder / "curve.jsonl")
         rows.append({**{key: values[key] for key in keys}, **timing, "curve": curve})
         networks.append(network)
     shown = {}

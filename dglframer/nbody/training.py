@@ -11,12 +11,13 @@ from typing import Any
 
 import safetensors
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
 from dglframer import __version__
+from dglframer.checkpoint import save_weights
 from dglframer.errors import DamagedFile, TrainingFailed
-from dglframer.files import atomic_path, read_json, sha256, write_json, write_text
+from dglframer.files import read_json, sha256, write_json, write_text
 from dglframer.nbody.models import build
 from dglframer.nbody.task import Examples, squared_errors
 
@@ -160,9 +161,7 @@ def save_trained(
     trained: Trained, description: Description, data_hash: str, threads: int, out: Path
 ) -> None:
     """Weights, curve.jsonl, timing.json, and model.json last, with the hash of the weights."""
-    weights = {name: value.contiguous() for name, value in trained.network.state_dict().items()}
-    with atomic_path(out / "model.safetensors") as temporary:
-        save_file(weights, temporary)
+    weights_hash = save_weights(trained.network, out)
     write_text(out / "curve.jsonl", "".join(json.dumps(line) + "\n" for line in trained.curve))
     device = next(trained.network.parameters()).device
     clock = "GPU, wall" if device.type == "cuda" else f"CPU, {threads} thread(s)"
@@ -174,7 +173,7 @@ def save_trained(
         "parameters": sum(one.numel() for one in trained.network.parameters()),
         "best": trained.best,
         "data_sha256": data_hash,
-        "weights_sha256": sha256(out / "model.safetensors"),
+        "weights_sha256": weights_hash,
     }
     write_json(out / "model.json", values)
 
@@ -191,12 +190,3 @@ def load_trained(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
     except (OSError, KeyError, RuntimeError, safetensors.SafetensorError) as error:
         raise DamagedFile(f"{folder}: not a model of `dglframer nbody train` ({error})") from None
     return network.eval(), values
-
-
-def read_curve(folder: Path) -> list[dict[str, Any]]:
-    """The lines of curve.jsonl; raises DamagedFile."""
-    path = folder / "curve.jsonl"
-    try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise DamagedFile(f"{path}: missing or not JSON lines ({error})") from None

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dglframer.batch import pointers
 from dglframer.config import ModelConfig
 from dglframer.encodings import SELF_DISTANCE_SQUARED, angle_functions, angle_matrix
 from dglframer.frames import Views, expand
@@ -110,7 +111,7 @@ def rounds(views: Views, edge_ptr: Tensor, lanes: int) -> Iterator[tuple[Tensor,
     count_N, degree_N = views.ptr.diff(), edge_ptr.diff()
     for number in range(int(count_N.max()) if views.axes_P3L.shape[2] else 0):
         atom_A = (count_N > number).nonzero().flatten()
-        ptr_A = torch.cat([degree_N.new_zeros(1), degree_N[atom_A].cumsum(0)])
+        ptr_A = pointers(degree_N[atom_A])
         for rows, _ in atom_chunks(ptr_A, 4 * lanes):
             atom_R = atom_A[rows]
             row_R, edge_R = expand(edge_ptr[atom_R], degree_N[atom_R])

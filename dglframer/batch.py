@@ -42,7 +42,7 @@ class Batch:
 
         graph = dgl.graph((self.src_E, self.dst_E), num_nodes=len(self.numbers_N))
         graph.set_batch_num_nodes(self.atoms_B)
-        first_edge_B = self.edge_ptr[torch.cat([self.atoms_B.new_zeros(1), self.atoms_B.cumsum(0)])]
+        first_edge_B = self.edge_ptr[pointers(self.atoms_B)]
         graph.set_batch_num_edges(first_edge_B.diff())
         return graph
 
@@ -70,6 +70,11 @@ class Batch:
         return replace(self, use_dgl=False)
 
 
+def pointers(counts: Tensor) -> Tensor:
+    """[n + 1]: where each of ``counts`` begins, and where the last ends."""
+    return torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+
+
 def make_batch(
     numbers: Sequence[np.ndarray],
     src: Sequence[np.ndarray],
@@ -92,7 +97,7 @@ def make_batch(
         src_E=src_E,
         dst_E=dst_E,
         r_E3=torch.from_numpy(np.concatenate(r)),
-        edge_ptr=torch.cat([counts_N.new_zeros(1), counts_N.cumsum(0)]),
+        edge_ptr=pointers(counts_N),
         atoms_B=torch.from_numpy(atoms_B),
         lattice_B33=torch.from_numpy(np.asarray(lattice)),
         frac_N3=torch.from_numpy(np.concatenate(frac)),

@@ -34,17 +34,18 @@ def write_plans(config: Config, budget: str, trained: Path, out: Path) -> None:
     ``trained`` holds the models of the budget ``epochs``, by variant, from which the one of equal
     time takes how long an epoch lasts. Raises ConfigError if a variant is not possible.
     """
-    training = config.training
     plans = {name: settings_of(config, name) for name in config.compare.chosen}
+    if budget == "time":
+        seconds = {
+            name: seconds_per_epoch(sorted((trained / name).glob("seed-*"))) for name in plans
+        }
+        first = seconds[next(iter(plans))]
+        share = config.training.averaged_epochs / config.training.epochs
     for name in config.compare.trained_in(budget):
         params = plans[name]
         if budget == "time":
-            [first, this] = [
-                seconds_per_epoch(sorted((trained / one).glob("seed-*")))
-                for one in (next(iter(config.compare.chosen)), name)
-            ]
+            this = seconds[name]
             epochs = max(1, round(override(config, params).training.epochs * first / this))
-            share = training.averaged_epochs / training.epochs
             params["training.epochs"] = epochs
             params["training.averaged_epochs"] = round(epochs * share)
             log.info("%s: %d epochs of %.1f s (%.1f s)", name, epochs, this, first)

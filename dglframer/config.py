@@ -444,6 +444,11 @@ class Config(Section):
         """The settings of the chosen encoder."""
         return getattr(self, SECTIONS[self.encoder])
 
+    @property
+    def tuned_sections(self) -> tuple[str, str]:
+        """The sections whose keys a search may be over."""
+        return (SECTIONS[self.encoder], "training")
+
     @model_validator(mode="after")
     def graphs_hold_what_the_encoder_sees(self) -> "Config":
         settings, cutoff = self.encoder_settings, self.graphs.cutoff_angstrom
@@ -455,8 +460,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def search_keys_exist(self) -> "Config":
-        sections = (SECTIONS[self.encoder], "training")
-        known = [f"{name}.{key}" for name in sections for key in fields_of(name)]
+        known = [f"{name}.{key}" for name in self.tuned_sections for key in fields_of(name)]
         for key in self.tune.search:
             if key not in known:
                 raise ValueError(f"tune.search.{key}: no such setting{nearest(key, known)}")

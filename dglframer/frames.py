@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dglframer.batch import pointers
 from dglframer.encodings import SELF_DISTANCE_SQUARED
 
 ALONG_AXIS = 0.9999  # images with |cos| to the first axis of this or more are no second axis
@@ -136,7 +137,7 @@ def collect(frames_F33: Tensor, share_F: Tensor, slot_F: Tensor, atoms: int, hea
         torch.arange(len(slot_F), device=slot_F.device) - (count_S.cumsum(0) - count_S)[slot_F]
     )
     rounds_N = count_S.view(atoms, heads).amax(1)
-    ptr = torch.cat([rounds_N.new_zeros(1), rounds_N.cumsum(0)])
+    ptr = pointers(rounds_N)
     row_F = ptr[slot_F // heads] + round_F
     axes_P3AH = frames_F33.new_zeros(int(ptr[-1]), 3, 3, heads)
     share_PAH = frames_F33.new_zeros(int(ptr[-1]), 3, heads)

@@ -10,7 +10,7 @@ from dglframer.batch import Batch
 from dglframer.encoder_config import EncoderConfig, ModelConfig
 from dglframer.ops import pooled
 
-Features = dict[int, Tensor]  # degree l -> [N, C, 2l + 1]
+Features = dict[int, Tensor]  # degree l -> [N, C, 2l + 1]; at the sources of edges [E, C, 2l + 1]
 
 
 class Head(nn.Module):

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any, Union, get_args, get_origin
 
 from pydantic import ValidationError
 
-from dglframer.encoder_config import SECTIONS
-
 if TYPE_CHECKING:
     from dglframer.config import Config
 
@@ -52,7 +50,7 @@ def trial_settings(config: "Config", chosen: Mapping[str, Any]) -> dict[str, Any
 def problems(config: "Config", values: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(dotted key, or only the section; what is wrong) of a config with some values replaced."""
     found = []
-    for section in (SECTIONS[config.encoder], "training"):
+    for section in config.tuned_sections:
         current = getattr(config, section)
         changed = {
             key.partition(".")[2]: value

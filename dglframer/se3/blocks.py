@@ -6,9 +6,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from dglframer.property_network import Features
 from dglframer.se3.basis import Pair, Parity
 from dglframer.se3.edges import Edges
-from dglframer.se3.layers import AttentiveMixing, Features, Fiber, Kernels, LinearByDegree
+from dglframer.se3.layers import AttentiveMixing, Fiber, Kernels, LinearByDegree
 
 Mixing = Literal["linear", "attentive"]
 RelativePosition = Literal["none", "add", "concatenate"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dglframer.batch import Batch
+from dglframer.batch import Batch, pointers
 from dglframer.ops import TorchOps
 
 SHORTEST_ANGSTROM = 1e-6  # below it an edge is a self-edge, which has no direction
@@ -63,7 +63,7 @@ def edges_within(batch: Batch, cutoff: float) -> Edges:
     return Edges(
         src_E=batch.src_E.index_select(0, kept),
         dst_E=dst_E,
-        edge_ptr=torch.cat([counts_N.new_zeros(1), counts_N.cumsum(0)]),
+        edge_ptr=pointers(counts_N),
         d_E3=d_E3,
         scalars_ES=d_E3.new_empty(len(kept), 0),
         envelope_E=(1 + torch.cos(d_E3.norm(dim=-1) * (math.pi / cutoff))) / 2,

@@ -6,10 +6,11 @@ from typing import Literal
 from torch import nn
 
 from dglframer.encoder_config import Se3TransformerConfig, TfnConfig
+from dglframer.property_network import Features
 from dglframer.se3.basis import kernel_basis
 from dglframer.se3.blocks import Attention, Convolution, Mixing
 from dglframer.se3.edges import Edges
-from dglframer.se3.layers import Features, Fiber, Kernels, NormBias, NormLayer
+from dglframer.se3.layers import Fiber, Kernels, NormBias, NormLayer
 
 Published = Literal["qm9", "nbody"]
 

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dglframer.property_network import Features
 from dglframer.se3.basis import Pair, Parity, frequencies
 from dglframer.se3.edges import Edges
 
 Fiber = dict[int, int]  # degree -> channels
-Features = dict[int, Tensor]  # degree -> [N or E, C, 2l + 1]
 
 HIDDEN = 32  # width of the published radial nets
 

@@ -14,6 +14,7 @@ import statistics
 import subprocess
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -66,12 +67,12 @@ class LiteralKernels(Kernels):
         messages: dict[str, Features] = {purpose: {} for purpose in self.purposes}
         for net, (purpose, (k, l)) in enumerate(self.names):
             channels = self.fiber_in[k]
-            phi_EDCF = self.radial_weights(net, edges).unflatten(
+            phi_EDCF = self.one_net(net, edges).unflatten(
                 1, (-1, channels, self.terms((k, l)) // channels)
             )
-            w_ENFM = basis[k, l].unflatten(2, (-1, 2 * l + 1))
+            w_EMFN = basis[k, l].unflatten(1, (2 * l + 1, -1))
             # phi W summed over the frequencies, every factor of the formula an axis
-            w_E1M1NF = w_ENFM.permute(0, 3, 1, 2)[:, None, :, None]
+            w_E1M1NF = w_EMFN.mT[:, None, :, None]
             kernel = (phi_EDCF[:, :, None, :, None] * w_E1M1NF).sum(-1).flatten(3).flatten(1, 2)
             message = (kernel @ features[k].flatten(1).unsqueeze(2)).view(
                 len(kernel), -1, 2 * l + 1
@@ -80,8 +81,8 @@ class LiteralKernels(Kernels):
             messages[purpose][l] = message if so_far is None else so_far + message
         return messages
 
-    def radial_weights(self, net: int, edges: Edges) -> Tensor:
-        h_EI = edges.radial_inputs_EI
+    def one_net(self, net: int, edges: Edges) -> Tensor:
+        h_EI = edges.radial_inputs_PI  # no twins: P = E
         for name in ("first", "second"):
             part = {p: self.radial.get_parameter(f"{name}_{p}")[net]
                     for p in ("weight", "bias", "norm_weight", "norm_bias")}  # fmt: skip
@@ -92,7 +93,7 @@ class LiteralKernels(Kernels):
 
 
 def literal(encoder: SE3Encoder) -> SE3Encoder:
-    """A copy with the same weights that builds its kernels."""
+    """A copy with the same weights that builds the kernels of every edge."""
     other = copy.deepcopy(encoder)
     for module in other.modules():
         if isinstance(module, Kernels):
@@ -125,19 +126,20 @@ def steps(degrees: int, systems: int = 128) -> dict[str, Any]:
     ours = SE3Transformer(degrees).encoder
     theirs = literal(ours)
     features, edges = five_bodies(systems)
+    alone = replace(edges, twins_P2=None)
     with torch.no_grad():
-        expected = theirs(features, edges)[1]
+        expected = theirs(features, alone)[1]
         difference = (ours(features, edges)[1] - expected).norm() / expected.norm()
     assert difference < 1e-5, difference
 
-    def step(encoder: SE3Encoder) -> Callable[[], None]:
+    def step(encoder: SE3Encoder, edges: Edges) -> Callable[[], None]:
         def run() -> None:
             encoder.zero_grad()
             encoder(features, edges)[1].square().mean().backward()
 
         return run
 
-    seconds = in_turn({"literal": step(theirs), "ours": step(ours)})
+    seconds = in_turn({"literal": step(theirs, alone), "ours": step(ours, edges)})
     return {
         "degrees": degrees,
         "edges": len(edges.src_E),

@@ -7,7 +7,7 @@ import torch
 
 from dglframer.config import NbodyModel
 from dglframer.nbody.evaluation import equivariance_errors
-from dglframer.nbody.models import RECEIVERS, SENDERS, Linear, build
+from dglframer.nbody.models import RECEIVERS, SENDERS, Linear, build, complete_graph
 from dglframer.nbody.table import LABELS
 from dglframer.nbody.task import Examples, random_rotations, squared_errors, turn
 from dglframer.nbody.training import predictions
@@ -39,6 +39,15 @@ def test_every_pair_is_there_once_receiver_by_receiver():
     assert sorted(RECEIVERS) == RECEIVERS
     pairs = set(zip(RECEIVERS, SENDERS, strict=True))
     assert pairs == {(i, j) for i in range(5) for j in range(5) if i != j}
+
+
+def test_twins_of_the_complete_graph_are_reverse_to_each_other(systems):
+    edges = complete_graph(systems.positions, systems.charges)
+    one, other = edges.twins_P2.T
+    assert torch.cat([one, other]).sort().values.equal(torch.arange(len(edges.src_E)))
+    assert edges.src_E[one].equal(edges.dst_E[other]) and edges.dst_E[one].equal(edges.src_E[other])
+    assert edges.d_E3[one].equal(-edges.d_E3[other])
+    assert edges.scalars_ES[one].equal(edges.scalars_ES[other])
 
 
 def test_outputs_are_changes_of_position_and_velocity(network, systems):

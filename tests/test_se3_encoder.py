@@ -4,15 +4,19 @@ import copy
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from conftest import SHARED, needs_shared
 from published_se3 import SETTINGS, Stored, nbody_encoder
 from rotations import rotation, turned, wigner
 
+from dglframer.batch import batch_graphs
+from dglframer.crystals import Crystal
 from dglframer.encoder_config import Se3TransformerConfig, TfnConfig
+from dglframer.graphs import build_graph
 from dglframer.se3 import layers
-from dglframer.se3.edges import Edges
+from dglframer.se3.edges import Edges, edges_within, find_twins
 from dglframer.se3.encoder import SE3Encoder
 from dglframer.se3.layers import Features
 
@@ -131,13 +135,17 @@ def cloud(encoder: SE3Encoder, n: int = 7, enveloped: bool = True) -> tuple[Feat
 
 
 def edges_of(x_N3: torch.Tensor, enveloped: bool = True) -> Edges:
+    """All pairs of nodes, twins named."""
     n = len(x_N3)
     pairs = [(j, i) for i in range(n) for j in range(n) if i != j]
     src_E, dst_E = torch.tensor(pairs).T
     d_E3 = x_N3[dst_E] - x_N3[src_E]
     envelope_E = torch.exp(-d_E3.norm(dim=-1)) if enveloped else None
     ptr = torch.arange(n + 1) * (n - 1)
-    return Edges(src_E, dst_E, ptr, d_E3, d_E3.new_empty(len(pairs), 0), envelope_E)
+    scalars_ES = d_E3.new_empty(len(pairs), 0)
+    twins_P2 = find_twins(src_E, dst_E, d_E3)
+    assert twins_P2 is not None
+    return Edges(src_E, dst_E, ptr, d_E3, scalars_ES, envelope_E, twins_P2)
 
 
 def error(got: Features, expected: Features) -> float:
@@ -163,6 +171,43 @@ def test_features_turn_with_the_nodes(encoder, dtype):
         if l > 0:  # a rotation that does nothing would prove nothing
             unturned = {l: expected[l] @ wigner(l, R)}
             assert error(unturned, {l: expected[l]}) > 0.1
+
+
+def test_an_edge_and_its_reverse_may_be_computed_together(encoder):
+    features, edges = cloud(encoder)
+    apart = encoder(features, replace(edges, twins_P2=None))
+    gradients = torch.autograd.grad(
+        sum(x.square().sum() for x in apart.values()), encoder.layers[0].parameters()
+    )
+    together = encoder(features, edges)
+    with torch.no_grad():
+        assert error(together, apart) < 1e-12
+    again = torch.autograd.grad(
+        sum(x.square().sum() for x in together.values()), encoder.layers[0].parameters()
+    )
+    for got, expected in zip(again, gradients, strict=True):
+        assert (got - expected).norm() <= 1e-11 * expected.norm()
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+def test_twins_of_a_crystal_are_reverse_to_each_other(dtype):
+    """Caesium chloride has edges r and -r between the same two atoms, and edges to own images."""
+    frac = np.array([[0, 0, 0], [0.5, 0.5, 0.5]])
+    crystal = Crystal("CsCl", np.array([55, 17], np.int16), 4.1 * np.eye(3), frac, {})
+    edges = edges_within(batch_graphs([build_graph(crystal, 8.0)], dtype), 7.5)
+    assert edges.twins_P2 is not None and len(edges.twins_P2) > 50
+    one, other = edges.twins_P2.T
+    assert torch.cat([one, other]).sort().values.equal(torch.arange(len(edges.src_E)))
+    assert edges.src_E[one].equal(edges.dst_E[other]) and edges.dst_E[one].equal(edges.src_E[other])
+    assert edges.d_E3[one].equal(-edges.d_E3[other])
+
+
+def test_an_edge_without_its_reverse_leaves_all_by_themselves():
+    _, edges = cloud(ENCODERS["attention"]())
+    src_E, dst_E, d_E3 = edges.src_E, edges.dst_E, edges.d_E3
+    assert find_twins(src_E[:-1], dst_E[:-1], d_E3[:-1]) is None
+    assert find_twins(src_E[:-2], dst_E[:-2], d_E3[:-2]) is None
+    assert find_twins(src_E, dst_E, d_E3 * torch.linspace(1, 2, len(d_E3)).unsqueeze(1)) is None
 
 
 def test_order_of_nodes_does_not_matter(encoder):

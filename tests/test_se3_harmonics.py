@@ -67,10 +67,10 @@ def test_kernel_turns_with_the_edge(k, l):
     d_E3 = directions(5)
     F = len(frequencies((k, l), "so3"))
 
-    def kernel(d_E3):  # [E, 2k + 1, F, 2l + 1]
-        return kernel_basis(d_E3, [(k, l)], "so3")[k, l].unflatten(2, (F, 2 * l + 1))
+    def kernel(d_E3):  # [E, 2l + 1, F, 2k + 1]
+        return kernel_basis(d_E3, [(k, l)], "so3")[k, l].unflatten(1, (2 * l + 1, F))
 
-    turned = torch.einsum("kn,enfm,lm->ekfl", wigner(k, R), kernel(d_E3), wigner(l, R))
+    turned = torch.einsum("lm,emfn,kn->elfk", wigner(l, R), kernel(d_E3), wigner(k, R))
     assert (kernel(d_E3 @ R.T) - turned).abs().max() < 1e-12
     assert kernel(d_E3).abs().amax((0, 1, 3)).min() > 0.01
 

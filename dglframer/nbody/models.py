@@ -6,6 +6,7 @@ charges as plain numbers; the others are equivariant. All of them treat the part
 
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,8 @@ from dglframer.se3.encoder import SE3Encoder
 # The 20 directed pairs, receiver by receiver: sums over senders are sums over rows of four.
 RECEIVERS = [i for i in range(PARTICLES) for _ in range(PARTICLES - 1)]
 SENDERS = [j for i in range(PARTICLES) for j in range(PARTICLES) if j != i]
+PAIRS = list(zip(RECEIVERS, SENDERS, strict=True))
+TWINS = [(edge, PAIRS.index((j, i))) for edge, (i, j) in enumerate(PAIRS) if i < j]
 
 
 def build(name: str, degrees: int, seed: int) -> nn.Module:
@@ -151,17 +154,22 @@ class EGNN(nn.Module):
 
 def complete_graph(positions: Tensor, charges: Tensor) -> Edges:
     """The 20 B edges of B systems, with c_i c_j as the scalar of an edge."""
-    first_B1 = torch.arange(0, charges.numel(), PARTICLES, device=charges.device)[:, None]
-    src_E, dst_E = (
-        (first_B1 + torch.tensor(ends, device=charges.device)).flatten()
-        for ends in (SENDERS, RECEIVERS)
-    )
+    systems, device = len(charges), charges.device
+
+    def everywhere(indices: list[Any], step: int) -> Tensor:
+        """``indices`` of one system in all of them."""
+        of_one = torch.tensor(indices, device=device)
+        first_B = torch.arange(0, systems * step, step, device=device)
+        return (first_B.view(-1, *[1] * of_one.ndim) + of_one).flatten(0, 1)
+
+    dst_E = everywhere(RECEIVERS, PARTICLES)
     return Edges(
-        src_E=src_E,
+        src_E=everywhere(SENDERS, PARTICLES),
         dst_E=dst_E,
-        edge_ptr=torch.arange(0, len(dst_E) + 1, PARTICLES - 1, device=charges.device),
+        edge_ptr=torch.arange(0, len(dst_E) + 1, PARTICLES - 1, device=device),
         d_E3=(positions[:, RECEIVERS] - positions[:, SENDERS]).flatten(0, 1),
         scalars_ES=(charges[:, RECEIVERS] * charges[:, SENDERS]).reshape(-1, 1),
+        twins_P2=everywhere(TWINS, len(PAIRS)),
     )
 
 

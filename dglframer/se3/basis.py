@@ -24,7 +24,7 @@ def frequencies(pair: Pair, parity: Parity) -> list[int]:
 
 
 def kernel_basis(d_E3: Tensor, pairs: Collection[Pair], parity: Parity) -> dict[Pair, Tensor]:
-    """[E, 2k + 1, F (2l + 1)] for each pair (k, l): W of the F frequencies J beside each other."""
+    """[E, (2l + 1) F, 2k + 1] for each pair (k, l): rows (m, J) of W_J for the F frequencies J."""
     from e3nn.o3 import spherical_harmonics
 
     highest = max(k + l for k, l in pairs)
@@ -34,20 +34,20 @@ def kernel_basis(d_E3: Tensor, pairs: Collection[Pair], parity: Parity) -> dict[
 
 
 def basis_of(y_ES: Tensor, pair: Pair, parity: Parity) -> Tensor:
-    """[E, 2k + 1, F (2l + 1)] of one pair, from the harmonics of all degrees."""
+    """[E, (2l + 1) F, 2k + 1] of one pair, from the harmonics of all degrees."""
     q_SX = coupling(pair, parity, y_ES.dtype, y_ES.device)
-    return (y_ES[:, : len(q_SX)] @ q_SX).unflatten(1, (2 * pair[0] + 1, -1))
+    return (y_ES[:, : len(q_SX)] @ q_SX).unflatten(1, (-1, 2 * pair[0] + 1))
 
 
 @functools.cache
 def coupling(pair: Pair, parity: Parity, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """[(k + l + 1)^2, (2k + 1) F (2l + 1)]: Q of one pair; row J^2 + M belongs to Y_JM."""
+    """[(k + l + 1)^2, (2l + 1) F (2k + 1)]: Q of one pair; row J^2 + M belongs to Y_JM."""
     from e3nn.o3 import wigner_3j
 
     k, l = pair
     found = frequencies(pair, parity)
-    q = torch.zeros((k + l + 1) ** 2, 2 * k + 1, len(found), 2 * l + 1, dtype=dtype, device=device)
+    q = torch.zeros((k + l + 1) ** 2, 2 * l + 1, len(found), 2 * k + 1, dtype=dtype, device=device)
     for f, J in enumerate(found):
         q_lkJ = wigner_3j(l, k, J, dtype=dtype, device=device)
-        q[J**2 : (J + 1) ** 2, :, f] = q_lkJ.permute(2, 1, 0)
+        q[J**2 : (J + 1) ** 2, :, f] = q_lkJ.permute(2, 0, 1)
     return q.flatten(1)

@@ -1,9 +1,10 @@
 """What the blocks are made of: radial nets, kernels, self-interactions, nonlinearities.
 
-Shapes: N nodes, E edges, C channels, F frequencies of a pair of degrees, R radial nets.
+Shapes: N nodes, E edges, P pairs of D edges (``Edges.pairs_PD``), C channels, F frequencies of a pair
+of degrees, R radial nets.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -41,15 +42,15 @@ class RadialNets(nn.Module):
             nn.init.ones_(self.get_parameter(f"{name}_norm_weight"))
             nn.init.zeros_(self.get_parameter(f"{name}_norm_bias"))
 
-    def forward(self, inputs_EI: Tensor) -> Tensor:
-        """[R, E, 32]"""
-        h_REI = inputs_EI.expand(len(self.get_parameter("first_weight")), -1, -1)
+    def forward(self, inputs_PI: Tensor) -> Tensor:
+        """[R, P, 32]"""
+        h_RPI = inputs_PI.expand(len(self.get_parameter("first_weight")), -1, -1)
         for name in ("first", "second"):
             weight, bias = self.get_parameter(f"{name}_weight"), self.get_parameter(f"{name}_bias")
-            h_REI = functional.layer_norm(torch.baddbmm(bias, h_REI, weight), (HIDDEN,))
+            h_RPI = functional.layer_norm(torch.baddbmm(bias, h_RPI, weight), (HIDDEN,))
             scale = self.get_parameter(f"{name}_norm_weight")
-            h_REI = torch.relu(torch.addcmul(self.get_parameter(f"{name}_norm_bias"), h_REI, scale))
-        return h_REI
+            h_RPI = torch.relu(h_RPI * scale + self.get_parameter(f"{name}_norm_bias"))
+        return h_RPI
 
 
 class Kernels(nn.Module):
@@ -57,7 +58,7 @@ class Kernels(nn.Module):
 
     The message of degree l is sum_k sum_J phi_J^{lk}(|d|) W_J^{lk}(d) f^k: features meet the basis
     first, then the radial weights, so that no kernel phi W is ever held. What features and basis
-    give is shared by all purposes.
+    give is shared by all purposes, the radial weights by an edge and its reverse.
     """
 
     def __init__(self, fiber_in: Fiber, purposes: Mapping[str, Fiber], inputs: int, parity: Parity):
@@ -85,23 +86,42 @@ class Kernels(nn.Module):
     def forward(
         self, features: Features, edges: Edges, basis: Mapping[Pair, Tensor]
     ) -> dict[str, Features]:
-        """Features by purpose and degree, [E, C, 2l + 1], of ``features`` at the sources, [E, C, 2k + 1]."""
+        """Features of the edges by purpose and degree, [E, C, 2l + 1].
+
+        ``features`` are those at the sources, [E, C, 2k + 1], these and ``basis`` in the order of pairs.
+        """
         # unbind: the gradient of h[net] would fill all R of them with zeros, R times
-        hidden = self.radial(edges.radial_inputs_EI).unbind(0)
-        met: dict[Pair, Tensor] = {}
+        hidden = self.radial(edges.radial_inputs_PI).unbind(0)
         messages: dict[str, Features] = {purpose: {} for purpose in self.purposes}
-        for net, (purpose, (k, l)) in enumerate(self.names):
-            if (k, l) not in met:
-                met_ECX = features[k] @ basis[k, l]
-                met[k, l] = met_ECX.reshape(len(met_ECX), self.terms((k, l)), 2 * l + 1)
-            phi_ECT = self.last[net](hidden[net]).unflatten(1, (-1, self.terms((k, l))))
-            so_far = messages[purpose].get(l)
-            message = phi_ECT @ met[k, l]
-            messages[purpose][l] = message if so_far is None else so_far + message
+        for l in sorted({l for _, (_, l) in self.names}):
+            channels = {purpose: fiber[l] for purpose, fiber in self.purposes.items() if l in fiber}
+            terms = []
+            for k in self.fiber_in:
+                met_EXC = basis[k, l] @ features[k].mT
+                met_PYT = met_EXC.reshape(len(edges.pairs_PD), -1, self.terms((k, l)))
+                phi = [self.radial_weights((purpose, (k, l)), hidden) for purpose in channels]
+                terms.append(met_PYT @ torch.cat(phi, 1).mT)
+            message_EMC = sum(terms[1:], terms[0]).reshape(len(edges.src_E), 2 * l + 1, -1)
+            message_ECM = message_EMC.index_select(0, edges.row_E).mT
+            parts = message_ECM.split(list(channels.values()), 1)
+            for purpose, part_ECM in zip(channels, parts, strict=True):
+                messages[purpose][l] = part_ECM
         if edges.envelope_E is not None and "value" in messages:
             envelope_E11 = edges.envelope_E.view(-1, 1, 1)
             messages["value"] = {l: v * envelope_E11 for l, v in messages["value"].items()}
         return messages
+
+    def radial_weights(self, name: tuple[str, Pair], hidden: Sequence[Tensor]) -> Tensor:
+        """[P, C', F C]: phi of one purpose and pair. The parameters have C before F, as published."""
+        net, (k, _) = self.names.index(name), name[1]
+        terms = (-1, self.fiber_in[k], self.terms(name[1]) // self.fiber_in[k])
+        weight_XH, bias_X = (
+            parameter.unflatten(0, terms).transpose(1, 2).flatten(0, 2)
+            for parameter in self.last[net].parameters()
+        )
+        return functional.linear(hidden[net], weight_XH, bias_X).unflatten(
+            1, (-1, self.terms(name[1]))
+        )
 
 
 class LinearByDegree(nn.Module):

@@ -50,7 +50,7 @@ def rendered(numbers: dict[str, Any]) -> str:
     heads = " | ".join(f"{symbol} ({unit})" for symbol, unit, _ in TARGETS.values())
     lines = [
         f"{train:,} training and {test:,} test molecules, {numbers['training']['epochs']} epochs, "
-        f"{len(numbers['seeds'])} seed, one thread; test MAE:",
+        f"{len(numbers['seeds'])} seeds, one thread each; test MAE:",
         "",
         f"| | parameters | epochs | CPU s/epoch | {heads} |",
         "|---|---|---|---|" + "---|" * len(TARGETS),

@@ -76,8 +76,8 @@ def rendered(numbers: dict[str, Any]) -> str:
 
 
 def significant(value: float) -> str:
-    """Two to three digits, without exponents."""
-    return f"{value:.0f}" if value >= 100 else f"{value:.3g}" if value >= 1 else f"{value:.2g}"
+    """Three digits, without exponents."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def main() -> None:

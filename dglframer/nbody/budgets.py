@@ -46,9 +46,9 @@ BUDGETS = {
         degrees=2,
         steps={
             "deepset": 2000,
-            "tfn": 2000,
+            "tfn": 3000,
             "set_transformer": 1000,
-            "se3_transformer": 1000,
+            "se3_transformer": 2000,
             "egnn": 4000,
         },
         horizons=(2, 5),

@@ -64,12 +64,14 @@ def throughput(results: Path) -> dict[str, float]:
     import torch
 
     from dglframer.checkpoint import load_model
-    from dglframer.config import GraphsConfig, ModelConfig, TrainingConfig
+    from dglframer.data_config import GraphsConfig
     from dglframer.dataset import GraphDataset
+    from dglframer.encoder_config import ModelConfig
     from dglframer.loading import batches
     from dglframer.shards import write_graphs
     from dglframer.split import read_split
     from dglframer.trainer import Trainer, predict
+    from dglframer.training_config import TrainingConfig
 
     torch.set_num_threads(1)
     parts = read_split(results / "split.parquet")

@@ -33,11 +33,12 @@ from torch import Tensor
 from dglframer import attention_sums
 from dglframer.attention_sums import reference_sums
 from dglframer.batch import Batch, batch_graphs
-from dglframer.config import ModelConfig, TrainingConfig
 from dglframer.elements import HEAVIEST
+from dglframer.encoder_config import ModelConfig
 from dglframer.geometry import Geometry
 from dglframer.model import CrystalFramer, blocks_of, initialise
 from dglframer.optimisation import l1_loss, optimizer_for
+from dglframer.training_config import TrainingConfig
 
 RESULTS_FILE = Path(__file__).parent / "results" / "gpu.json"
 JARVIS_CRYSTALS = 44_578

@@ -289,7 +289,7 @@ def timed(name: str, iterate: Callable[[], Any]) -> dict[str, Any]:
 
 def waiting(graphs: Path, steps: int, batch_size: int = 64) -> dict[str, Any]:
     """Share of the time of training steps (default model, CPU) that is spent waiting for a batch."""
-    from dglframer.config import ModelConfig
+    from dglframer.encoder_config import ModelConfig
     from dglframer.model import CrystalFramer, initialise
 
     dataset = GraphDataset(graphs)

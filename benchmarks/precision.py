@@ -22,10 +22,11 @@ def measure(results: Path, epochs: int) -> dict[str, Any]:
     """Validation errors, and CPU seconds of the epochs, of each of RUNS."""
     import torch
 
-    from dglframer.config import Config, TrainingConfig
+    from dglframer.config import Config
     from dglframer.dataset import GraphDataset
     from dglframer.split import read_split
     from dglframer.training import make_reproducible, train_model
+    from dglframer.training_config import TrainingConfig
 
     device = torch.device("cpu")
     make_reproducible(1, device)

@@ -16,13 +16,14 @@ from literal import Images, LiteralFramer
 
 from dglframer import attention_sums
 from dglframer.batch import Batch, batch_graphs
-from dglframer.config import ModelConfig, TrainingConfig
 from dglframer.crystals import Crystal, Record, validate, validated
+from dglframer.encoder_config import ModelConfig
 from dglframer.graphs import PeriodicGraph, build_graph
 from dglframer.model import CrystalFramer, initialise
 from dglframer.optimisation import l1_loss, optimizer_for
 from dglframer.rejections import Rejections
 from dglframer.sources.jarvis_minerals import JarvisMinerals
+from dglframer.training_config import TrainingConfig
 
 CUTOFF = 8.4
 JARVIS_MEAN_ATOMS = 10.0

@@ -30,8 +30,8 @@ from speed_cases import CUTOFF, Sample, log
 
 from dglframer import attention_sums, compiled_sums
 from dglframer.batch import batch_graphs
-from dglframer.config import ModelConfig
 from dglframer.crystals import Crystal
+from dglframer.encoder_config import ModelConfig
 from dglframer.encodings import chebyshev_terms
 from dglframer.graphs import build_graph
 from dglframer.model import CrystalFramer

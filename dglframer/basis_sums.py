@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from dglframer.batch import pointers
-from dglframer.config import ModelConfig
+from dglframer.encoder_config import ModelConfig
 from dglframer.encodings import SELF_DISTANCE_SQUARED, angle_functions, angle_matrix
 from dglframer.frames import Views, expand
 

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from dglframer.config import CleaningConfig
 from dglframer.crystals import STRUCTURE_COLUMNS, crystal_rows, source_id, targets_of
+from dglframer.data_config import CleaningConfig
 from dglframer.files import parquet_batches, read_parquet
 from dglframer.fingerprints import (
     VOLUME_TOLERANCE,

@@ -127,7 +127,7 @@ def leakage(args: argparse.Namespace) -> None:
 def inspect(args: argparse.Namespace) -> None:
     """show what a dataset holds: elements, sizes, labels, rejected rows, duplicates"""
     from dglframer.cleaning import check_crystals
-    from dglframer.config import CleaningConfig
+    from dglframer.data_config import CleaningConfig
     from dglframer.files import read_parquet, write_json
     from dglframer.inspection import inspect, terminal_table, write_page
 

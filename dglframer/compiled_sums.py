@@ -15,7 +15,7 @@ from dglframer import basis_kernels, frame_kernels, kernels
 from dglframer.attention_sums import Sums, least_weight, other_views
 from dglframer.basis_sums import angle_sums
 from dglframer.batch import Batch
-from dglframer.config import ModelConfig
+from dglframer.encoder_config import ModelConfig
 from dglframer.encodings import angle_matrix
 from dglframer.frames import Views
 from dglframer.geometry import Geometry, tie_width

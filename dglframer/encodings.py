@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dglframer.config import ModelConfig
+from dglframer.encoder_config import ModelConfig
 
 # Images closer than this (squared angstrom) are the atom itself: they have no direction.
 SELF_DISTANCE_SQUARED = 1e-5

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 
 from dglframer.checkpoint import TrainedModel, load_model
-from dglframer.config import TrainingConfig
 from dglframer.dataset import GraphDataset
 from dglframer.encoder_config import SECTIONS, EncoderConfig, encoder_of
 from dglframer.errors import UserError
 from dglframer.files import read_json
 from dglframer.property_network import PropertyNetwork
+from dglframer.training_config import TrainingConfig
 
 log = logging.getLogger(__name__)
 

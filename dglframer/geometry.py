@@ -6,7 +6,7 @@ import numpy as np
 from torch import Tensor
 
 from dglframer.batch import Batch
-from dglframer.config import ModelConfig
+from dglframer.encoder_config import ModelConfig
 from dglframer.encodings import distance_basis
 from dglframer.fixed_frames import lattice_frames, pca_frames
 from dglframer.frames import Views, max_views, single_views

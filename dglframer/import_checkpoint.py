@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from dglframer.checkpoint import Target, TrainedModel
-from dglframer.config import ModelConfig
+from dglframer.encoder_config import ModelConfig
 from dglframer.errors import DamagedFile, UserError
 from dglframer.files import sha256
 from dglframer.model import CrystalFramer

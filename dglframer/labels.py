@@ -7,7 +7,7 @@ They apply to targets of these very names, in these units; a test holds docs/spl
 import math
 from typing import NamedTuple
 
-from dglframer.config import CleaningConfig
+from dglframer.data_config import CleaningConfig
 
 
 class Limits(NamedTuple):

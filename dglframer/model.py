@@ -12,8 +12,8 @@ from torch.nn import functional
 
 from dglframer.attention_sums import attention_sums
 from dglframer.batch import Batch
-from dglframer.config import ModelConfig
 from dglframer.elements import HEAVIEST
+from dglframer.encoder_config import ModelConfig
 from dglframer.geometry import Geometry
 from dglframer.property_network import Features, Head, PropertyNetwork
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dglframer.batch import Batch
-from dglframer.config import TrainingConfig
+from dglframer.training_config import TrainingConfig
 
 
 def optimizer_for(network: nn.Module, training: TrainingConfig) -> torch.optim.AdamW:

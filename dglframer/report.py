@@ -13,12 +13,7 @@ import pyarrow.compute as pc
 import yaml
 
 from dglframer import __version__, plots
-from dglframer.config import (
-    WITHOUT_EFFECT,
-    TrainingConfig,
-    load_config,
-    override,
-)
+from dglframer.config import WITHOUT_EFFECT, load_config, override
 from dglframer.crystals import crystal_rows
 from dglframer.encoder_config import CLASSES, SECTIONS
 from dglframer.errors import DamagedFile
@@ -28,6 +23,7 @@ from dglframer.pages import environment
 from dglframer.shards import read_manifest
 from dglframer.split import SPLITS
 from dglframer.symmetry import SYSTEMS, reduced_formula, space_group, system_of
+from dglframer.training_config import TrainingConfig
 from dglframer.tuning_plots import tuning_panels
 
 LISTED = 1000  # ids of one reason on the page: thirty thousand without a label help nobody

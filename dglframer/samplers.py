@@ -10,9 +10,10 @@ from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.search_space import IntersectionSearchSpace
 from optuna.trial import FrozenTrial
 
-from dglframer.config import Config, SearchChoices
+from dglframer.config import Config
 from dglframer.search import grid, kind_of
 from dglframer.study import place_in_study
+from dglframer.training_config import SearchChoices
 
 
 def make_pruner(config: Config) -> BasePruner:

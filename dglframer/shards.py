@@ -16,8 +16,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dglframer.config import GraphsConfig
 from dglframer.crystals import Crystal, crystal_rows, targets_of
+from dglframer.data_config import GraphsConfig
 from dglframer.errors import DamagedFile
 from dglframer.files import (
     check_keys,

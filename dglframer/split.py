@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from dglframer.config import Config, SplitConfig
+from dglframer.config import Config
 from dglframer.crystals import source_id
+from dglframer.data_config import SplitConfig
 from dglframer.errors import DamagedFile, UserError
 from dglframer.files import read_parquet, write_parquet
 from dglframer.split_methods import METHODS, SPLITS, Splits, by_prototype, official_split

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from dglframer.config import SplitConfig
 from dglframer.crystals import source_id
+from dglframer.data_config import SplitConfig
 from dglframer.elements import atomic_number
 from dglframer.errors import ConfigError, UserError
 from dglframer.files import read_json, read_parquet

@@ -15,7 +15,6 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from dglframer.batch import Batch
-from dglframer.config import TrainingConfig
 from dglframer.dataset import GraphDataset
 from dglframer.encoder_config import EncoderConfig
 from dglframer.errors import TrainingFailed
@@ -40,6 +39,7 @@ from dglframer.parallel import Processes, parts_by_edges
 from dglframer.progress import Metrics
 from dglframer.property_network import PropertyNetwork, fresh_network
 from dglframer.run_state import EpochState
+from dglframer.training_config import TrainingConfig
 
 log = logging.getLogger(__name__)
 

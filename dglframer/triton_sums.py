@@ -15,7 +15,7 @@ from torch import Tensor
 from dglframer import triton_kernels
 from dglframer.attention_sums import least_weight
 from dglframer.basis_sums import angle_sums
-from dglframer.config import ModelConfig
+from dglframer.encoder_config import ModelConfig
 from dglframer.encodings import chebyshev_terms
 from dglframer.geometry import Geometry, tie_width
 

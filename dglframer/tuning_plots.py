@@ -9,8 +9,8 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.ticker import MaxNLocator
 
-from dglframer.config import SearchChoices, SearchRange
 from dglframer.plots import BLUE, FAINT, INK, ORANGE, Panel
+from dglframer.training_config import SearchChoices, SearchRange
 
 LOSSES = LinearSegmentedColormap.from_list("losses", [BLUE, "#dfe5ea"])
 

@@ -14,8 +14,8 @@ from matplotlib.axes import Axes
 from torch import Tensor
 
 from dglframer.batch import Batch, batch_graphs
-from dglframer.config import ModelConfig
 from dglframer.crystals import Crystal
+from dglframer.encoder_config import ModelConfig
 from dglframer.frames import max_views, tie_share
 from dglframer.geometry import Geometry
 from dglframer.graphs import build_graph

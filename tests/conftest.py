@@ -10,8 +10,8 @@ import pytest
 import torch
 from hypothesis import settings
 
-from dglframer.config import GraphsConfig
 from dglframer.crystals import Crystal, crystals_table, validated
+from dglframer.data_config import GraphsConfig
 from dglframer.elements import atomic_number
 from dglframer.files import write_parquet
 from dglframer.rejections import Rejections

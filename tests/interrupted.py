@@ -168,8 +168,8 @@ def warm_up() -> None:
     import torch
 
     from dglframer.batch import batch_graphs
-    from dglframer.config import ModelConfig
     from dglframer.crystals import Crystal
+    from dglframer.encoder_config import ModelConfig
     from dglframer.graphs import build_graph
     from dglframer.model import CrystalFramer, initialise
     from dglframer.training import make_reproducible

@@ -8,8 +8,8 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from conftest import reasons_by_id
 
-from dglframer.config import DatasetConfig
 from dglframer.crystals import validated
+from dglframer.data_config import DatasetConfig
 from dglframer.errors import ConfigError, DamagedFile
 from dglframer.rejections import Rejections
 from dglframer.sources import open_source

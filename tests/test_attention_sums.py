@@ -12,7 +12,7 @@ from dglframer import compiled_sums as fast
 from dglframer.attention_sums import attention_sums, reference_sums
 from dglframer.basis_sums import basis_sums
 from dglframer.batch import Batch, batch_graphs
-from dglframer.config import ModelConfig
+from dglframer.encoder_config import ModelConfig
 from dglframer.encodings import (
     SELF_DISTANCE_SQUARED,
     angle_functions,

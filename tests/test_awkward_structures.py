@@ -6,8 +6,8 @@ import torch
 from conftest import SHARED, needs_shared
 
 from dglframer.batch import batch_graphs
-from dglframer.config import ModelConfig
 from dglframer.crystals import Crystal, validate
+from dglframer.encoder_config import ModelConfig
 from dglframer.graphs import build_graph
 from dglframer.model import CrystalFramer, initialise
 from dglframer.structure_files import read_structure

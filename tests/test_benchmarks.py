@@ -11,7 +11,7 @@ import torch
 from conftest import ROOT, crystal
 
 from dglframer.batch import batch_graphs
-from dglframer.config import ModelConfig
+from dglframer.encoder_config import ModelConfig
 from dglframer.graphs import build_graph
 from dglframer.model import CrystalFramer, initialise
 

@@ -11,8 +11,8 @@ from test_fingerprints import ROTATION, supercell
 
 from dglframer import cleaning
 from dglframer.cleaning import check_crystals
-from dglframer.config import CleaningConfig
 from dglframer.crystals import crystals_table, source_id, validated
+from dglframer.data_config import CleaningConfig
 from dglframer.files import write_parquet
 from dglframer.labels import KNOWN, limits
 from dglframer.rejections import Rejections

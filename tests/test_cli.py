@@ -12,7 +12,7 @@ import pytest
 from conftest import ROOT, TARGETS, TINY_CUTOFF
 
 from dglframer import cli
-from dglframer.config import DatasetConfig
+from dglframer.data_config import DatasetConfig
 from dglframer.files import sha256, write_json
 
 VERBS = (

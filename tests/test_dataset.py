@@ -10,7 +10,7 @@ import torch
 from conftest import TARGETS, TINY_CUTOFF
 
 from dglframer.batch import batch_graphs, make_batch
-from dglframer.config import GraphsConfig
+from dglframer.data_config import GraphsConfig
 from dglframer.dataset import GraphDataset
 from dglframer.errors import DamagedFile
 from dglframer.graphs import build_graph

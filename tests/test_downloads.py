@@ -17,8 +17,8 @@ import pytest
 from loopback import Figshare
 
 from dglframer import cli
-from dglframer.config import DatasetConfig
 from dglframer.crystals import validated
+from dglframer.data_config import DatasetConfig
 from dglframer.errors import DamagedFile, NetworkError, UserError
 from dglframer.files import write_json
 from dglframer.rejections import Rejections

@@ -9,12 +9,15 @@ import torch
 
 from dglframer.baselines import composition_prediction, element_fractions
 from dglframer.checkpoint import save_model
-from dglframer.config import Config, GraphsConfig, ModelConfig, TrainingConfig
+from dglframer.config import Config
+from dglframer.data_config import GraphsConfig
 from dglframer.dataset import GraphDataset
+from dglframer.encoder_config import ModelConfig
 from dglframer.errors import UserError
 from dglframer.evaluation import evaluate
 from dglframer.split import SPLITS, read_split
 from dglframer.training import train_model
+from dglframer.training_config import TrainingConfig
 
 CPU = torch.device("cpu")
 

@@ -9,12 +9,14 @@ from published import load_oracle, needs_oracle, write_checkpoint
 
 from dglframer.checkpoint import load_model, save_model
 from dglframer.cli import main
-from dglframer.config import Config, ModelConfig, TrainingConfig, parse_config
+from dglframer.config import Config, parse_config
 from dglframer.dataset import GraphDataset
+from dglframer.encoder_config import ModelConfig
 from dglframer.errors import ConfigError, UserError
 from dglframer.split import read_split
 from dglframer.trainer import Trainer, predict
 from dglframer.training import identity_of, train_model
+from dglframer.training_config import TrainingConfig
 
 CPU = torch.device("cpu")
 SMALL = ModelConfig(blocks=2, width=16, heads=2, feedforward=16, angle_bins=16)

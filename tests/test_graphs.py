@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import TARGETS, TINY_CUTOFF, write_crystals
 
-from dglframer.config import GraphsConfig
+from dglframer.data_config import GraphsConfig
 from dglframer.errors import DamagedFile
 from dglframer.files import sha256, write_json
 from dglframer.graphs import build_graph, shard_graphs, shard_table, to_dgl

@@ -11,8 +11,8 @@ from conftest import TARGETS, crystal, write_crystals
 
 from dglframer import cli, inspection
 from dglframer.cleaning import check_crystals
-from dglframer.config import CleaningConfig
 from dglframer.crystals import crystals_table
+from dglframer.data_config import CleaningConfig
 from dglframer.elements import SYMBOLS
 from dglframer.errors import UserError
 from dglframer.files import read_json, read_parquet, write_parquet

@@ -15,8 +15,8 @@ import torch
 from interrupted import Nursery, Training, kill_and_rerun
 
 from dglframer.checkpoint import load_model
-from dglframer.config import ModelConfig
 from dglframer.dataset import GraphDataset
+from dglframer.encoder_config import ModelConfig
 from dglframer.errors import DamagedFile, UserError
 from dglframer.files import hash_of
 from dglframer.run_checkpoints import Checkpoints, differences, open_checkpoints, read_snapshot

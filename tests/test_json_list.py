@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pymatgen.core import Molecule, Structure
 
-from dglframer.config import DatasetConfig
 from dglframer.crystals import validate, validated
+from dglframer.data_config import DatasetConfig
 from dglframer.errors import ConfigError, DamagedFile, Rejected
 from dglframer.rejections import Rejections
 from dglframer.sources import json_list, open_source

@@ -5,8 +5,8 @@ import pytest
 from conftest import crystal
 
 from dglframer.cleaning import check_crystals
-from dglframer.config import CleaningConfig
 from dglframer.crystals import crystals_table
+from dglframer.data_config import CleaningConfig
 from dglframer.errors import DamagedFile
 from dglframer.files import read_parquet, write_parquet
 from dglframer.leakage import KINDS, LISTED, leakage

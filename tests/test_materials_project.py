@@ -12,8 +12,9 @@ import loopback
 import pytest
 from conftest import ROOT, reasons_by_id
 
-from dglframer.config import MaterialsProjectConfig, parse_config
+from dglframer.config import parse_config
 from dglframer.crystals import validated
+from dglframer.data_config import MaterialsProjectConfig
 from dglframer.errors import ConfigError, NetworkError, UserError
 from dglframer.files import read_json
 from dglframer.rejections import Rejections

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from dglframer.batch import batch_graphs
-from dglframer.config import ModelConfig
 from dglframer.crystals import Crystal
+from dglframer.encoder_config import ModelConfig
 from dglframer.graphs import build_graph
 from dglframer.model import CrystalFramer, initialise
 

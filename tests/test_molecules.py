@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from dglframer.batch import batch_graphs
-from dglframer.config import GraphsConfig, ModelConfig
 from dglframer.crystals import Crystal, Record, crystals_table, validate
+from dglframer.data_config import GraphsConfig
 from dglframer.dataset import GraphDataset
+from dglframer.encoder_config import ModelConfig
 from dglframer.files import write_parquet
 from dglframer.graphs import build_graph, shard_graphs
 from dglframer.model import CrystalFramer, initialise

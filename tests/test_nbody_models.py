@@ -5,12 +5,12 @@ from typing import get_args
 import pytest
 import torch
 
-from dglframer.config import NbodyModel
 from dglframer.nbody.evaluation import equivariance_errors
 from dglframer.nbody.models import RECEIVERS, SENDERS, Linear, build, complete_graph
 from dglframer.nbody.table import LABELS
 from dglframer.nbody.task import Examples, random_rotations, squared_errors, turn
 from dglframer.nbody.training import predictions
+from dglframer.training_config import NbodyModel
 
 NAMES = get_args(NbodyModel)
 EQUIVARIANT = ("tfn", "se3_transformer", "egnn")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dglframer.config import Config, NbodyConfig
+from dglframer.config import Config
 from dglframer.errors import DamagedFile, TrainingFailed
 from dglframer.files import sha256, write_json
 from dglframer.nbody.bounds import measure_bounds
@@ -24,6 +24,7 @@ from dglframer.nbody.training import (
     save_trained,
     train,
 )
+from dglframer.training_config import NbodyConfig
 
 CPU = torch.device("cpu")
 SIZES = {"train": 300, "val": 40, "test": 30}

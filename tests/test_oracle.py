@@ -22,7 +22,7 @@ from published import (
 )
 
 from dglframer.batch import batch_graphs
-from dglframer.config import ModelConfig
+from dglframer.encoder_config import ModelConfig
 from dglframer.graphs import build_graph
 from dglframer.import_checkpoint import read_checkpoint
 

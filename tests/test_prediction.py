@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from dglframer.checkpoint import Target, TrainedModel, load_model, save_model
-from dglframer.config import ModelConfig
+from dglframer.encoder_config import ModelConfig
 from dglframer.errors import DamagedFile, UserError
 from dglframer.import_checkpoint import read_checkpoint
 from dglframer.model import CrystalFramer, initialise

@@ -6,8 +6,8 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from dglframer.config import DatasetConfig
 from dglframer.crystals import validate, validated
+from dglframer.data_config import DatasetConfig
 from dglframer.errors import ConfigError
 from dglframer.graphs import build_graph
 from dglframer.rejections import Rejections

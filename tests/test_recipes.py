@@ -10,13 +10,15 @@ import torch
 import yaml
 from conftest import ROOT, TARGETS
 
-from dglframer.config import ModelConfig, TrainingConfig, parse_config
+from dglframer.config import parse_config
 from dglframer.dataset import GraphDataset
+from dglframer.encoder_config import ModelConfig
 from dglframer.errors import UserError
 from dglframer.loading import Portions
 from dglframer.sources.catalogue import BY_NAME
 from dglframer.split import read_split
 from dglframer.trainer import Trainer
+from dglframer.training_config import TrainingConfig
 
 PRESETS = ROOT / "workflow" / "presets"
 

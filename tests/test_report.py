@@ -15,8 +15,9 @@ import torch
 from dglframer import cli, report
 from dglframer.checkpoint import Target, TrainedModel, save_model
 from dglframer.cleaning import check_crystals
-from dglframer.config import Config, GraphsConfig, override
+from dglframer.config import Config, override
 from dglframer.crystals import Record, crystals_table, validated
+from dglframer.data_config import GraphsConfig
 from dglframer.errors import DamagedFile
 from dglframer.evaluation import evaluate
 from dglframer.files import hash_of, read_json, read_parquet, write_json, write_parquet

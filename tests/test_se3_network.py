@@ -10,15 +10,17 @@ from test_model import CRYSTALS, EQUIVALENT, changed, mirrored
 
 from dglframer.batch import batch_graphs
 from dglframer.checkpoint import Target, TrainedModel, load_model, save_model
-from dglframer.config import Config, Se3TransformerConfig, TfnConfig, TrainingConfig
+from dglframer.config import Config
 from dglframer.crystals import Crystal, Record, validate
 from dglframer.dataset import GraphDataset
+from dglframer.encoder_config import Se3TransformerConfig, TfnConfig
 from dglframer.errors import DamagedFile
 from dglframer.graphs import build_graph
 from dglframer.property_network import PropertyNetwork, fresh_network
 from dglframer.se3.network import SE3Network
 from dglframer.split import read_split
 from dglframer.training import train_model
+from dglframer.training_config import TrainingConfig
 
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 2e-5}
 SMALL = {"channels": 8, "layers": 2, "cutoff_angstrom": 4.5}

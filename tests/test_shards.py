@@ -6,7 +6,7 @@ import pytest
 from conftest import TARGETS, TINY_CUTOFF, crystal, write_crystals
 
 from dglframer import shards as module
-from dglframer.config import GraphsConfig
+from dglframer.data_config import GraphsConfig
 from dglframer.files import hash_of_table, read_parquet, read_rows
 from dglframer.neighbors import periodic_edges
 from dglframer.shards import build_shards, count_parts, expected_edges, plan_shards, write_graphs

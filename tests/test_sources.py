@@ -11,8 +11,8 @@ import pytest
 from ase import Atoms
 from conftest import CIF, POSCAR, TARGETS, reasons_by_id
 
-from dglframer.config import DatasetConfig, SplitConfig
 from dglframer.crystals import crystals_table, validated
+from dglframer.data_config import DatasetConfig, SplitConfig
 from dglframer.errors import ConfigError, DamagedFile
 from dglframer.files import write_json
 from dglframer.graphs import build_graph

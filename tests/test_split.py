@@ -6,7 +6,7 @@ from collections import Counter
 import pyarrow as pa
 import pytest
 
-from dglframer.config import SplitConfig
+from dglframer.data_config import SplitConfig
 from dglframer.errors import DamagedFile, UserError
 from dglframer.files import read_parquet, sha256, write_parquet
 from dglframer.split import LEFT_OUT, SPLITS, read_split, split_crystals, write_split

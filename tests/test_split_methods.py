@@ -13,8 +13,9 @@ import pytest
 from conftest import crystal
 
 from dglframer.cleaning import check_crystals
-from dglframer.config import CleaningConfig, Config, SplitConfig, override
+from dglframer.config import Config, override
 from dglframer.crystals import Record, crystals_table, source_id, validated
+from dglframer.data_config import CleaningConfig, SplitConfig
 from dglframer.errors import ConfigError, DamagedFile, UserError
 from dglframer.files import write_parquet
 from dglframer.rejections import Rejections

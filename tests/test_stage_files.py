@@ -6,7 +6,6 @@ import pyarrow as pa
 import pytest
 
 from dglframer.checkpoint import load_model
-from dglframer.config import TrainingConfig
 from dglframer.errors import DamagedFile
 from dglframer.files import write_json, write_parquet
 from dglframer.fine_tuning import origin
@@ -14,6 +13,7 @@ from dglframer.plots import learning_curve_plot
 from dglframer.shards import read_manifest
 from dglframer.sources import verify
 from dglframer.split import read_split
+from dglframer.training_config import TrainingConfig
 
 READERS = {
     "manifest.json": lambda path: read_manifest(path.parent),

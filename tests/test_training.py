@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from dglframer.checkpoint import load_model, save_model
-from dglframer.config import Config, ModelConfig, TrainingConfig
+from dglframer.config import Config
 from dglframer.dataset import GraphDataset
+from dglframer.encoder_config import ModelConfig
 from dglframer.errors import UserError
 from dglframer.loading import batches
 from dglframer.optimisation import is_out_of_memory, l1_loss, optimizer_for, rate_factor
@@ -22,6 +23,7 @@ from dglframer.run_state import snapshot_of
 from dglframer.split import read_split
 from dglframer.trainer import Trainer, predict
 from dglframer.training import train_model
+from dglframer.training_config import TrainingConfig
 
 CPU = torch.device("cpu")
 SMALL = ModelConfig(blocks=1, width=16, heads=2, feedforward=16, angle_bins=16, distance_bins=16)

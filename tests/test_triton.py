@@ -8,8 +8,8 @@ from conftest import crystal
 from dglframer import model as network_module
 from dglframer.attention_sums import attention_sums, least_weight, reference_sums
 from dglframer.batch import Batch, batch_graphs
-from dglframer.config import ModelConfig
 from dglframer.elements import HEAVIEST
+from dglframer.encoder_config import ModelConfig
 from dglframer.frames import max_views
 from dglframer.geometry import Geometry
 from dglframer.graphs import build_graph

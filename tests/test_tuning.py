@@ -11,20 +11,15 @@ import pytest
 import torch
 
 from dglframer import tuning
-from dglframer.config import (
-    Config,
-    ModelConfig,
-    SearchChoices,
-    SearchRange,
-    TuneConfig,
-    override,
-)
+from dglframer.config import Config, override
 from dglframer.dataset import GraphDataset
+from dglframer.encoder_config import ModelConfig
 from dglframer.errors import Sealed, TrainingFailed, UserError
 from dglframer.files import write_json
 from dglframer.sealed import VISIBLE, SealedDataset, visible_datasets
 from dglframer.split import read_split
 from dglframer.training import train_model
+from dglframer.training_config import SearchChoices, SearchRange, TuneConfig
 from dglframer.tuning import tune
 
 CPU = torch.device("cpu")

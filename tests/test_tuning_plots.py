@@ -4,7 +4,7 @@ import pytest
 from test_plots import texts
 
 from dglframer import plots
-from dglframer.config import SearchChoices, SearchRange
+from dglframer.training_config import SearchChoices, SearchRange
 from dglframer.tuning_plots import height, ticks, tuning_panels
 
 SEARCH = {

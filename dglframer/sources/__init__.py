@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from dglframer.config import DatasetConfig, MaterialsProjectConfig
 from dglframer.crystals import Record
+from dglframer.data_config import DatasetConfig, MaterialsProjectConfig
 from dglframer.errors import ConfigError, DamagedFile
 from dglframer.files import read_json, sha256
 from dglframer.sources.catalogue import JARVIS_NAMES

@@ -15,8 +15,8 @@ from typing import Any
 
 import httpx
 
-from dglframer.config import MaterialsProjectConfig
 from dglframer.crystals import Record
+from dglframer.data_config import MaterialsProjectConfig
 from dglframer.errors import ConfigError, NetworkError, UserError
 from dglframer.files import canonical_json, hash_of, read_json, sha256, write_json, write_text
 from dglframer.sources.catalogue import BY_NAME

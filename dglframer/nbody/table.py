@@ -98,14 +98,14 @@ def markdown(results: Mapping[str, Any]) -> str:
     """The page: for each data set errors beside the published ones, then equivariance."""
     parts = []
     for one in results["data_sets"]:
-        parts += [f"### {TITLES[one['cap']]}", "", calibration_line(one), "", *error_lines(one)]
+        parts += [f"### {TITLES[one['cap']]}", "", setting_line(one), "", *error_lines(one)]
         parts += ["", *equivariance_lines(one), ""]
     return "\n".join(parts)
 
 
-def calibration_line(one: Mapping[str, Any]) -> str:
-    """A sentence on the simulator and one on the floor."""
-    known, floor = one["calibration"], one["floor"]
+def setting_line(one: Mapping[str, Any]) -> str:
+    """What the rows are means over, and a sentence on the floor."""
+    floor = one["floor"]
     share = 100 * one["floor_share_of_simulations"]
     if share:
         turned = (
@@ -115,14 +115,13 @@ def calibration_line(one: Mapping[str, Any]) -> str:
     else:
         turned = "Turning the input changes no label."
     return (
-        f"Constant velocity on {known['simulations']:,} simulations, the calibration of the simulator: "
-        f"{with_error(known, 'mse_x', 'error', 4)} and {with_error(known, 'mse_v', 'error', 3)}. "
-        f"The rows below are means over {one['test_simulations']:,} test simulations. {turned}"
+        f"Means over {one['test_simulations']:,} test simulations; constant velocity also over "
+        f"{one['calibration']['simulations']:,} others, which calibrates the simulator. {turned}"
     )
 
 
 def error_lines(one: Mapping[str, Any]) -> list[str]:
-    """The main table; ± is the deviation over seeds, for the floor the standard error."""
+    """The main table; ± is the deviation over seeds, for rows in italics the standard error."""
     seeds = max(len(row["seeds"]) for row in one["rows"])
     clocks = {row["clock"] for row in one["rows"]} - {None}
     lines = [
@@ -143,12 +142,18 @@ def error_lines(one: Mapping[str, Any]) -> list[str]:
             *(("–" if of is None else f"{of}") for of in row["published"].values()),
         ]
         lines.append("| " + " | ".join(cells) + " |")
+        if row["model"] == "linear":
+            known = one["calibration"]
+            errors = [with_error(known, key, "error", 4) for key in ERRORS]
+            name = f"*Linear on {known['simulations']:,} others*"
+            lines.append(f"| {name} | {' | '.join(errors)} |" + " – |" * 7)
     floor = [with_error(one["floor"], key, "error", 4) for key in ERRORS]
     lines.append(f"| *equivariant floor* | {' | '.join(floor)} |" + " – |" * 7)
     lines += [
         "",
-        f"± is the standard deviation over {seeds} seed(s), of the floor the standard error. Other test "
-        f"simulations would move the rows by more: their standard errors are {error_range(one, 'mse_x')} "
+        f"± is the standard deviation over {seeds} seed(s), of rows in italics the standard error. Other "
+        "test simulations would move the rows by more: their standard errors are "
+        f"{error_range(one, 'mse_x')} "
         f"(x) and {error_range(one, 'mse_v')} (v), though they move together. A step is a batch of 128; "
         f"its time: {', '.join(sorted(clocks))}. Published: Table 1 of the paper, on other data and after "
         f"100,000 steps, which has no EGNN; {', '.join(LABELS[name] for name in UNCHECKED)} as we remember "

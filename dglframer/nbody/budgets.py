@@ -37,7 +37,7 @@ BUDGETS = {
         horizons=(2,),
     ),
     # Steps give TFN, SE(3)-Transformer and EGNN about the same CPU time; the plain models, which
-    # overfit after one or two thousand steps, an eighth of it.
+    # overfit after one or two thousand steps, a tenth of it.
     "default": Budget(
         simulations=(5000, 1000, 1000),
         calibration=40_000,

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pages import fill, publish
+from pages import publish
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data" / "mp_megnet.parquet"
@@ -129,7 +129,8 @@ def main() -> None:
         WORKFLOW_OPTIONS,
         in_folder(measure),
         RESULTS_FILE,
-        lambda numbers: fill(PAGE, BEGIN, END, rendered(numbers)),
+        (PAGE, BEGIN, END),
+        rendered,
     )
 
 

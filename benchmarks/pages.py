@@ -19,9 +19,10 @@ def publish(
     options: Mapping[str, dict[str, Any]],
     measure: Callable[[argparse.Namespace], dict[str, Any]],
     results: Path,
-    write_page: Callable[[dict[str, Any]], None],
+    part: tuple[Path, str, str],
+    rendered: Callable[[dict[str, Any]], str],
 ) -> None:
-    """Measure, write the results file, and the page from it; with `--page` only the page."""
+    """Measure, write the results file, and the part of the page from it; with `--page` only the part."""
     parser = argparse.ArgumentParser(description=doc.splitlines()[0])
     for flag, settings in options.items():
         parser.add_argument(flag, **settings)
@@ -29,4 +30,4 @@ def publish(
     args = parser.parse_args()
     if not args.page:
         results.write_text(json.dumps(measure(args), indent=1) + "\n", encoding="utf-8")
-    write_page(json.loads(results.read_text(encoding="utf-8")))
+    fill(*part, rendered(json.loads(results.read_text(encoding="utf-8"))))

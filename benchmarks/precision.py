@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pages import fill, publish
+from pages import publish
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS_FILE = ROOT / "benchmarks" / "results" / "precision.json"
@@ -69,7 +69,8 @@ def main() -> None:
         },
         lambda args: measure(args.results.resolve(), args.epochs),
         RESULTS_FILE,
-        lambda numbers: fill(PAGE, BEGIN, END, rendered(numbers)),
+        (PAGE, BEGIN, END),
+        rendered,
     )
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 from e3nn.o3 import spherical_harmonics
-from pages import fill, publish
+from pages import publish
 from torch import Tensor
 from torch.nn import functional
 
@@ -233,7 +233,8 @@ def main() -> None:
         {"--lie-learn-python": {"type": Path, "help": "an interpreter that has lie_learn"}},
         lambda args: measure(args.lie_learn_python),
         RESULTS_FILE,
-        lambda numbers: fill(PAGE, BEGIN, END, rendered(numbers)),
+        (PAGE, BEGIN, END),
+        rendered,
     )
 
 

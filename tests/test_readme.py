@@ -25,6 +25,7 @@ def load_script(monkeypatch):
         ("compare", "compare.py --page"),
         ("qm9", "qm9.py --page"),
         ("se3", "se3.py --page"),
+        ("nbody", "nbody.py --page"),
     ],
 )
 def test_the_part_of_a_page_comes_from_the_results_file(load_script, name, command):
@@ -54,12 +55,3 @@ def test_filling_a_page_twice_changes_what_is_between_the_markers_alone(load_scr
     for _ in range(2):
         load_script("pages").fill(page, "<begin>", "<end>", "new\n")
         assert page.read_text() == "before\n<begin>\n\nnew\n\n<end>\nafter\n"
-
-
-def test_the_table_of_the_nbody_page_comes_from_the_results_file(load_script):
-    script = load_script("nbody")
-    text = script.PAGE.read_text(encoding="utf-8")
-    shown = text.split(script.BEGIN)[1].split(script.END)[0].strip()
-    assert shown == script.rendered(script.numbers_at_hand()).strip(), (
-        "run: python benchmarks/nbody.py --page"
-    )

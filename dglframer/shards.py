@@ -161,7 +161,7 @@ def expected_edges(crystals: Path, cutoff: float) -> Iterator[float]:
 def read_manifest(folder: Path) -> dict[str, Any]:
     """manifest.json of a graph folder; raises DamagedFile for another format, or for what is none."""
     path = folder / "manifest.json"
-    manifest = read_json(path, "format_version")
+    manifest: dict[str, Any] = read_json(path, "format_version")
     version = manifest["format_version"]
     if version != FORMAT_VERSION:
         raise DamagedFile(
@@ -169,7 +169,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             "graphs stage again"
         )
     check_keys(path, manifest, *MANIFEST_KEYS)
-    return dict(manifest)
+    return manifest
 
 
 def read_shard(folder: Path, entry: dict[str, Any]) -> pa.Table:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dglframer.batch import pointers
 from dglframer.encoder_config import Se3TransformerConfig
 from dglframer.se3.edges import Edges
 from dglframer.se3.encoder import SE3Encoder
@@ -50,7 +51,7 @@ class Stored:
         return Edges(
             src_E,
             dst_E,
-            torch.cat([counts_N.new_zeros(1), counts_N.cumsum(0)]),
+            pointers(counts_N),
             x_N3[dst_E] - x_N3[src_E],
             charges_N1[src_E] * charges_N1[dst_E],
         )

@@ -4,6 +4,7 @@ from typing import get_args
 
 import pytest
 import torch
+from test_se3_encoder import check_twins
 
 from dglframer.nbody.evaluation import equivariance_errors
 from dglframer.nbody.models import RECEIVERS, SENDERS, Linear, build, complete_graph
@@ -42,12 +43,7 @@ def test_every_pair_is_there_once_receiver_by_receiver():
 
 
 def test_twins_of_the_complete_graph_are_reverse_to_each_other(systems):
-    edges = complete_graph(systems.positions, systems.charges)
-    one, other = edges.twins_P2.T
-    assert torch.cat([one, other]).sort().values.equal(torch.arange(len(edges.src_E)))
-    assert edges.src_E[one].equal(edges.dst_E[other]) and edges.dst_E[one].equal(edges.src_E[other])
-    assert edges.d_E3[one].equal(-edges.d_E3[other])
-    assert edges.scalars_ES[one].equal(edges.scalars_ES[other])
+    check_twins(complete_graph(systems.positions, systems.charges))
 
 
 def test_outputs_are_changes_of_position_and_velocity(network, systems):

@@ -11,7 +11,7 @@ from conftest import SHARED, needs_shared
 from published_se3 import SETTINGS, Stored, nbody_encoder
 from rotations import rotation, turned, wigner
 
-from dglframer.batch import batch_graphs
+from dglframer.batch import batch_graphs, pointers
 from dglframer.crystals import Crystal
 from dglframer.encoder_config import Se3TransformerConfig, TfnConfig
 from dglframer.graphs import build_graph
@@ -189,6 +189,15 @@ def test_an_edge_and_its_reverse_may_be_computed_together(encoder):
         assert (got - expected).norm() <= 1e-11 * expected.norm()
 
 
+def check_twins(edges: Edges) -> None:
+    """Every edge is in one pair, beside its reverse of equal scalars."""
+    one, other = edges.twins_P2.T
+    assert torch.cat([one, other]).sort().values.equal(torch.arange(len(edges.src_E)))
+    assert edges.src_E[one].equal(edges.dst_E[other]) and edges.dst_E[one].equal(edges.src_E[other])
+    assert edges.d_E3[one].equal(-edges.d_E3[other])
+    assert edges.scalars_ES[one].equal(edges.scalars_ES[other])
+
+
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
 def test_twins_of_a_crystal_are_reverse_to_each_other(dtype):
     """Caesium chloride has edges r and -r between the same two atoms, and edges to own images."""
@@ -196,10 +205,7 @@ def test_twins_of_a_crystal_are_reverse_to_each_other(dtype):
     crystal = Crystal("CsCl", np.array([55, 17], np.int16), 4.1 * np.eye(3), frac, {})
     edges = edges_within(batch_graphs([build_graph(crystal, 8.0)], dtype), 7.5)
     assert edges.twins_P2 is not None and len(edges.twins_P2) > 50
-    one, other = edges.twins_P2.T
-    assert torch.cat([one, other]).sort().values.equal(torch.arange(len(edges.src_E)))
-    assert edges.src_E[one].equal(edges.dst_E[other]) and edges.dst_E[one].equal(edges.src_E[other])
-    assert edges.d_E3[one].equal(-edges.d_E3[other])
+    check_twins(edges)
 
 
 def test_an_edge_without_its_reverse_leaves_all_by_themselves():
@@ -228,7 +234,7 @@ def test_a_node_without_edges_has_finite_features(encoder):
     fewer = Edges(
         edges.src_E[kept],
         edges.dst_E[kept],
-        torch.cat([counts.new_zeros(1), counts.cumsum(0)]),
+        pointers(counts),
         edges.d_E3[kept],
         edges.scalars_ES[kept],
     )

@@ -144,11 +144,8 @@ def error_lines(one: Mapping[str, Any]) -> list[str]:
         lines.append("| " + " | ".join(cells) + " |")
         if row["model"] == "linear":
             known = one["calibration"]
-            errors = [with_error(known, key, "error", 4) for key in ERRORS]
-            name = f"*Linear on {known['simulations']:,} others*"
-            lines.append(f"| {name} | {' | '.join(errors)} |" + " – |" * 7)
-    floor = [with_error(one["floor"], key, "error", 4) for key in ERRORS]
-    lines.append(f"| *equivariant floor* | {' | '.join(floor)} |" + " – |" * 7)
+            lines.append(bound_line(f"Linear on {known['simulations']:,} others", known))
+    lines.append(bound_line("equivariant floor", one["floor"]))
     lines += [
         "",
         f"± is the standard deviation over {seeds} seed(s), of rows in italics the standard error. Other "
@@ -160,6 +157,12 @@ def error_lines(one: Mapping[str, Any]) -> list[str]:
         "it: check these before you cite them.",
     ]
     return lines
+
+
+def bound_line(name: str, errors: Mapping[str, Any]) -> str:
+    """A row in italics: errors of no trained model, with their standard errors."""
+    cells = [with_error(errors, key, "error", 4) for key in ERRORS]
+    return f"| *{name}* | {' | '.join(cells)} |" + " – |" * 7
 
 
 def error_range(one: Mapping[str, Any], key: str) -> str:

@@ -64,7 +64,7 @@ class Attention(nn.Module):
 
     def at_sources(self, features: Features, edges: Edges) -> Features:
         """What the kernels act on, [E, C, 2k + 1] in the order of pairs, relative positions among it."""
-        found = {k: x_NCM.index_select(0, edges.paired_src_E) for k, x_NCM in features.items()}
+        found = edges.at_sources(features)
         d_E13 = edges.paired_d_E3.unsqueeze(1)
         if self.relative_position == "concatenate":
             found[1] = torch.cat([found[1], d_E13], 1) if 1 in found else d_E13
@@ -88,8 +88,7 @@ class Convolution(nn.Module):
         self.own = LinearByDegree(fiber_in if added else fiber_out, shared if added else fiber_out)
 
     def forward(self, features: Features, edges: Edges, basis: Mapping[Pair, Tensor]) -> Features:
-        at_sources = {k: x_NCM.index_select(0, edges.paired_src_E) for k, x_NCM in features.items()}
-        messages = self.kernels(at_sources, edges, basis)["value"]
+        messages = self.kernels(edges.at_sources(features), edges, basis)["value"]
         means = {}
         for l, value_ECM in messages.items():
             sum_NX = edges.ops.edge_sum(value_ECM.flatten(1))

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from dglframer.batch import Batch, pointers
 from dglframer.ops import TorchOps
+from dglframer.property_network import Features
 
 SHORTEST_ANGSTROM = 1e-6  # below it an edge is a self-edge, which has no direction
 OBLIQUE = (0.5403023058681398, 0.7390851332151607, 0.4142135623730951)  # along no lattice direction
@@ -59,6 +60,10 @@ class Edges:
     def paired_src_E(self) -> Tensor:
         """``src_E`` in the order of the pairs."""
         return self.src_E.index_select(0, self.pairs_PD.flatten())
+
+    def at_sources(self, features: Features) -> Features:
+        """``features`` of the nodes, [N, C, 2l + 1], at the sources, [E, C, 2l + 1], in that order."""
+        return {l: x_NCM.index_select(0, self.paired_src_E) for l, x_NCM in features.items()}
 
     @functools.cached_property
     def row_E(self) -> Tensor:

@@ -24,8 +24,9 @@ def measure(results: Path, epochs: int) -> dict[str, Any]:
 
     from dglframer.config import Config
     from dglframer.dataset import GraphDataset
+    from dglframer.device import make_reproducible
     from dglframer.split import read_split
-    from dglframer.training import make_reproducible, train_model
+    from dglframer.training import train_model
     from dglframer.training_config import TrainingConfig
 
     device = torch.device("cpu")

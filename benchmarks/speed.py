@@ -56,7 +56,7 @@ from speed_tables import RESULTS_FILE, rendered, write_page
 
 from dglframer.batch import batch_graphs
 from dglframer.checkpoint import load_model
-from dglframer.training import make_reproducible
+from dglframer.device import make_reproducible
 
 JARVIS_CRYSTALS = 44_578
 ROUNDS = 5

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from dglframer import __version__
+from dglframer.device import settle_mkl
 from dglframer.encoder_config import CLASSES, encoder_of
 from dglframer.errors import DamagedFile
 from dglframer.files import atomic_path, read_json, sha256, write_json
@@ -79,6 +80,7 @@ def save_weights(network: nn.Module, folder: Path) -> str:
 
 def load_model(folder: Path, device: str = "cpu") -> TrainedModel:
     """Read a model directory; raises DamagedFile naming the file that is missing or damaged."""
+    settle_mkl()  # who loads a model is about to compute
     description = read_json(folder / "model.json", "format_version", "weights_sha256")
     weights = folder / "model.safetensors"
     version = description["format_version"]

@@ -172,7 +172,7 @@ def part(text: str) -> tuple[int, int]:
 def tune(args: argparse.Namespace) -> None:
     """run or go on with the Optuna study; write best.json (the test split stays unread)"""
     from dglframer.config import load_config
-    from dglframer.training import make_reproducible, pick_device
+    from dglframer.device import make_reproducible, pick_device
     from dglframer.tuning import tune
 
     device = pick_device(args.device)
@@ -188,10 +188,11 @@ def tune(args: argparse.Namespace) -> None:
 def train(args: argparse.Namespace) -> None:
     """train one model for one seed, going on from its checkpoint if there is one"""
     from dglframer.config import load_config, override
+    from dglframer.device import make_reproducible, pick_device
     from dglframer.files import read_json
     from dglframer.parallel import processes_on
     from dglframer.signals import stop_on_signals
-    from dglframer.training import make_reproducible, pick_device, train_seed
+    from dglframer.training import train_seed
 
     config = load_config(args.config)
     if args.tuned:
@@ -216,9 +217,9 @@ def train(args: argparse.Namespace) -> None:
 
 def evaluate(args: argparse.Namespace) -> None:
     """predict every split with every model; write predictions, metrics and plots"""
+    from dglframer.device import make_reproducible, pick_device
     from dglframer.evaluation import evaluate
     from dglframer.plots import calibration_plot, learning_curve_plot, parity_plot
-    from dglframer.training import make_reproducible, pick_device
 
     device = pick_device(args.device)
     make_reproducible(args.threads, device)
@@ -277,8 +278,8 @@ def report(args: argparse.Namespace) -> None:
 
 def predict(args: argparse.Namespace) -> int:
     """predict the properties of CIF, POSCAR or Parquet files with one or several models"""
+    from dglframer.device import make_reproducible, pick_device
     from dglframer.prediction import predict_files
-    from dglframer.training import make_reproducible, pick_device
 
     device = pick_device(args.device)
     make_reproducible(args.threads, device)

@@ -2,7 +2,6 @@
 
 import copy
 import logging
-import os
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -17,7 +16,6 @@ from dglframer.dataset import GraphDataset
 from dglframer.errors import Interrupted
 from dglframer.files import hash_of, remove_left_overs
 from dglframer.fine_tuning import origin
-from dglframer.gpu_lease import take_gpu
 from dglframer.parallel import Processes
 from dglframer.progress import Metrics, MetricsLog, Pace
 from dglframer.run_checkpoints import (
@@ -33,25 +31,6 @@ from dglframer.signals import StopRequest
 from dglframer.trainer import Trainer
 
 log = logging.getLogger(__name__)
-
-
-def pick_device(name: str = "auto") -> torch.device:
-    """The device to compute on; auto takes a CUDA device if torch can use one.
-
-    Of several GPUs, one that no other job has (unless the name says which).
-    """
-    if name in ("auto", "cuda"):
-        take_gpu()
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
-
-
-def make_reproducible(threads: int, device: torch.device) -> None:
-    """Fix what makes two runs on one machine differ: thread count and kernel choice."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else cuBLAS is not repeatable
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True, warn_only=device.type != "cpu")
 
 
 def train_seed(

@@ -169,10 +169,10 @@ def warm_up() -> None:
 
     from dglframer.batch import batch_graphs
     from dglframer.crystals import Crystal
+    from dglframer.device import make_reproducible
     from dglframer.encoder_config import ModelConfig
     from dglframer.graphs import build_graph
     from dglframer.model import CrystalFramer, initialise
-    from dglframer.training import make_reproducible
 
     make_reproducible(1, torch.device("cpu"))
     salt = Crystal("salt", np.array([11, 17], np.int16), 4 * np.eye(3), np.eye(3)[:2] / 2, {})

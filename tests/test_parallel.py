@@ -57,9 +57,14 @@ def train(tiny_run, folder: Path, processes: int, **training) -> str:
 
 
 def assert_close(one: Path, other: Path) -> None:
-    """Weights and metrics of two model directories agree to rounding."""
+    """Weights and metrics of two model directories agree to rounding.
+
+    But for the biases of keys: they add the same to all logits of an atom and so change nothing. Their
+    gradient is nothing but rounding, which the optimiser makes steps of the usual size of.
+    """
     first, second = (load_file(path / "model" / "model.safetensors") for path in (one, other))
-    for name in first:
+    assert first.keys() == second.keys()
+    for name in [name for name in first if not name.endswith("key.bias")]:
         assert np.allclose(first[name], second[name], rtol=1e-4, atol=1e-5), name
     lines = [(path / "model" / "metrics.jsonl").read_text().splitlines() for path in (one, other)]
     assert len(lines[0]) == len(lines[1]) == 3

@@ -43,13 +43,13 @@ def bounds(args: argparse.Namespace) -> None:
 def train(args: argparse.Namespace) -> None:
     """train one model for one horizon and seed; write a model folder"""
     from dglframer.config import load_config, nearest
+    from dglframer.device import make_reproducible, pick_device
     from dglframer.errors import UserError
     from dglframer.files import sha256
     from dglframer.nbody.budgets import budget_of
     from dglframer.nbody.simulation import read_data_set
     from dglframer.nbody.task import examples
     from dglframer.nbody.training import Description, save_trained, train
-    from dglframer.training import make_reproducible, pick_device
 
     device = pick_device(args.device)
     make_reproducible(args.threads, device)
@@ -67,9 +67,9 @@ def train(args: argparse.Namespace) -> None:
 
 def evaluate(args: argparse.Namespace) -> None:
     """measure test errors and equivariance of the models of one data set"""
+    from dglframer.device import make_reproducible, pick_device
     from dglframer.files import write_json
     from dglframer.nbody.evaluation import evaluate
-    from dglframer.training import make_reproducible, pick_device
 
     device = pick_device(args.device)
     make_reproducible(args.threads, device)

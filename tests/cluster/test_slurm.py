@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from driver import LONGEST_SECONDS, ROOT, SEEDS, log_of, started
 from slurm import Attempt, Cluster, Job, command, running_slurm, wait_for, why_not
+from snakemake.utils import available_cpu_count
 
 # The profile as it is, but for what this cluster has not: accounts, a database of finished jobs, and
 # the many jobs for whose sake one asks for their state only now and then.
@@ -72,7 +73,9 @@ class Runs:
     def __init__(self, cluster: Cluster, folder: Path) -> None:
         self.folder, self.cluster = folder / "cluster", cluster
         self.local = folder / "local"
-        with started(self.local, "--cores", "2") as driver:
+        # Rules get no more threads here than jobs do there, and not every CPU's bits are the same for
+        # any number (device.py).
+        with started(self.local, "--cores", str(min(2, available_cpu_count()))) as driver:
             self.statuses = [self.first_run(), self.second_run()]
             assert driver.wait(LONGEST_SECONDS) == 0, log_of(self.local)
         self.jobs = cluster.jobs()

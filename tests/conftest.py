@@ -12,6 +12,7 @@ from hypothesis import settings
 
 from dglframer.crystals import Crystal, crystals_table, validated
 from dglframer.data_config import GraphsConfig
+from dglframer.device import settle_mkl
 from dglframer.elements import atomic_number
 from dglframer.files import write_parquet
 from dglframer.rejections import Rejections
@@ -37,6 +38,7 @@ os.environ.setdefault("DGLBACKEND", "pytorch")
 # Triton looks at this when it decorates functions, its own and ours; e3nn already imports Triton.
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
+settle_mkl()  # as commands do: what is computed here is compared with what they compute
 
 # The same crystal in both formats; {0} is the comment line.
 POSCAR = """\

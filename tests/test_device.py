@@ -34,6 +34,12 @@ def flags() -> set[str]:
     return set(next(line for line in lines if line.startswith("flags")).split())
 
 
+def limited_to(instructions: str) -> dict[str, str]:
+    """The environment for a process whose MKL keeps to these, and has been told nothing else."""
+    inherited = {name: value for name, value in os.environ.items() if name != "MKL_CBWR"}
+    return inherited | {"MKL_ENABLE_INSTRUCTIONS": instructions}
+
+
 needs_strict_mkl = pytest.mark.skipif("avx2" not in flags(), reason="not an Intel CPU with AVX2")
 
 
@@ -41,10 +47,11 @@ needs_strict_mkl = pytest.mark.skipif("avx2" not in flags(), reason="not an Inte
 @pytest.mark.parametrize("instructions", ["AVX2", "AVX512"])
 def test_products_do_not_depend_on_threads(instructions):
     def differing(**more: str) -> int:
-        inherited = {name: value for name, value in os.environ.items() if name != "MKL_CBWR"}
-        environment = inherited | {"MKL_ENABLE_INSTRUCTIONS": instructions} | more
         words = [sys.executable, "-c", PRODUCTS]
-        return int(subprocess.run(words, env=environment, capture_output=True, check=True).stdout)
+        done = subprocess.run(
+            words, env=limited_to(instructions) | more, stdout=subprocess.PIPE, check=True
+        )
+        return int(done.stdout)
 
     assert differing() == 0
     if instructions == "AVX2":  # products of sizes that show it
@@ -64,7 +71,7 @@ def test_a_training_does_not_depend_on_threads(tiny_run, tmp_path):
         more = ["--split", str(tiny_run.split), "--out", str(out), "--threads", threads]
         subprocess.run(
             [sys.executable, *train.split(), *more],
-            env=os.environ | {"MKL_ENABLE_INSTRUCTIONS": "AVX2"},
+            env=limited_to("AVX2"),
             check=True,
         )
         weights.append((out / "model.safetensors").read_bytes())

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from same_bytes import assert_same_bytes
 
 SMALL_RUN = {
     "model": {"blocks": 1, "width": 16, "heads": 2, "feedforward": 16},
@@ -272,7 +273,7 @@ def test_the_same_bytes_in_another_folder_although_everything_was_killed_twice(f
     snakemake(tmp_path, "--rerun-incomplete")
     for name in FINAL:
         first, second = (folder / "results" / name for folder in (finished, tmp_path))
-        assert first.read_bytes() == second.read_bytes(), name
+        assert_same_bytes(first, second)
     trials = json.loads((tmp_path / "results" / "tune" / "trials.json").read_text())
     assert [trial["number"] for trial in trials] == [0]
     assert trials[0]["number_in_storage"] == 1, "the one that was killed is number 0"
@@ -288,7 +289,7 @@ def test_graphs_in_parts_by_several_jobs(finished, tmp_path):
     snakemake(tmp_path, "results/graphs/manifest.json")
     assert [path.stat().st_mtime_ns for path in shards] == made
     for path in (*shards, tmp_path / "results" / "graphs" / "manifest.json"):
-        assert path.read_bytes() == (finished / path.relative_to(tmp_path)).read_bytes()
+        assert_same_bytes(path, finished / path.relative_to(tmp_path))
 
 
 def test_an_interrupted_training_goes_on(finished, tmp_path):
@@ -301,7 +302,7 @@ def test_an_interrupted_training_goes_on(finished, tmp_path):
     assert "going on after" in (tmp_path / "results/logs/train-seed-1.txt").read_text()
     for name in ("model.safetensors", "model.json", "metrics.jsonl"):
         first, second = (one / "results/models/seed-1" / name for one in (finished, tmp_path))
-        assert first.read_bytes() == second.read_bytes()
+        assert_same_bytes(first, second)
 
 
 def test_a_damaged_shard_stops_training_with_its_name(finished, tmp_path):

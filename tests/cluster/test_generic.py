@@ -2,6 +2,7 @@
 
 import pytest
 from driver import LONGEST_SECONDS, ROOT, log_of, started
+from same_bytes import assert_same_bytes
 from slurm import Job, command, running_slurm, wait_for, why_not
 
 pytest.importorskip(
@@ -37,4 +38,4 @@ def test_a_cancelled_job_is_seen_and_tried_again(tmp_path):
         ("crystals", "COMPLETED"),
         ("graphs", "COMPLETED"),
     ]
-    assert (on_cluster / GRAPHS).read_bytes() == (local / GRAPHS).read_bytes()
+    assert_same_bytes(on_cluster / GRAPHS, local / GRAPHS)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from driver import LONGEST_SECONDS, ROOT, SEEDS, log_of, started
+from same_bytes import assert_same_bytes
 from slurm import Attempt, Cluster, Job, command, running_slurm, wait_for, why_not
 from snakemake.utils import available_cpu_count
 
@@ -200,4 +201,4 @@ def test_other_rules_run_once_without_a_gpu(runs):
 )
 def test_the_same_bytes_as_without_a_cluster(runs, name):
     first, second = (folder / "results" / name for folder in (runs.folder, runs.local))
-    assert first.read_bytes() == second.read_bytes()
+    assert_same_bytes(first, second)

@@ -109,9 +109,9 @@ def test_help_lists_every_verb(run):
 def test_verb_explains_itself_and_its_options(run, verb):
     status, out, _ = run(verb, "--help")
     assert status == 0
-    function = getattr(cli, verb.replace("-", "_"))
-    assert " ".join(function.__doc__.split()) in " ".join(out.split())
     sub = cli.parser()._subparsers._group_actions[0].choices[verb]
+    what = sub.get_default("run") or cli.nbody  # which has verbs of its own
+    assert " ".join(what.__doc__.split()) in " ".join(out.split())
     assert all(action.help for action in sub._actions)
 
 

@@ -1,0 +1,32 @@
+"""Options that several verbs share, and how a verb joins the command line."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+Option = tuple[str, dict[str, Any]]  # flag or name, what argparse is told of it
+Verb = Callable[[argparse.Namespace], int | None]
+
+CONFIG = ("--config", {"type": Path, "required": True, "help": "YAML or JSON configuration"})
+OUT = ("--out", {"type": Path, "required": True, "help": "what to write"})
+GRAPHS = ("--graphs", {"type": Path, "required": True, "help": "folder of graph shards"})
+SPLIT = ("--split", {"type": Path, "required": True, "help": "split.parquet"})
+CRYSTALS = ("--crystals", {"type": Path, "required": True, "help": "crystals.parquet"})
+REJECTED = ("--rejected", {"type": Path, "required": True, "help": "rejected.parquet"})
+CHECKS = ("--checks", {"type": Path, "required": True, "help": "checks.parquet"})
+DOWNLOAD = ("--download", {"type": Path, "required": True, "help": "download.json"})
+THREADS = ("--threads", {"type": int, "default": 1, "help": "CPU threads (default 1)"})
+DEVICE = ("--device", {"default": "auto", "help": "cpu, cuda, cuda:1, ... (default: auto)"})
+MODEL_DIRS = ("--models", {"type": Path, "nargs": "+", "required": True, "help": "model folders"})
+TUNED = ("--tuned", {"type": Path, "help": "best.json of the tune stage"})
+
+
+def add_verb(verbs: Any, function: Verb, *options: Option) -> None:
+    """`dglframer NAME` for a function of that name; its docstring is the help."""
+    name = function.__name__.replace("_", "-")
+    summary = function.__doc__
+    one = verbs.add_parser(name, help=summary, description=summary)
+    one.set_defaults(run=function)
+    for flag, settings in options:
+        one.add_argument(flag, **settings)

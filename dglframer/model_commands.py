@@ -52,10 +52,13 @@ def train(args: argparse.Namespace) -> None:
     config = load_config(args.config)
     if args.tuned:
         config = override(config, read_json(args.tuned, "params")["params"])
-    with stop_on_signals() as stop, processes_on(pick_device(args.device)) as processes:
+    device = pick_device(args.device)
+    # Before the processes are joined: it imports parts of torch that would hold on to the group, and
+    # gloo's threads would then outlive it and may abort the process as it ends (pytorch issue 190489).
+    make_reproducible(args.threads, device)
+    with stop_on_signals() as stop, processes_on(device) as processes:
         if not processes.leads:
             logging.getLogger().setLevel(logging.WARNING)
-        make_reproducible(args.threads, processes.device)
         train_seed(
             config,
             args.graphs,

@@ -15,6 +15,15 @@ from safetensors.numpy import load_file
 
 from dglframer.parallel import parts_by_edges
 
+THEN_LIST_THREADS = """
+import sys
+from pathlib import Path
+from dglframer.cli import main
+status = main()
+names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
+print("left running:", [name for name in names if "gloo" in name], file=sys.stderr)
+sys.exit(status)
+"""
 MODEL = {"blocks": 1, "width": 16, "heads": 2, "feedforward": 16, "angle_bins": 16}
 
 
@@ -79,6 +88,18 @@ def test_the_result_does_not_depend_on_the_number_of_processes(tiny_run, tmp_pat
     said = train(tiny_run, tmp_path / "two", 2)
     assert "x 2 processes" in said and said.count("epoch 3/3") == 1
     assert_close(tmp_path / "one", tmp_path / "two")
+
+
+def test_threads_of_the_network_end_with_the_training(tiny_run, tmp_path):
+    """One that lives on may abort a process as it ends, after a good training."""
+    script = tmp_path / "script.py"
+    script.write_text(THEN_LIST_THREADS)
+    words = command(tiny_run, tmp_path / "two", 2, epochs=1)
+    start = words.index("dglframer")
+    words[start - 1 : start + 1] = [str(script)]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("left running: []") == 2, done.stderr
 
 
 @pytest.mark.slow

@@ -5,6 +5,8 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from dglframer.options import CONFIG, DEVICE, MODEL_DIRS, OUT, THREADS, add_verb
+
 log = logging.getLogger(__name__)
 
 
@@ -105,51 +107,35 @@ def add_parser(verbs: Any) -> None:
     def path(text: str, **more: Any) -> dict[str, Any]:
         return {"type": Path, "required": True, "help": text, **more}
 
-    config, out = path("YAML or JSON configuration"), path("what to write")
-    data, files = path("data set of `nbody simulate`"), {"nargs": "+"}
+    data = ("--data", path("data set of `nbody simulate`"))
     caps = {
         "choices": ("component", "norm"),
         "required": True,
         "help": "force cap of the simulator",
     }
-    threads = {"type": int, "default": 1, "help": "CPU threads (default 1)"}
-    device = {"default": "auto", "help": "cpu, cuda, cuda:1, ... (default: auto)"}
     number = {"type": int, "required": True}
-    options: dict[Any, dict[str, Any]] = {
-        simulate: {"config": config, "cap": caps, "out": out},
-        bounds: {"config": config, "data": data, "out": out},
-        train: {
-            "config": config,
-            "data": data,
-            "model": {"required": True, "help": "deepset, tfn, set_transformer, ..."},
-            "frames": {
-                **number,
-                "choices": range(1, 11),
-                "metavar": "N",
-                "help": "how many frames ahead, 1 to 10 (the table: 10)",
-            },
-            "seed": {**number, "help": "of weights and batches"},
-            "threads": threads,
-            "device": device,
-            "out": out,
-        },
-        evaluate: {
-            "data": data,
-            "models": path("model folders", **files),
-            "threads": threads,
-            "device": device,
-            "out": out,
-        },
-        table: {
-            "evaluations": path("evaluation.json of each data set", **files),
-            "bounds": path("bounds.json of each data set", **files),
-            "out": out,
-        },
+    frames = {
+        **number,
+        "choices": range(1, 11),
+        "metavar": "N",
+        "help": "how many frames ahead, 1 to 10 (the table: 10)",
     }
-    for function, flags in options.items():
-        one = steps.add_parser(
-            function.__name__, help=function.__doc__, description=function.__doc__
-        )
-        one.set_defaults(run=function)
-        for flag, settings in flags.items():
-            one.add_argument(f"--{flag}", **settings)
+    add_verb(steps, simulate, CONFIG, ("--cap", caps), OUT)
+    add_verb(steps, bounds, CONFIG, data, OUT)
+    add_verb(
+        steps,
+        train,
+        *(CONFIG, data),
+        ("--model", {"required": True, "help": "deepset, tfn, set_transformer, ..."}),
+        ("--frames", frames),
+        ("--seed", {**number, "help": "of weights and batches"}),
+        *(THREADS, DEVICE, OUT),
+    )
+    add_verb(steps, evaluate, data, MODEL_DIRS, THREADS, DEVICE, OUT)
+    add_verb(
+        steps,
+        table,
+        ("--evaluations", path("evaluation.json of each data set", nargs="+")),
+        ("--bounds", path("bounds.json of each data set", nargs="+")),
+        OUT,
+    )

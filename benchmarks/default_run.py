@@ -63,15 +63,15 @@ def throughput(results: Path) -> dict[str, float]:
     """Crystals per second and thread: median of ROUNDS, after one round that compiles and caches."""
     import torch
 
-    from dglframer.checkpoint import load_model
-    from dglframer.data_config import GraphsConfig
-    from dglframer.dataset import GraphDataset
-    from dglframer.encoder_config import ModelConfig
-    from dglframer.loading import batches
-    from dglframer.shards import write_graphs
-    from dglframer.split import read_split
-    from dglframer.trainer import Trainer, predict
-    from dglframer.training_config import TrainingConfig
+    from dglframer.config.data import GraphsConfig
+    from dglframer.config.networks import ModelConfig
+    from dglframer.config.training import TrainingConfig
+    from dglframer.data.split import read_split
+    from dglframer.graphs.dataset import GraphDataset
+    from dglframer.graphs.loading import batches
+    from dglframer.graphs.shards import write_graphs
+    from dglframer.networks.model_directory import load_model
+    from dglframer.training.trainer import Trainer, predict
 
     torch.set_num_threads(1)
     parts = read_split(results / "split.parquet")

@@ -40,7 +40,7 @@ class Drills:
 
     def __init__(self, results: Path, folder: Path):
         sys.path.insert(0, str(ROOT / "tests"))
-        from interrupted import Nursery, Training
+        from helpers.interrupted import Nursery, Training
 
         self.nursery, self.folder, self.generator = Nursery(), folder, random.Random(SEED)
         self.config = folder / "config.json"
@@ -64,17 +64,17 @@ class Drills:
         """Of the model, on the test crystals."""
         import torch
 
-        from dglframer.checkpoint import load_model
-        from dglframer.dataset import GraphDataset
-        from dglframer.split import read_split
-        from dglframer.trainer import predict
+        from dglframer.data.split import read_split
+        from dglframer.graphs.dataset import GraphDataset
+        from dglframer.networks.model_directory import load_model
+        from dglframer.training.trainer import predict
 
         dataset = GraphDataset(training.graphs, read_split(training.split)["test"])
         return predict(load_model(training.out).network, dataset, torch.device("cpu"))
 
     def kills_in_writes(self, count: int) -> dict[str, Any]:
         """kill -9 at a random call of the operating system that writes."""
-        from interrupted import kill_and_rerun
+        from helpers.interrupted import kill_and_rerun
 
         training = self.training("kills")
         log = kill_and_rerun(training, count, self.calls, SEED)

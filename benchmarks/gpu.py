@@ -30,15 +30,15 @@ import torch
 from speed_cases import jarvis_like
 from torch import Tensor
 
-from dglframer import attention_sums
-from dglframer.attention_sums import reference_sums
-from dglframer.batch import Batch, batch_graphs
-from dglframer.elements import HEAVIEST
-from dglframer.encoder_config import ModelConfig
-from dglframer.geometry import Geometry
-from dglframer.model import CrystalFramer, blocks_of, initialise
-from dglframer.optimisation import l1_loss, optimizer_for
-from dglframer.training_config import TrainingConfig
+from dglframer.attention import reference as attention_sums
+from dglframer.attention.geometry import Geometry
+from dglframer.attention.reference import reference_sums
+from dglframer.common.elements import HEAVIEST
+from dglframer.config.networks import ModelConfig
+from dglframer.config.training import TrainingConfig
+from dglframer.graphs.batch import Batch, batch_graphs
+from dglframer.networks.crystalframer import CrystalFramer, blocks_of, initialise
+from dglframer.training.optimiser import l1_loss, optimizer_for
 
 RESULTS_FILE = Path(__file__).parent / "results" / "gpu.json"
 JARVIS_CRYSTALS = 44_578
@@ -97,7 +97,7 @@ def agreement(batch: Batch, frame: str) -> dict[str, Any]:
     agree: summed over atoms of an element. An atom with two images at the very edge of a tie may
     differ by more than rounding; such atoms are counted, and left out of the gradients' loss.
     """
-    from dglframer.triton_sums import triton_sums
+    from dglframer.attention.gpu.attention import triton_sums
 
     model = ModelConfig(frame=frame)
     geometry = Geometry(batch, model)
@@ -135,7 +135,7 @@ def agreement(batch: Batch, frame: str) -> dict[str, Any]:
 @torch.no_grad()
 def rounding(batch: Batch) -> dict[str, float]:
     """Largest errors, relative to the largest value, where less than float32 could be used."""
-    from dglframer.triton_sums import triton_sums
+    from dglframer.attention.gpu.attention import triton_sums
 
     network = initialise(CrystalFramer(ModelConfig()), 0).to(batch.r_E3.device)
     network.calibrate(batch)
@@ -239,7 +239,7 @@ def kernel_times(batch: Batch, calibration: Batch, rounds: int) -> dict[str, flo
 
     On small batches this is the time of launching: the GPU waits for the host.
     """
-    from dglframer import triton_kernels
+    from dglframer.attention.gpu import weights as triton_kernels
 
     network = initialise(CrystalFramer(ModelConfig()), 0).cuda()
     network.calibrate(calibration)

@@ -31,14 +31,16 @@ from default_run import ROOT, machine
 from pages import fill
 from speed_tables import table
 
-from dglframer.crystals import Crystal, validated
-from dglframer.dataset import GraphDataset
-from dglframer.graphs import PeriodicGraph, build_graph, shard_table
-from dglframer.loading import EpochShuffle, batches, prefetched
-from dglframer.neighbors import periodic_edges, wrapped
-from dglframer.rejections import Rejections
-from dglframer.shards import count_parts, read_manifest
-from dglframer.sources.parquet import ParquetSource
+from dglframer.data.crystals import validated
+from dglframer.data.rejections import Rejections
+from dglframer.data.sources.parquet import ParquetSource
+from dglframer.graphs.dataset import GraphDataset
+from dglframer.graphs.loading import EpochShuffle, batches, prefetched
+from dglframer.graphs.shard_table import shard_table
+from dglframer.graphs.shards import count_parts, read_manifest
+from dglframer.structures.crystal import Crystal
+from dglframer.structures.neighbors import periodic_edges, wrapped
+from dglframer.structures.periodic_graph import PeriodicGraph, build_graph
 
 SOURCE = ROOT.parent / "shared" / "data" / "mp_megnet.parquet"
 TARGET = "formation_energy_per_atom"
@@ -289,8 +291,8 @@ def timed(name: str, iterate: Callable[[], Any]) -> dict[str, Any]:
 
 def waiting(graphs: Path, steps: int, batch_size: int = 64) -> dict[str, Any]:
     """Share of the time of training steps (default model, CPU) that is spent waiting for a batch."""
-    from dglframer.encoder_config import ModelConfig
-    from dglframer.model import CrystalFramer, initialise
+    from dglframer.config.networks import ModelConfig
+    from dglframer.networks.crystalframer import CrystalFramer, initialise
 
     dataset = GraphDataset(graphs)
     dataset = GraphDataset(graphs, dataset.ids[:: len(dataset) // (steps * batch_size)])

@@ -19,11 +19,11 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from dglframer.crystals import Crystal
-from dglframer.encodings import SELF_DISTANCE_SQUARED, angle_step, gaussians
-from dglframer.frames import ALONG_AXIS
-from dglframer.model import CrystalFramer, InfiniteAttention
-from dglframer.neighbors import wrapped
+from dglframer.attention.frames import ALONG_AXIS
+from dglframer.attention.gaussians import SELF_DISTANCE_SQUARED, angle_step, gaussians
+from dglframer.networks.crystalframer import CrystalFramer, InfiniteAttention
+from dglframer.structures.crystal import Crystal
+from dglframer.structures.neighbors import wrapped
 
 CHUNK_VALUES = 2**21  # Gaussians of a chunk of pairs: 8 MiB
 LEAST_BOX = 2  # images in each direction, at least

@@ -22,12 +22,12 @@ def measure(results: Path, epochs: int) -> dict[str, Any]:
     """Validation errors, and CPU seconds of the epochs, of each of RUNS."""
     import torch
 
+    from dglframer.common.device import make_reproducible
     from dglframer.config import Config
-    from dglframer.dataset import GraphDataset
-    from dglframer.device import make_reproducible
-    from dglframer.split import read_split
-    from dglframer.training import train_model
-    from dglframer.training_config import TrainingConfig
+    from dglframer.config.training import TrainingConfig
+    from dglframer.data.split import read_split
+    from dglframer.graphs.dataset import GraphDataset
+    from dglframer.training.run import train_model
 
     device = torch.device("cpu")
     make_reproducible(1, device)

@@ -25,11 +25,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from dglframer.nbody.models import SE3Transformer, complete_graph
-from dglframer.se3.angles import harmonics_by_angles
-from dglframer.se3.basis import Pair
-from dglframer.se3.edges import Edges
-from dglframer.se3.encoder import SE3Encoder
-from dglframer.se3.layers import HIDDEN, Features, Kernels
+from dglframer.networks.se3_transformer.angles import harmonics_by_angles
+from dglframer.networks.se3_transformer.basis import Pair
+from dglframer.networks.se3_transformer.edges import Edges
+from dglframer.networks.se3_transformer.encoder import SE3Encoder
+from dglframer.networks.se3_transformer.layers import HIDDEN, Features, Kernels
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS_FILE = ROOT / "benchmarks" / "results" / "se3.json"
@@ -174,7 +174,7 @@ def harmonics(lie_learn_python: Path | None) -> dict[str, list[float]]:
 
 def plot(numbers: dict[str, Any]) -> None:
     """The milliseconds as curves."""
-    from dglframer.plots import CURVES, plain_labels, svg
+    from dglframer.report.plots import CURVES, plain_labels, svg
 
     def draw(axes: Any) -> None:
         for color, (name, values) in zip(CURVES, numbers["harmonics_ms"].items(), strict=False):

@@ -54,9 +54,9 @@ from speed_measures import (
 )
 from speed_tables import RESULTS_FILE, rendered, write_page
 
-from dglframer.batch import batch_graphs
-from dglframer.checkpoint import load_model
-from dglframer.device import make_reproducible
+from dglframer.common.device import make_reproducible
+from dglframer.graphs.batch import batch_graphs
+from dglframer.networks.model_directory import load_model
 
 JARVIS_CRYSTALS = 44_578
 ROUNDS = 5

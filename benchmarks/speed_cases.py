@@ -14,16 +14,17 @@ import pyarrow.parquet as pq
 import torch
 from literal import Images, LiteralFramer
 
-from dglframer import attention_sums
-from dglframer.batch import Batch, batch_graphs
-from dglframer.crystals import Crystal, Record, validate, validated
-from dglframer.encoder_config import ModelConfig
-from dglframer.graphs import PeriodicGraph, build_graph
-from dglframer.model import CrystalFramer, initialise
-from dglframer.optimisation import l1_loss, optimizer_for
-from dglframer.rejections import Rejections
-from dglframer.sources.jarvis_minerals import JarvisMinerals
-from dglframer.training_config import TrainingConfig
+from dglframer.attention import reference as attention_sums
+from dglframer.config.networks import ModelConfig
+from dglframer.config.training import TrainingConfig
+from dglframer.data.crystals import validated
+from dglframer.data.rejections import Rejections
+from dglframer.data.sources.jarvis_minerals import JarvisMinerals
+from dglframer.graphs.batch import Batch, batch_graphs
+from dglframer.networks.crystalframer import CrystalFramer, initialise
+from dglframer.structures.crystal import Crystal, Record, validate
+from dglframer.structures.periodic_graph import PeriodicGraph, build_graph
+from dglframer.training.optimiser import l1_loss, optimizer_for
 
 CUTOFF = 8.4
 JARVIS_MEAN_ATOMS = 10.0

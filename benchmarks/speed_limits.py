@@ -28,13 +28,14 @@ from unittest.mock import patch
 import torch
 from speed_cases import CUTOFF, Sample, log
 
-from dglframer import attention_sums, compiled_sums
-from dglframer.batch import batch_graphs
-from dglframer.crystals import Crystal
-from dglframer.encoder_config import ModelConfig
-from dglframer.encodings import chebyshev_terms
-from dglframer.graphs import build_graph
-from dglframer.model import CrystalFramer
+from dglframer.attention import reference as attention_sums
+from dglframer.attention.cpu import attention as compiled_sums
+from dglframer.attention.gaussians import chebyshev_terms
+from dglframer.config.networks import ModelConfig
+from dglframer.graphs.batch import batch_graphs
+from dglframer.networks.crystalframer import CrystalFramer
+from dglframer.structures.crystal import Crystal
+from dglframer.structures.periodic_graph import build_graph
 
 LONG_CUTOFF = 14.0  # 10 r0, 7 times the largest sigma: beyond it weights are below 2e-11
 CUTOFFS = (CUTOFF, 11.88)  # 6 r0, and 6 times the largest sigma

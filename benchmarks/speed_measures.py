@@ -24,10 +24,10 @@ from speed_cases import (
     minerals,
 )
 
-from dglframer.batch import batch_graphs
-from dglframer.crystals import Crystal, validate
-from dglframer.graphs import build_graph
-from dglframer.structure_files import read_structure
+from dglframer.data.sources.structure_files import read_structure
+from dglframer.graphs.batch import batch_graphs
+from dglframer.structures.crystal import Crystal, validate
+from dglframer.structures.periodic_graph import build_graph
 
 SCRIPT = Path(__file__).with_name("speed.py")
 LARGE = SHARED / "structures" / "large_624_atoms_mp-569514.cif"

@@ -25,14 +25,14 @@ from default_run import machine
 from speed_cases import CUTOFF, SHARED, Sample, log, mp_megnet, new_network
 from speed_measures import with_ties
 
-from dglframer.batch import batch_graphs
-from dglframer.checkpoint import load_model
-from dglframer.compiled_sums import compiled_views
-from dglframer.crystals import Crystal, validate
-from dglframer.geometry import Geometry
-from dglframer.graphs import build_graph
-from dglframer.model import CrystalFramer
-from dglframer.structure_files import read_structure
+from dglframer.attention.cpu.attention import compiled_views
+from dglframer.attention.geometry import Geometry
+from dglframer.data.sources.structure_files import read_structure
+from dglframer.graphs.batch import batch_graphs
+from dglframer.networks.crystalframer import CrystalFramer
+from dglframer.networks.model_directory import load_model
+from dglframer.structures.crystal import Crystal, validate
+from dglframer.structures.periodic_graph import build_graph
 
 RESULTS_FILE = Path(__file__).parent / "results" / "ties.json"
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "ties.md"

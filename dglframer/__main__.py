@@ -2,6 +2,6 @@
 
 import sys
 
-from dglframer.cli import main
+from dglframer.cli.main import main
 
 sys.exit(main())

@@ -13,14 +13,14 @@ import torch
 from matplotlib.axes import Axes
 from torch import Tensor
 
-from dglframer.batch import Batch, batch_graphs
-from dglframer.crystals import Crystal
-from dglframer.encoder_config import ModelConfig
-from dglframer.frames import max_views, tie_share
-from dglframer.geometry import Geometry
-from dglframer.graphs import build_graph
-from dglframer.model import CrystalFramer, initialise
-from dglframer.plots import BLUE, FAINT, GREEN, INK, ORANGE, PURPLE, Panel, svg
+from dglframer.attention.frames import max_views, tie_share
+from dglframer.attention.geometry import Geometry
+from dglframer.config.networks import ModelConfig
+from dglframer.graphs.batch import Batch, batch_graphs
+from dglframer.networks.crystalframer import CrystalFramer, initialise
+from dglframer.report.plots import BLUE, FAINT, GREEN, INK, ORANGE, PURPLE, Panel, svg
+from dglframer.structures.crystal import Crystal
+from dglframer.structures.periodic_graph import build_graph
 
 SIGMAS = {1.0: GREEN, 1.4: BLUE, 1.98: ORANGE}  # Å; 1.4 is r0, 1.98 the largest possible
 DEFAULT_CUTOFF = 8.4

@@ -27,7 +27,7 @@ WHEEL = "jarvis-leaderboard==2024.10.30"
 WHEEL_SHA256 = "62cd3012987e83880583801a5ed46c0b999781505f246d91554cde6fd62d81ff"
 MINERALS_SHA256 = "c3e2d3ef366f1289976e7fb6845a6833d232b2cb2df0aab68f3c23491753097f"  # 2026.6.12
 MEMBER = "jarvis_leaderboard/benchmarks/AI/SinglePropertyPrediction/dft_3d_{}.json.zip"
-TARGET = Path(__file__).parents[1] / "dglframer" / "data" / "jarvis_minerals" / "labels.csv"
+TARGET = Path(__file__).parents[1] / "dglframer" / "data" / "sources" / "minerals" / "labels.csv"
 SPLITS = ("train", "val", "test")
 SPLIT_COLUMNS = {  # split column -> the labels that share this split
     "split": ("formation_energy_peratom", "optb88vdw_bandgap", "optb88vdw_total_energy"),

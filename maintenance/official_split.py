@@ -15,7 +15,7 @@ from pathlib import Path
 from jarvis_minerals_labels import MEMBER, read_wheel, read_zipped_json, zipfile
 from jarvis_minerals_labels import io as memory
 
-from dglframer.split_methods import official_order
+from dglframer.data.split_methods import official_order
 
 # target -> entries with a finite label in dft_3d 2021
 SIZES = {"formation_energy_peratom": 55_723, "ehull": 55_371, "mbj_bandgap": 18_172}

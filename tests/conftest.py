@@ -1,35 +1,23 @@
-"""Crystals and a small graph folder that several test modules use."""
+"""Fixtures that several test modules use, and how the tests compute."""
 
-import json
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from helpers.crystals import TARGETS, TINY_CUTOFF, Run, crystal, write_crystals
+from helpers.paths import SHARED
 from hypothesis import settings
 
-from dglframer.crystals import Crystal, crystals_table, validated
-from dglframer.data_config import GraphsConfig
-from dglframer.device import settle_mkl
-from dglframer.elements import atomic_number
-from dglframer.files import write_parquet
-from dglframer.rejections import Rejections
-from dglframer.shards import write_graphs
-from dglframer.sources.jarvis_minerals import JarvisMinerals
-from dglframer.split import write_split
-
-ROOT = Path(__file__).resolve().parents[1]
-# Real crystals that are not part of the project: developers and CI have them, others need not.
-SHARED = ROOT.parent / "shared"
-needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason=f"no folder {SHARED}")
-
-STRUCTURES = SHARED / "data" / "structures"
-EXPECTED = json.loads((STRUCTURES / "expected.json").read_text()) if SHARED.is_dir() else {}
-
-TARGETS = ("formation_energy_peratom", "optb88vdw_bandgap")
-TINY_CUTOFF = 5.0
+from dglframer.common.device import settle_mkl
+from dglframer.config.data import GraphsConfig
+from dglframer.data.crystals import validated
+from dglframer.data.rejections import Rejections
+from dglframer.data.sources.jarvis_minerals import JarvisMinerals
+from dglframer.data.split import write_split
+from dglframer.graphs.shards import write_graphs
+from dglframer.structures.crystal import Crystal
 
 # The same examples in every run: a red test must mean a changed program.
 settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
@@ -39,45 +27,6 @@ os.environ.setdefault("DGLBACKEND", "pytorch")
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
 settle_mkl()  # as commands do: what is computed here is compared with what they compute
-
-# The same crystal in both formats; {0} is the comment line.
-POSCAR = """\
-{0}
-1.0
-4.2 0.0 0.0
-0.0 4.2 0.0
-0.0 0.0 4.2
-Cs Cl
-1 1
-Direct
-0.0 0.0 0.0
-0.5 0.5 0.5
-"""
-CIF = """\
-data_x
-_cell_length_a 4.2
-_cell_length_b 4.2
-_cell_length_c 4.2
-_cell_angle_alpha 90
-_cell_angle_beta 90
-_cell_angle_gamma 90
-_symmetry_space_group_name_H-M 'P 1'
-loop_
-_atom_site_label
-_atom_site_type_symbol
-_atom_site_fract_x
-_atom_site_fract_y
-_atom_site_fract_z
-Cs1 Cs 0 0 0
-Cl1 Cl 0.5 0.5 0.5
-"""
-
-
-def crystal(id: str, symbols: str, lattice_33, frac_N3, **labels: float) -> Crystal:
-    """A crystal from the symbols of its sites, e.g. "Na Cl"."""
-    numbers = [atomic_number(symbol) for symbol in symbols.split()]
-    lattice_33, frac_N3 = np.array(lattice_33, float), np.array(frac_N3, float)
-    return Crystal(id, np.array(numbers, np.int16), lattice_33, frac_N3, labels)
 
 
 @pytest.fixture
@@ -107,37 +56,6 @@ def shared_data() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"no folder {SHARED}")
     return SHARED / "data"
-
-
-def reasons_by_id(rejections: Rejections) -> dict[str, str]:
-    """Why each id was rejected; of an id that was rejected twice, one reason."""
-    return {row["id"]: row["reason"] for row in rejections.table().to_pylist()}
-
-
-@dataclass(frozen=True)
-class Run:
-    """The files of a run up to the graphs stage, and the validated crystals in them."""
-
-    root: Path
-    valid: list[Crystal]  # 12, sorted by id
-    manifest: dict
-
-    @property
-    def crystals(self) -> Path:
-        return self.root / "crystals.parquet"
-
-    @property
-    def split(self) -> Path:
-        return self.root / "split.parquet"
-
-    @property
-    def graphs(self) -> Path:
-        return self.root / "graphs"
-
-
-def write_crystals(path: Path, crystals) -> None:
-    """crystals.parquet with both TARGETS."""
-    write_parquet(path, crystals_table(crystals, "test", TARGETS, dict.fromkeys(TARGETS, "eV")))
 
 
 @pytest.fixture(scope="session")

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, replace
 
+from dglframer.config.training import NbodyConfig
 from dglframer.nbody.simulation import FRAMES
-from dglframer.training_config import NbodyConfig
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from dglframer.errors import DamagedFile
-from dglframer.files import read_json, read_json_lines, sha256
+from dglframer.common.errors import DamagedFile
+from dglframer.common.files import read_json, read_json_lines, sha256
 from dglframer.nbody.models import Linear
 from dglframer.nbody.simulation import FRAMES, cap_of, read_data_set
 from dglframer.nbody.task import Examples, examples, random_rotations, squared_errors, turn

@@ -8,7 +8,18 @@ from matplotlib.axes import Axes
 
 from dglframer.nbody.simulation import FRAME_TIME, FRAMES
 from dglframer.nbody.table import LABELS
-from dglframer.plots import BLUE, FAINT, GREEN, INK, ORANGE, PURPLE, SKY, Panel, plain_labels, svg
+from dglframer.report.plots import (
+    BLUE,
+    FAINT,
+    GREEN,
+    INK,
+    ORANGE,
+    PURPLE,
+    SKY,
+    Panel,
+    plain_labels,
+    svg,
+)
 
 COLOURS = {
     "linear": FAINT,

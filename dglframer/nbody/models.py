@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dglframer.encoder_config import Se3TransformerConfig, TfnConfig
+from dglframer.config.networks import Se3TransformerConfig, TfnConfig
 from dglframer.nbody.simulation import FRAME_TIME, PARTICLES
-from dglframer.se3.edges import Edges
-from dglframer.se3.encoder import SE3Encoder
+from dglframer.networks.se3_transformer.edges import Edges
+from dglframer.networks.se3_transformer.encoder import SE3Encoder
 
 # The 20 directed pairs, receiver by receiver: sums over senders are sums over rows of four.
 RECEIVERS = [i for i in range(PARTICLES) for _ in range(PARTICLES - 1)]

@@ -17,8 +17,8 @@ import numpy as np
 import safetensors
 from safetensors.numpy import load_file, save_file
 
-from dglframer.errors import DamagedFile
-from dglframer.files import atomic_path, canonical_json
+from dglframer.common.errors import DamagedFile
+from dglframer.common.files import atomic_path, canonical_json
 
 Cap = Literal["component", "norm", "none"]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from dglframer.files import read_json
+from dglframer.common.files import read_json
 from dglframer.nbody.simulation import FRAMES
 
 LABELS = {

@@ -15,11 +15,11 @@ from safetensors.torch import load_file
 from torch import nn
 
 from dglframer import __version__
-from dglframer.checkpoint import save_weights
-from dglframer.errors import DamagedFile, TrainingFailed
-from dglframer.files import read_json, sha256, write_json, write_text
+from dglframer.common.errors import DamagedFile, TrainingFailed
+from dglframer.common.files import read_json, sha256, write_json, write_text
 from dglframer.nbody.models import build
 from dglframer.nbody.task import Examples, squared_errors
+from dglframer.networks.model_directory import save_weights
 
 log = logging.getLogger(__name__)
 

@@ -1,9 +1,9 @@
 """The profile for any queueing system, with Slurm as the queueing system: the stages up to the graphs."""
 
 import pytest
-from driver import LONGEST_SECONDS, ROOT, log_of, started
-from same_bytes import assert_same_bytes
-from slurm import Job, command, running_slurm, wait_for, why_not
+from cluster.driver import LONGEST_SECONDS, ROOT, log_of, started
+from cluster.slurm import Job, command, running_slurm, wait_for, why_not
+from helpers.same_bytes import assert_same_bytes
 
 pytest.importorskip(
     "snakemake_executor_plugin_cluster_generic",

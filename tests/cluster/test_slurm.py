@@ -12,9 +12,9 @@ import signal
 from pathlib import Path
 
 import pytest
-from driver import LONGEST_SECONDS, ROOT, SEEDS, log_of, started
-from same_bytes import assert_same_bytes
-from slurm import Attempt, Cluster, Job, command, running_slurm, wait_for, why_not
+from cluster.driver import LONGEST_SECONDS, ROOT, SEEDS, log_of, started
+from cluster.slurm import Attempt, Cluster, Job, command, running_slurm, wait_for, why_not
+from helpers.same_bytes import assert_same_bytes
 from snakemake.utils import available_cpu_count
 
 # The profile as it is, but for what this cluster has not: accounts, a database of finished jobs, and

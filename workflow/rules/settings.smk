@@ -5,10 +5,10 @@ import os
 from snakemake.exceptions import WorkflowError
 
 from dglframer.config import parse_config, stage_settings
-from dglframer.errors import ConfigError
-from dglframer.files import write_json
-from dglframer.shards import count_parts
-from dglframer.split import reads_checks
+from dglframer.common.errors import ConfigError
+from dglframer.common.files import write_json
+from dglframer.graphs.shards import count_parts
+from dglframer.data.split import reads_checks
 
 # For environments that Snakemake makes (--use-conda): they install the checkout itself.
 os.environ.update(DGLFRAMER_SOURCE=str(workflow.basedir))

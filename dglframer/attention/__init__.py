@@ -1,0 +1,1 @@
+"""CrystalFramer's one costly operation: attention over every image of every atom."""

@@ -1,0 +1,112 @@
+"""Gaussian bases of distances and cosines (Crystal[Frame]rmer, section 5), and Chebyshev moments.
+
+The 64 Gaussians of a cosine are smooth on [-1, 1], so that T_q, q < 40, span them to 2e-6: sums of
+the basis over edges follow from sums of T_q, which a recurrence yields without exponentials.
+"""
+
+import functools
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dglframer.config.networks import ModelConfig
+
+# Images closer than this (squared angstrom) are the atom itself: they have no direction.
+SELF_DISTANCE_SQUARED = 1e-5
+
+
+def distance_basis(d_E: Tensor, model: ModelConfig) -> Tensor:
+    """[E, K] exp(-(d - mu_k)^2 / 2 s^2) at mu_k = (k + 1) delta, k = 0 .. K - 1 (section 5.1)."""
+    delta = model.distance_max_angstrom / model.distance_bins
+    centres_K = torch.arange(1, model.distance_bins + 1, device=d_E.device, dtype=d_E.dtype) * delta
+    width = model.distance_width_bins * delta
+    basis_EK = gaussians(d_E, centres_K, width)
+    if model.window_sigmas is None:
+        return basis_EK
+    count = math.ceil(2 * model.window_sigmas * model.distance_width_bins + 1)
+    if model.distance_bins - count <= 8:
+        return basis_EK
+    start_E = ((d_E - model.window_sigmas * width) / delta - 1).trunc()
+    start_E1 = start_E.clamp(0, model.distance_bins - count).unsqueeze(-1)
+    k = torch.arange(model.distance_bins, device=d_E.device)
+    return basis_EK * ((k >= start_E1) & (k < start_E1 + count))
+
+
+def gaussians(x: Tensor, centres_K: Tensor, width: float) -> Tensor:
+    """[..., K] of exp(-(x - mu_k)^2 / 2 width^2).
+
+    The clamp (2e-22) keeps exp, and later products with small gradients, away from denormal
+    numbers, which cost a CPU many times an ordinary product.
+    """
+    z = (x.unsqueeze(-1) - centres_K) / width
+    return (z.square() * -0.5).clamp_(min=-50).exp_()
+
+
+def angle_step(model: ModelConfig) -> float:
+    """Spacing of the cosine Gaussians, mu_k = -1 + k step (section 5.2)."""
+    return 2.0 / (model.angle_bins - 1)
+
+
+def chebyshev_terms(model: ModelConfig, dtype: torch.dtype) -> int:
+    """How many T_q represent the cosine Gaussians to the precision of ``dtype``.
+
+    A Gaussian of width s has Chebyshev coefficients that fall as exp(-(q s)^2 / 2). The number is
+    even: the compiled loops take two terms at a time.
+    """
+    smallest = 4e-6 if dtype == torch.float32 else 1e-16
+    width = model.angle_width_bins * angle_step(model)
+    return 2 * math.ceil(math.sqrt(-2 * math.log(smallest)) / width / 2)
+
+
+@functools.lru_cache(maxsize=32)
+def chebyshev_matrix(bins: int, width_bins: float, terms: int) -> np.ndarray:
+    """C_KQ, float64, with exp(-(c - mu_k)^2 / 2 s^2) = sum_q C_kq T_q(c) on [-1, 1].
+
+    The coefficients are a discrete cosine sum over Chebyshev nodes, exact beyond ``terms``.
+    """
+    nodes = 4 * terms
+    angle_M = (np.arange(nodes) + 0.5) * np.pi / nodes
+    centres_K = np.linspace(-1.0, 1.0, bins)
+    width = width_bins * 2.0 / (bins - 1)
+    values_KM = np.exp(-0.5 * ((np.cos(angle_M) - centres_K[:, None]) / width) ** 2)
+    cosines_MQ = np.cos(angle_M[:, None] * np.arange(terms))
+    matrix_KQ = values_KM @ cosines_MQ * (2.0 / nodes)
+    matrix_KQ[:, 0] /= 2
+    return matrix_KQ
+
+
+def angle_matrix(model: ModelConfig, dtype: torch.dtype) -> np.ndarray:
+    """[K, Q]: the K Gaussians as combinations of the Q functions of ``angle_functions``."""
+    if model.window_sigmas is not None:
+        return np.eye(model.angle_bins)
+    terms = chebyshev_terms(model, dtype)
+    return chebyshev_matrix(model.angle_bins, model.angle_width_bins, terms)
+
+
+def angle_functions(c: Tensor, model: ModelConfig) -> Iterator[Tensor]:
+    """Yield the functions of a cosine whose sums over edges are taken: T_q, or cut Gaussians."""
+    if model.window_sigmas is not None:
+        yield from windowed_gaussians(c, model)
+        return
+    older, newer, double = torch.ones_like(c), c, 2 * c
+    yield older
+    for _ in range(chebyshev_terms(model, c.dtype) - 1):
+        yield newer
+        older, newer = newer, double * newer - older
+
+
+def windowed_gaussians(c: Tensor, model: ModelConfig) -> Iterator[Tensor]:
+    """The cosine Gaussians one by one, cut as in published checkpoints (section 5.2, code only)."""
+    assert model.window_sigmas is not None
+    step = angle_step(model)
+    width = model.angle_width_bins * step
+    count = math.ceil(2 * model.window_sigmas * model.angle_width_bins + 1)
+    end = ((c + 1 + model.window_sigmas * width) / step + 1).clamp(max=model.angle_bins).trunc()
+    end = end.clamp(min=count)
+    cut = model.angle_bins - count > 8
+    for k in range(model.angle_bins):
+        value = torch.exp(-0.5 * ((c - (k * step - 1)) / width) ** 2)
+        yield value * ((k < end) & (k >= end - count)) if cut else value

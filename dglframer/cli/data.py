@@ -1,0 +1,188 @@
+"""The verbs from the sources of data to graphs. Imports stay in the verbs."""
+
+import argparse
+import json
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+from dglframer.cli.options import (
+    CHECKS,
+    CONFIG,
+    CRYSTALS,
+    DOWNLOAD,
+    OUT,
+    REJECTED,
+    SPLIT,
+    THREADS,
+    add_verb,
+)
+from dglframer.common.errors import UserError
+
+log = logging.getLogger(__name__)
+
+
+def sources(args: argparse.Namespace) -> None:
+    """list the data sources: size, licence, citation, targets with units"""
+    from dataclasses import asdict
+
+    from dglframer.data.sources.catalogue import ROWS, table
+
+    print(json.dumps([asdict(row) for row in ROWS], indent=1) if args.json else table())
+
+
+def download(args: argparse.Namespace) -> None:
+    """find the data set's files (fetching them if need be) and write download.json"""
+    from dglframer.common.files import write_json
+    from dglframer.config import load_config
+    from dglframer.data.sources import describe, open_source
+
+    offline = args.offline or os.environ.get("DGLFRAMER_OFFLINE", "0") != "0"
+    config = load_config(args.config)
+    description = describe(open_source(config.dataset, config.materials_project, offline))
+    for entry in description["files"][:10]:
+        log.info("%(path)s (%(bytes)d bytes)", entry)
+    write_json(args.out, description)
+
+
+def crystals(args: argparse.Namespace) -> None:
+    """validate every record; write crystals.parquet and rejected.parquet"""
+    import tempfile
+
+    from dglframer.common.files import write_row_groups
+    from dglframer.config import load_config
+    from dglframer.data.crystals import crystals_schema, crystals_tables, validated
+    from dglframer.data.rejections import Rejections, check_rejected_share
+    from dglframer.data.sorted_rows import merged, regrouped, sort_into_files
+    from dglframer.data.sources import open_source, verify
+
+    dataset = load_config(args.config).dataset
+    source = open_source(dataset, local=verify(args.download))
+    rejections = Rejections()
+    units = {target: source.unit(target) for target in dataset.targets}
+    records = source.records()
+    valid = validated(records, dataset.targets, rejections, dataset.repeated_ids)
+    tables = crystals_tables(valid, source.name, dataset.targets, units)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".crystals-", dir=args.out.parent) as folder:
+        sorted_files = sort_into_files(tables, Path(folder))
+        n_valid, n_rejected = sum(sorted_files.values()), len(rejections)
+        rejections.write(args.rejected)
+        log.info("read %d records, rejected %d", n_valid + n_rejected, n_rejected)
+        check_rejected_share(n_valid, rejections, dataset.max_rejected_fraction)
+        schema = crystals_schema(dataset.targets, units)
+        write_row_groups(args.out, regrouped(merged(sorted_files), schema), schema)
+
+
+def clean(args: argparse.Namespace) -> None:
+    """look for duplicate structures, unphysical labels and disagreements; write checks.parquet"""
+    from dglframer.common.files import write_parquet
+    from dglframer.config import load_config
+    from dglframer.data.cleaning import check_crystals
+
+    table = check_crystals(args.crystals, load_config(args.config).cleaning, args.threads)
+    dropped = sum(map(bool, table["dropped"].to_pylist()))
+    log.info("read %d crystals, cleaning drops %d of them from the split", len(table), dropped)
+    write_parquet(args.out, table)
+
+
+def split(args: argparse.Namespace) -> None:
+    """assign every crystal to train, val or test"""
+    from dglframer.common.files import read_parquet
+    from dglframer.config import load_config
+    from dglframer.data.split import columns_of, reads_checks, split_crystals, write_split
+
+    config = load_config(args.config)
+    table = read_parquet(args.crystals, columns=columns_of(config.split.method))
+    if reads_checks(config) and not args.checks:
+        raise UserError("this configuration of cleaning and split needs --checks checks.parquet")
+    checks = read_parquet(args.checks) if reads_checks(config) else None
+    rejected = read_parquet(args.rejected) if args.rejected else None
+    splits = split_crystals(table, config.split, checks, rejected, config.dataset.targets[0])
+    counts = write_split(splits, args.out)
+    log.info("%s", ", ".join(f"{name} {count}" for name, count in counts.items()))
+
+
+def leakage(args: argparse.Namespace) -> None:
+    """report ids, structures, formulas and prototypes that parts of the split share"""
+    from dglframer.common.files import read_parquet, write_json
+    from dglframer.config import load_config
+    from dglframer.data.leakage import leakage
+
+    method = load_config(args.config).split.method
+    write_json(args.out, leakage(read_parquet(args.checks), read_parquet(args.split), method))
+
+
+def inspect(args: argparse.Namespace) -> None:
+    """show what a dataset holds: elements, sizes, labels, rejected rows, duplicates"""
+    from dglframer.common.files import read_parquet, write_json
+    from dglframer.config.data import CleaningConfig
+    from dglframer.data.cleaning import check_crystals
+    from dglframer.report.inspection import inspect, terminal_table, write_page
+
+    beside = args.dataset.with_name("rejected.parquet")
+    path = args.rejected or (beside if beside.is_file() else None)
+    checks = (
+        read_parquet(args.checks)
+        if args.checks
+        else check_crystals(args.dataset, CleaningConfig(), args.threads)
+    )
+    summary = inspect(args.dataset, read_parquet(path) if path else None, checks)
+    if args.json:
+        write_json(args.json, summary)
+    if args.html:
+        write_page(summary, args.html)
+    print(terminal_table(summary))
+
+
+def graphs(args: argparse.Namespace) -> None:
+    """build the periodic graphs into Parquet shards and manifest.json; finished shards are kept"""
+    from dglframer.common.files import hash_of
+    from dglframer.config import load_config, stage_settings
+    from dglframer.graphs.shards import build_shards, write_graphs
+
+    config = load_config(args.config)
+    inputs = (args.crystals, args.out, config.graphs, hash_of(stage_settings(config, "graphs")))
+    if args.part:
+        shards = build_shards(*inputs, *args.part)
+        log.info("part %d of %d: %d shards", *args.part, len(shards))
+    else:
+        log.info("%(crystals)d crystals, %(atoms)d atoms, %(edges)d edges", write_graphs(*inputs))
+
+
+def part(text: str) -> tuple[int, int]:
+    """3/8: the third of eight parts; raises ValueError."""
+    one, of = (int(number) for number in text.split("/"))
+    if not 1 <= one <= of:
+        raise ValueError
+    return one, of
+
+
+def add_verbs(verbs: Any) -> None:
+    """Each verb with its options."""
+    add_verb(verbs, sources, ("--json", {"action": "store_true", "help": "for programs"}))
+    stay = {"action": "store_true", "help": "open no connection (also: DGLFRAMER_OFFLINE=1)"}
+    add_verb(verbs, download, CONFIG, ("--offline", stay), OUT)
+    add_verb(verbs, crystals, CONFIG, DOWNLOAD, REJECTED, OUT)
+    add_verb(verbs, clean, CONFIG, CRYSTALS, THREADS, OUT)
+    dataset = {"type": Path, "metavar": "DATASET", "help": "crystals.parquet"}
+    add_verb(
+        verbs,
+        inspect,
+        ("dataset", dataset),
+        ("--rejected", {"type": Path, "help": "default: rejected.parquet beside it, if there"}),
+        ("--checks", {"type": Path, "help": "checks.parquet of it; default: made anew"}),
+        ("--json", {"type": Path, "metavar": "FILE", "help": "write the summary as JSON"}),
+        ("--html", {"type": Path, "metavar": "FILE", "help": "write the summary as a page"}),
+        THREADS,
+    )
+    some_checks = (
+        "--checks",
+        {"type": Path, "help": "checks.parquet, where cleaning drops crystals"},
+    )
+    some_rejected = ("--rejected", {"type": Path, "help": "rejected.parquet, for method official"})
+    add_verb(verbs, split, CONFIG, CRYSTALS, some_rejected, some_checks, OUT)
+    add_verb(verbs, leakage, CONFIG, CHECKS, SPLIT, OUT)
+    some = {"type": part, "metavar": "K/N", "help": "build part K of N, without the manifest"}
+    add_verb(verbs, graphs, CONFIG, CRYSTALS, ("--part", some), OUT)

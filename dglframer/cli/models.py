@@ -1,0 +1,226 @@
+"""The verbs from graphs to predictions, and those that compare and report. Imports stay in the verbs."""
+
+import argparse
+import logging
+from pathlib import Path
+from typing import Any
+
+from dglframer.cli.options import (
+    CHECKS,
+    CONFIG,
+    CRYSTALS,
+    DEVICE,
+    DOWNLOAD,
+    GRAPHS,
+    MODEL_DIRS,
+    OUT,
+    REJECTED,
+    SPLIT,
+    THREADS,
+    TUNED,
+    add_verb,
+)
+
+log = logging.getLogger(__name__)
+
+
+def tune(args: argparse.Namespace) -> None:
+    """run or go on with the Optuna study; write best.json (the test split stays unread)"""
+    from dglframer.common.device import make_reproducible, pick_device
+    from dglframer.config import load_config
+    from dglframer.tuning.tune import tune
+
+    device = pick_device(args.device)
+    make_reproducible(args.threads, device)
+    config = load_config(args.config)
+    result = tune(config, args.graphs, args.split, args.out, device, args.worker)
+    if args.worker:
+        log.info("worker %(worker)d ran the trials %(trials)s", result)
+    else:
+        log.info("best trial %(trial)s: validation loss %(val_loss)s with %(params)s", result)
+
+
+def train(args: argparse.Namespace) -> None:
+    """train one model for one seed, going on from its checkpoint if there is one"""
+    from dglframer.common.device import make_reproducible, pick_device
+    from dglframer.common.files import read_json
+    from dglframer.config import load_config, override
+    from dglframer.training.distributed import processes_on
+    from dglframer.training.run import train_seed
+    from dglframer.training.signals import stop_on_signals
+
+    config = load_config(args.config)
+    if args.tuned:
+        config = override(config, read_json(args.tuned, "params")["params"])
+    device = pick_device(args.device)
+    # Before the processes are joined: it imports parts of torch that would hold on to the group, and
+    # gloo's threads would then outlive it and may abort the process as it ends (pytorch issue 190489).
+    make_reproducible(args.threads, device)
+    with stop_on_signals() as stop, processes_on(device) as processes:
+        if not processes.leads:
+            logging.getLogger().setLevel(logging.WARNING)
+        train_seed(
+            config,
+            args.graphs,
+            args.split,
+            args.seed,
+            args.out,
+            args.checkpoints or args.out / "checkpoints",
+            args.restart,
+            args.when_changed,
+            stop,
+            processes,
+        )
+
+
+def evaluate(args: argparse.Namespace) -> None:
+    """predict every split with every model; write predictions, metrics and plots"""
+    from dglframer.common.device import make_reproducible, pick_device
+    from dglframer.evaluation.evaluate import evaluate
+    from dglframer.report.plots import calibration_plot, learning_curve_plot, parity_plot
+
+    device = pick_device(args.device)
+    make_reproducible(args.threads, device)
+    metrics = evaluate(args.graphs, args.split, args.models, args.out, device)
+    parity_plot(args.out / "predictions.parquet", args.out / "parity.svg")
+    calibration_plot(args.out / "predictions.parquet", args.out / "calibration.svg")
+    learning_curve_plot(args.models, args.out / "learning_curve.svg")
+    for name, result in metrics["targets"].items():
+        log.info(
+            "%s: test MAE %.4f %s (training median %.4f, composition alone %.4f)",
+            name,
+            result["splits"]["test"]["mae"],
+            result["unit"],
+            result["median_baseline"]["test_mae"],
+            result["composition_baseline"]["test_mae"],
+        )
+
+
+def compare_plan(args: argparse.Namespace) -> None:
+    """write the settings of each variant of a comparison, for equal epochs or equal time"""
+    from dglframer.config import load_config
+    from dglframer.evaluation.comparison import write_plans
+
+    write_plans(load_config(args.config), args.budget, args.trained, args.out)
+
+
+def compare(args: argparse.Namespace) -> None:
+    """write table and plot of a comparison from its evaluated models"""
+    from dglframer.config import load_config
+    from dglframer.evaluation.comparison import markdown, write_comparison
+
+    print(markdown(write_comparison(load_config(args.config), args.out)), end="")
+
+
+def report(args: argparse.Namespace) -> None:
+    """write one self-contained HTML page about the whole run"""
+    from dglframer.report.report import Inputs, write_report
+
+    inputs = Inputs(
+        config=args.config,
+        download=args.download,
+        crystals=args.crystals,
+        rejected=args.rejected,
+        checks=args.checks,
+        inspection=args.inspection,
+        split=args.split,
+        leakage=args.leakage,
+        graphs=args.graphs,
+        tuned=args.tuned,
+        models=args.models,
+        evaluation=args.evaluation,
+    )
+    test_error = write_report(inputs, args.out)
+    print(f"{test_error}\nThe report is in {args.out}")
+
+
+def predict(args: argparse.Namespace) -> int:
+    """predict the properties of CIF, POSCAR or Parquet files with one or several models"""
+    from dglframer.common.device import make_reproducible, pick_device
+    from dglframer.evaluation.predict import predict_files
+
+    device = pick_device(args.device)
+    make_reproducible(args.threads, device)
+    folders = [args.model_dir, *args.model]
+    failed = predict_files(
+        folders, args.files, args.out, device, args.edges_per_batch, args.abstain_above
+    )
+    return 1 if failed else 0
+
+
+def import_checkpoint(args: argparse.Namespace) -> None:
+    """turn a checkpoint of the CrystalFramer authors into a model directory, without unpickling"""
+    from dglframer.networks.model_directory import save_model
+    from dglframer.networks.published_checkpoint import read_checkpoint
+
+    save_model(read_checkpoint(args.checkpoint, args.cutoff_angstrom, args.unit), args.model_dir)
+
+
+def add_verbs(verbs: Any) -> None:
+    """Each verb with its options."""
+    worker = {
+        "type": int,
+        "default": 0,
+        "help": "1, 2, ...: help worker 0, which writes the results",
+    }
+    add_verb(verbs, tune, CONFIG, GRAPHS, SPLIT, ("--worker", worker), THREADS, DEVICE, OUT)
+    seed = ("--seed", {"type": int, "required": True, "help": "of initialisation and shuffling"})
+    checkpoints = {"type": Path, "help": "folder of checkpoints (default: OUT/checkpoints)"}
+    restart = {"action": "store_true", "help": "discard the checkpoints there and begin anew"}
+    changed: dict[str, Any] = {"choices": ("refuse", "fresh"), "default": "refuse"}
+    changed["help"] = "if the checkpoints are of other settings or data (default: refuse)"
+    add_verb(
+        verbs,
+        train,
+        *(CONFIG, GRAPHS, SPLIT, TUNED, seed, THREADS, DEVICE, OUT),
+        ("--checkpoints", checkpoints),
+        ("--restart", restart),
+        ("--when-changed", changed),
+    )
+    add_verb(verbs, evaluate, GRAPHS, SPLIT, MODEL_DIRS, THREADS, DEVICE, OUT)
+    budget: dict[str, Any] = {"choices": ("epochs", "time"), "required": True}
+    budget["help"] = "as many epochs for all, or as much time as the first variant took"
+    trained = {"type": Path, "required": True, "help": "folder of the models of equal epochs"}
+    add_verb(verbs, compare_plan, CONFIG, ("--budget", budget), ("--trained", trained), OUT)
+    add_verb(verbs, compare, CONFIG, OUT)
+    evaluation = ("--evaluation", {"type": Path, "required": True, "help": "evaluation folder"})
+    inspection = ("--inspection", {"type": Path, "required": True, "help": "inspection.json"})
+    leaks = ("--leakage", {"type": Path, "required": True, "help": "leakage.json"})
+    add_verb(
+        verbs,
+        report,
+        *(CONFIG, DOWNLOAD, CRYSTALS, REJECTED, CHECKS, inspection, SPLIT, leaks, GRAPHS, TUNED),
+        *(MODEL_DIRS, evaluation, OUT),
+    )
+    model_dir = ("model_dir", {"type": Path, "metavar": "MODEL_DIR", "help": "a model directory"})
+    more = {"type": Path, "action": "append", "default": [], "metavar": "MODEL_DIR"}
+    files = {
+        "type": Path,
+        "nargs": "+",
+        "metavar": "FILE",
+        "help": "CIF, POSCAR, extxyz or .parquet",
+    }
+    abstain = {"type": float, "help": "no prediction where the models' spread is above this"}
+    edges = {"type": int, "default": 200_000, "help": "bounds the memory of a batch"}
+    add_verb(
+        verbs,
+        predict,
+        model_dir,
+        ("files", files),
+        ("--model", {**more, "help": "another member of the ensemble; may be repeated"}),
+        ("--out", {"type": Path, "required": True, "help": ".csv or .parquet"}),
+        ("--abstain-above", abstain),
+        ("--edges-per-batch", edges),
+        THREADS,
+        DEVICE,
+    )
+    checkpoint = {"type": Path, "metavar": "CKPT", "help": "the authors' .ckpt file"}
+    cutoff = {"type": float, "default": None, "help": "default: 6 widths of the widest head"}
+    add_verb(
+        verbs,
+        import_checkpoint,
+        ("checkpoint", checkpoint),
+        model_dir,
+        ("--cutoff-angstrom", cutoff),
+        ("--unit", {"default": "", "help": "unit of the targets; the file does not say"}),
+    )

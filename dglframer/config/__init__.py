@@ -1,0 +1,203 @@
+"""The configuration: what is computed. Where and with how many cores is Snakemake's business.
+
+``config.yaml`` and ``workflow/schemas/config.schema.json`` are generated from these classes
+(``dglframer config --write``); a test holds them equal. The sections are in ``data_config``,
+``encoder_config`` and ``training_config``.
+"""
+
+import difflib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError, model_validator
+
+from dglframer.common.errors import ConfigError
+from dglframer.config.data import (
+    CleaningConfig,
+    DatasetConfig,
+    GraphsConfig,
+    MaterialsProjectConfig,
+    SplitConfig,
+)
+from dglframer.config.networks import (
+    SECTIONS,
+    EncoderConfig,
+    EncoderName,
+    ModelConfig,
+    Se3TransformerConfig,
+    Section,
+    TfnConfig,
+)
+from dglframer.config.search_space import check_search
+from dglframer.config.training import (
+    SEARCH_KINDS,
+    CompareConfig,
+    NbodyConfig,
+    TrainingConfig,
+    TuneConfig,
+)
+
+
+class Config(Section):
+    """The whole configuration."""
+
+    dataset: DatasetConfig = DatasetConfig()
+    materials_project: MaterialsProjectConfig = MaterialsProjectConfig()
+    cleaning: CleaningConfig = CleaningConfig()
+    split: SplitConfig = SplitConfig()
+    graphs: GraphsConfig = GraphsConfig()
+    encoder: EncoderName = Field(
+        "crystalframer",
+        description="the network: crystalframer (settings: model), se3_transformer or tfn",
+    )
+    model: ModelConfig = ModelConfig()
+    se3_transformer: Se3TransformerConfig = Se3TransformerConfig()
+    tfn: TfnConfig = TfnConfig()
+    training: TrainingConfig = TrainingConfig()
+    tune: TuneConfig = TuneConfig()
+    compare: CompareConfig = CompareConfig()
+    nbody: NbodyConfig = NbodyConfig()
+    seeds: tuple[int, ...] = Field(
+        (0, 1), min_length=1, description="one model is trained per seed; together an ensemble"
+    )
+
+    @property
+    def encoder_settings(self) -> EncoderConfig:
+        """The settings of the chosen encoder."""
+        return getattr(self, SECTIONS[self.encoder])
+
+    @property
+    def tuned_sections(self) -> tuple[str, str]:
+        """The sections whose keys a search may be over."""
+        return (SECTIONS[self.encoder], "training")
+
+    @model_validator(mode="after")
+    def graphs_hold_what_the_encoder_sees(self) -> "Config":
+        settings, cutoff = self.encoder_settings, self.graphs.cutoff_angstrom
+        if not isinstance(settings, ModelConfig) and settings.cutoff_angstrom > cutoff:
+            raise ValueError(
+                f"{self.encoder}.cutoff_angstrom must not exceed graphs.cutoff_angstrom"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def search_keys_exist(self) -> "Config":
+        known = [f"{name}.{key}" for name in self.tuned_sections for key in fields_of(name)]
+        for key in self.tune.search:
+            if key not in known:
+                raise ValueError(f"tune.search.{key}: no such setting{nearest(key, known)}")
+        check_search(self)
+        return self
+
+
+def fields_of(section: str) -> list[str]:
+    """Names of the keys of one top-level section."""
+    return list(getattr(Config.model_fields[section].annotation, "model_fields", {}))
+
+
+def nearest(key: str, known: list[str]) -> str:
+    """A hint that names the valid key nearest to ``key``."""
+    close = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def parse_config(values: Mapping[str, Any]) -> Config:
+    """Validate plain values; raises ConfigError with one line per mistake."""
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError("\n".join(explain(line) for line in error.errors())) from None
+
+
+def explain(error: Any) -> str:
+    """One validation error as a sentence that names the key and, if it is unknown, the nearest."""
+    path = [str(part) for part in error["loc"]]
+    known = fields_of(path[0]) if len(path) > 1 else list(Config.model_fields)
+    if path[:2] == ["tune", "search"] and len(path) > 3:
+        known = list(SEARCH_KINDS[path.pop(3)].model_fields)
+    name = ".".join(path)
+    if error["type"] == "extra_forbidden":
+        return f"unknown key {name}{nearest(path[-1], known)}"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{name}: {message}" if name and not message.startswith(f"{name}.") else message
+
+
+def load_config(path: Path) -> Config:
+    """Read a YAML or JSON config; keys that are not given keep their defaults."""
+    read = json.loads if Path(path).suffix == ".json" else read_yaml
+    try:
+        values = read(Path(path).read_text(encoding="utf-8"))
+        return parse_config({} if values is None else values)
+    except (OSError, ValueError, ConfigError) as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def read_yaml(text: str) -> Any:
+    """The values of a YAML text; raises ConfigError. (A GPU machine may go without PyYAML.)"""
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(str(error)) from None
+
+
+def override(config: Config, values: Mapping[str, Any]) -> Config:
+    """A config with dotted keys replaced, e.g. {"training.learning_rate": 1e-3}, validated again."""
+    plain = config.model_dump(mode="json")
+    for dotted, value in values.items():
+        section, _, key = dotted.partition(".")
+        if section not in plain or bool(fields_of(section)) != bool(key):
+            raise ConfigError(f"unknown key {dotted}{nearest(section, list(plain))}")
+        if key:
+            plain[section][key] = value
+        else:
+            plain[section] = value
+    return parse_config(plain)
+
+
+# What a change of the config makes each stage do again (besides changed inputs). The numbers are
+# raised when a stage's code starts to write something else: Snakemake does not see package code.
+STAGES: dict[str, tuple[int, tuple[str, ...]]] = {
+    "download": (1, ("dataset", "materials_project")),
+    "crystals": (3, ("dataset",)),
+    "clean": (1, ("cleaning",)),
+    "split": (3, ("split",)),
+    "leakage": (2, ()),
+    "inspect": (1, ()),
+    "graphs": (2, ("graphs",)),
+    "tune": (3, ("encoder", "training", "tune")),
+    "train": (3, ("encoder", "training")),
+    "evaluate": (3, ()),
+    "report": (3, ()),
+    "compare": (1, ("encoder", *SECTIONS.values(), "training", "compare")),
+    "nbody_simulate": (1, ("nbody",)),
+    "nbody_bounds": (1, ("nbody",)),
+    "nbody_train": (1, ("nbody",)),
+    "nbody_evaluate": (1, ()),
+    "nbody_table": (1, ()),
+}
+
+
+# Settings that change nothing in what a stage writes, or only how often it is run: they make no stage
+# run again.
+WITHOUT_EFFECT = {
+    "training": ("checkpoint_minutes", "tensorboard"),
+    "tune": ("workers", "max_retries", "storage"),
+    "nbody": ("caps", "models", "seeds"),
+}
+
+
+def stage_settings(config: Config, stage: str) -> dict[str, Any]:
+    """The format version and the part of the config that ``stage`` depends on."""
+    version, sections = STAGES[stage]
+    plain = config.model_dump(mode="json")
+    for section, keys in WITHOUT_EFFECT.items():
+        for key in keys:
+            del plain[section][key]
+    chosen = {name: plain[name] for name in sections}
+    if "encoder" in chosen:  # settings of the others change nothing
+        chosen[SECTIONS[config.encoder]] = plain[SECTIONS[config.encoder]]
+    return {"format_version": version, **chosen}

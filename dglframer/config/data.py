@@ -1,0 +1,187 @@
+"""Settings of the data: where crystals come from, cleaning, splits, graphs."""
+
+from datetime import date
+from typing import Literal, get_args
+
+from pydantic import Field, model_validator
+
+from dglframer.common.elements import atomic_number
+from dglframer.config.networks import Section
+
+OwnSource = Literal["folder", "json", "ase", "parquet"]
+OWN_SOURCES: tuple[str, ...] = get_args(OwnSource)
+SourceName = Literal[
+    "jarvis_minerals",
+    "dft_3d_2021",
+    "dft_3d",
+    "megnet",
+    "oqmd_3d_no_cfid",
+    "materials_project",
+    "qm9",
+    OwnSource,
+]
+
+
+class DatasetConfig(Section):
+    """Where the crystals come from and which properties are learnt."""
+
+    source: SourceName = Field(
+        "jarvis_minerals", description="one of those that `dglframer sources` lists"
+    )
+    path: str | None = Field(
+        None, description="your folder or file; of a JARVIS set: a file that is there already"
+    )
+    targets_csv: str | None = Field(
+        None, description="folder source: CSV with a column id (file stem) and one per target"
+    )
+    targets: tuple[str, ...] = Field(
+        ("formation_energy_peratom",), min_length=1, description="properties to learn"
+    )
+    target_units: dict[str, str] = Field(
+        {}, description="units of the targets, where the source does not know them"
+    )
+    max_rejected_fraction: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="stop if more than this share of the labelled records is rejected",
+    )
+    repeated_ids: Literal["first", "all"] = Field(
+        "first", description="of records with one id: the first, or all, as id, id#2, id#3"
+    )
+
+    @model_validator(mode="after")
+    def paths_where_needed(self) -> "DatasetConfig":
+        if self.source in OWN_SOURCES and not self.path:
+            raise ValueError(f"dataset.path is needed for source {self.source}")
+        if self.source == "folder" and not self.targets_csv:
+            raise ValueError("dataset.targets_csv is needed for source folder")
+        return self
+
+
+class MaterialsProjectConfig(Section):
+    """What is asked of the Materials Project, where that is the source."""
+
+    elements: tuple[str, ...] = Field((), description="all of these are in the crystal")
+    exclude_elements: tuple[str, ...] = Field((), description="none of these is in the crystal")
+    sites_min: int | None = Field(None, ge=1, description="fewest sites of the cell")
+    sites_max: int | None = Field(None, ge=1, description="most sites of the cell")
+    hull_energy_max_ev_per_atom: float | None = Field(
+        None, ge=0, description="largest energy above the hull"
+    )
+    fields: tuple[str, ...] = Field(
+        (), description="more fields to fetch: targets among them need no new query later"
+    )
+
+    @model_validator(mode="after")
+    def elements_exist(self) -> "MaterialsProjectConfig":
+        for symbol in (*self.elements, *self.exclude_elements):
+            if atomic_number(symbol) is None:
+                raise ValueError(f"materials_project: no element {symbol}")
+        return self
+
+
+Check = Literal["ignore", "report", "drop"]
+
+
+class CleaningConfig(Section):
+    """Doubts about valid crystals: ignore, report (changes nothing) or drop (in no split)."""
+
+    duplicates: Check = Field(
+        "report", description="all but the first crystal of one structure (docs/splits.md)"
+    )
+    unphysical_labels: Check = Field("report", description="labels outside of their range")
+    label_ranges: dict[str, tuple[float, float]] = Field(
+        {}, description="target: [low, high], besides the known ones in docs/splits.md"
+    )
+    disagreements: Check = Field(
+        "report", description="one id with two structures, or one structure with two labels"
+    )
+    label_tolerances: dict[str, float] = Field(
+        {}, description="target: largest difference of two labels of one structure, likewise"
+    )
+
+    @model_validator(mode="after")
+    def ranges_are_not_empty(self) -> "CleaningConfig":
+        for name, (low, high) in self.label_ranges.items():
+            if low > high:
+                raise ValueError(f"cleaning.label_ranges.{name}: low must not exceed high")
+        for name, tolerance in self.label_tolerances.items():
+            if tolerance < 0:
+                raise ValueError(f"cleaning.label_tolerances.{name} must not be negative")
+        return self
+
+
+SplitMethod = Literal[
+    "canonical",
+    "official",
+    "random",
+    "kfold",
+    "by_composition",
+    "by_prototype",
+    "leave_element_out",
+    "by_time",
+    "from_file",
+]
+
+
+class SplitConfig(Section):
+    """Which crystals train, validate and test (docs/splits.md)."""
+
+    method: SplitMethod = Field(
+        "canonical",
+        description="canonical (the source's own) or " + ", ".join(get_args(SplitMethod)[1:]),
+    )
+    seed: int = Field(123, description="of every shuffle; official is defined with 123")
+    val_fraction: float = Field(0.1, gt=0, lt=1, description="validation share, where one is drawn")
+    test_fraction: float = Field(0.1, gt=0, lt=1, description="test share, where one is drawn")
+    official_sizes: tuple[int, int, int] | None = Field(
+        None, description="official: train, val, test counts; null: 80, 10 and 10 %, rounded down"
+    )
+    folds: int = Field(5, ge=2, description="kfold: number of folds")
+    fold: int = Field(0, ge=0, description="kfold: the one that is the test set, from 0")
+    elements: tuple[str, ...] = Field(
+        (), description="leave_element_out: crystals with any of these symbols are the test set"
+    )
+    val_from: date | None = Field(
+        None, description="by_time: first date of val (2020-12-31); null: by val_fraction"
+    )
+    test_from: date | None = Field(
+        None, description="by_time: first date of test; null: by test_fraction"
+    )
+    path: str | None = Field(
+        None, description="from_file: .csv or .parquet of id, split, or .json of part: [ids]"
+    )
+
+    @model_validator(mode="after")
+    def method_has_what_it_needs(self) -> "SplitConfig":
+        if self.val_fraction + self.test_fraction >= 1:
+            raise ValueError("split.val_fraction + split.test_fraction must be below 1")
+        if self.official_sizes and min(self.official_sizes) < 1:
+            raise ValueError("split.official_sizes must be positive")
+        if self.fold >= self.folds:
+            raise ValueError("split.fold must be below split.folds")
+        if self.method == "leave_element_out" and not self.elements:
+            raise ValueError("split.elements is needed for method leave_element_out")
+        for symbol in self.elements:
+            if atomic_number(symbol) is None:
+                raise ValueError(f"split.elements: no element {symbol}")
+        if self.method == "from_file" and not self.path:
+            raise ValueError("split.path is needed for method from_file")
+        if (self.val_from is None) != (self.test_from is None):
+            raise ValueError("split.val_from and split.test_from are given together or not at all")
+        if self.val_from and self.test_from and not self.val_from < self.test_from:
+            raise ValueError("split.val_from must be before split.test_from")
+        return self
+
+
+class GraphsConfig(Section):
+    """Periodic graphs: every image within the cutoff is an edge."""
+
+    cutoff_angstrom: float = Field(
+        8.4, gt=0, le=30, description="6 x r0 loses 3e-6 of a layer; weights reach 6 x 1.98 A"
+    )
+    crystals_per_shard: int = Field(1024, ge=1, description="rows of one Parquet shard")
+    edges_per_shard: int = Field(
+        4_000_000, ge=1, description="close a shard before it has more, expected from densities"
+    )

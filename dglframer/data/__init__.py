@@ -1,0 +1,1 @@
+"""From a source to crystals.parquet, its checks and its split."""

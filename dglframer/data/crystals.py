@@ -1,0 +1,139 @@
+"""crystals.parquet: the valid crystals of a source, and how its rows are read."""
+
+import itertools
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+
+from dglframer.common.errors import Rejected, UserError
+from dglframer.common.files import parquet_schema, scratch_table
+from dglframer.data.rejections import Rejections
+from dglframer.structures.crystal import Crystal, Record, validate
+
+TABLE_ATOMS = 250_000  # of crystals in memory at a time: some 100 MB
+REPETITION = re.compile(r"#[1-9][0-9]*$")
+STRUCTURE_COLUMNS = ("id", "numbers", "lattice", "frac_coords")
+
+
+def validated(
+    records: Iterable[Record],
+    targets: Sequence[str],
+    rejections: Rejections,
+    repeated_ids: Literal["first", "all"] = "first",
+) -> Iterator[Crystal]:
+    """Yield the valid crystals; the others go to ``rejections``.
+
+    Of records with one id the first valid one is kept, or ``all``: then as id, id#2, id#3.
+    """
+    with closing(scratch_table("ids (id text primary key) without rowid")) as ids:
+
+        def is_new(id: str) -> bool:
+            return ids.execute("insert or ignore into ids values (?)", (id,)).rowcount == 1
+
+        for position, record in enumerate(records):
+            try:
+                crystal = validate(record, targets)
+                names = (f"{record.id}#{k}" if k > 1 else record.id for k in itertools.count(1))
+                tried = names if repeated_ids == "all" else [record.id]
+                id = next(filter(is_new, tried), None)
+                if id is None:
+                    raise Rejected("repeated id")
+            except Rejected as error:
+                rejections.add(record.id, str(error), position)
+                continue
+            yield replace(crystal, id=id, file_position=position)
+
+
+def crystals_schema(targets: Sequence[str], units: Mapping[str, str]) -> pa.Schema:
+    """The documented columns of crystals.parquet, units in the field metadata."""
+    return pa.schema(
+        [
+            ("id", pa.string()),
+            ("source", pa.string()),
+            ("split", pa.string()),
+            ("file_position", pa.int64()),
+            ("date", pa.string()),
+            ("numbers", pa.list_(pa.int16())),
+            pa.field("lattice", pa.list_(pa.float64(), 9), metadata={"unit": "angstrom"}),
+            ("frac_coords", pa.list_(pa.float64())),
+            *(pa.field(name, pa.float64(), metadata={"unit": units[name]}) for name in targets),
+        ]
+    )
+
+
+def crystals_tables(
+    crystals: Iterable[Crystal], source: str, targets: Sequence[str], units: Mapping[str, str]
+) -> Iterator[pa.Table]:
+    """The crystals in tables of at most TABLE_ATOMS atoms, or one crystal, each sorted by id."""
+    part: list[Crystal] = []
+    atoms = 0
+    for crystal in crystals:
+        atoms += len(crystal.numbers_N)
+        if part and atoms > TABLE_ATOMS:
+            yield crystals_table(part, source, targets, units)
+            part, atoms = [], len(crystal.numbers_N)
+        part.append(crystal)
+    if part:
+        yield crystals_table(part, source, targets, units)
+
+
+def crystals_table(
+    crystals: Iterable[Crystal], source: str, targets: Sequence[str], units: Mapping[str, str]
+) -> pa.Table:
+    """crystals.parquet, sorted by id."""
+    rows = sorted(crystals, key=lambda crystal: crystal.id)
+    columns: dict[str, list[Any]] = {
+        "id": [crystal.id for crystal in rows],
+        "source": [source] * len(rows),
+        "split": [crystal.split for crystal in rows],
+        "file_position": [crystal.file_position for crystal in rows],
+        "date": [crystal.date for crystal in rows],
+        "numbers": [crystal.numbers_N for crystal in rows],
+        "lattice": [flat(crystal.lattice_33) for crystal in rows],
+        "frac_coords": [crystal.frac_N3.ravel() for crystal in rows],
+        **{name: [crystal.labels[name] for crystal in rows] for name in targets},
+    }
+    return pa.table(columns, schema=crystals_schema(targets, units))
+
+
+def flat(lattice_33: np.ndarray | None) -> np.ndarray | None:
+    """The nine numbers of a lattice column, null for a molecule."""
+    return None if lattice_33 is None else lattice_33.ravel()
+
+
+def crystal_rows(
+    table: pa.Table,
+) -> Iterator[tuple[str, np.ndarray, np.ndarray | None, np.ndarray]]:
+    """Yield (id, numbers_N, lattice_33, frac_N3) of each row of a crystals table."""
+    columns = [table[name].combine_chunks() for name in ("numbers", "lattice", "frac_coords")]
+    for row, id in enumerate(table["id"].to_pylist()):
+        numbers, lattice, frac = (column[row].values for column in columns)
+        lattice_33 = None if lattice is None else lattice.to_numpy().reshape(3, 3)
+        yield id, numbers.to_numpy(), lattice_33, frac.to_numpy().reshape(-1, 3)
+
+
+def targets_of(path: Path) -> dict[str, str]:
+    """The targets of a crystals.parquet with their units; raises DamagedFile, UserError."""
+    schema = parquet_schema(path)
+    missing = [name for name in (*STRUCTURE_COLUMNS, "source") if name not in schema.names]
+    if missing:
+        raise UserError(
+            f"{path}: not a crystals.parquet, it has no column {', '.join(missing)}; the crystals "
+            "stage makes one of it (dataset.source: parquet)"
+        )
+    return {
+        field.name: (field.metadata or {}).get(b"unit", b"").decode()
+        for field in schema
+        if pa.types.is_floating(field.type)
+    }
+
+
+def source_id(id: str) -> str:
+    """The id that the source gave: without the #2, #3, ... of records that share one."""
+    return REPETITION.sub("", id)

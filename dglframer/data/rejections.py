@@ -1,0 +1,89 @@
+"""The rejected records: their ids, reasons and positions, on the way to rejected.parquet.
+
+There may be as many of them as crystals, so they wait in a file and not in memory.
+"""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+
+from dglframer.common.errors import UserError
+from dglframer.common.files import scratch_table, write_row_groups
+from dglframer.structures.crystal import NO_LABEL
+
+log = logging.getLogger(__name__)
+
+GROUP_ROWS = 65_536  # of rejected.parquet in memory at a time
+REASONS_SHOWN = 20  # in the log
+SCHEMA = pa.schema([("id", pa.string()), ("reason", pa.string()), ("file_position", pa.int64())])
+
+
+class Rejections:
+    """The rows of rejected.parquet, sorted there: the order of the source does not matter."""
+
+    def __init__(self) -> None:
+        self.rows = scratch_table("rejected (id text, reason text, file_position integer)")
+
+    def add(self, id: str, reason: str, file_position: int) -> None:
+        self.rows.execute("insert into rejected values (?, ?, ?)", (id, reason, file_position))
+
+    def __len__(self) -> int:
+        (count,) = self.rows.execute("select count(*) from rejected").fetchone()
+        return int(count)
+
+    def count_labelled(self) -> int:
+        """How many of them had their label: those that count as bad."""
+        labelled = "select count(*) from rejected where substr(reason, 1, ?) <> ?"
+        (count,) = self.rows.execute(labelled, (len(NO_LABEL), NO_LABEL)).fetchone()
+        return int(count)
+
+    def reasons(self) -> Iterator[tuple[str, int]]:
+        """Each reason with its count, the most frequent first, then in order of appearance."""
+        counts = "select reason, count(*) as n from rejected group by reason"
+        yield from self.rows.execute(f"{counts} order by n desc, min(rowid)")
+
+    def tables(self) -> Iterator[pa.Table]:
+        """The sorted rows in tables of bounded size; one, if there are none."""
+        rows = self.rows.execute("select * from rejected order by id, reason, file_position")
+        while True:
+            some = rows.fetchmany(GROUP_ROWS)
+            named = [dict(zip(SCHEMA.names, row, strict=True)) for row in some]
+            yield pa.Table.from_pylist(named, schema=SCHEMA)
+            if len(some) < GROUP_ROWS:
+                return
+
+    def table(self) -> pa.Table:
+        """All rows of rejected.parquet."""
+        return pa.concat_tables(self.tables()).combine_chunks()
+
+    def write(self, path: Path) -> None:
+        """Write rejected.parquet."""
+        write_row_groups(path, self.tables(), SCHEMA)
+
+
+def lacks_label(reason: str, target: str) -> bool:
+    """Whether a reason for rejection is that the record has no finite value of ``target``."""
+    return reason == f"{NO_LABEL} {target}" or reason.startswith(f"label {target} is ")
+
+
+def check_rejected_share(n_valid: int, rejections: Rejections, largest: float) -> None:
+    """Log the reasons; raises UserError if nothing is left or too large a share was rejected.
+
+    A record without the wanted label is in rejected.parquet and not in the share: many a property
+    is known for part of a data set only, and nothing is wrong with the rest.
+    """
+    for k, (reason, count) in enumerate(rejections.reasons()):
+        if k == REASONS_SHOWN:
+            log.info("further reasons are in rejected.parquet")
+            break
+        log.info("rejected %d: %s", count, reason)
+    n_bad = rejections.count_labelled()
+    share = n_bad / max(n_valid + n_bad, 1)
+    if n_valid == 0 or share > largest:
+        raise UserError(
+            f"{n_bad} of {n_valid + n_bad} labelled records rejected ({share:.1%}), more than "
+            f"dataset.max_rejected_fraction = {largest:.1%} allows, or nothing is left "
+            f"({len(rejections) - n_bad} records have no label); see rejected.parquet"
+        )

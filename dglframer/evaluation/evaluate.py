@@ -1,0 +1,155 @@
+"""Evaluation of an ensemble on every split: predictions.parquet and metrics.json."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from dglframer.common.errors import UserError
+from dglframer.common.files import write_json, write_parquet
+from dglframer.data.split import SPLITS, read_split
+from dglframer.evaluation.baselines import (
+    composition_prediction,
+    element_fractions,
+    median_prediction,
+)
+from dglframer.graphs.dataset import GraphDataset
+from dglframer.networks.model_directory import TrainedModel, load_model
+from dglframer.training.trainer import predict
+
+log = logging.getLogger(__name__)
+
+
+def evaluate(
+    graphs: Path, split: Path, model_folders: Sequence[Path], folder: Path, device: torch.device
+) -> dict[str, Any]:
+    """Predict every crystal with every model and write both files; returns the metrics."""
+    models = [load_model(path, str(device)) for path in model_folders]
+    parts = read_split(split)
+    ids = [id for name in SPLITS for id in parts[name]]
+    splits_G = np.array([name for name in SPLITS for _ in parts[name]])
+    dataset = GraphDataset(graphs, ids)
+    check_same_data(models, model_folders, dataset)
+    predictions_MGT = np.stack(
+        [
+            model.denormalise(torch.from_numpy(predict(model.network, dataset, device))).numpy()
+            for model in models
+        ]
+    )
+    seeds = [model.history["seed"] for model in models]
+    targets_GT = np.asarray(dataset.targets[dataset.rows])
+    units = dataset.manifest["targets"]
+    write_parquet(
+        folder / "predictions.parquet",
+        predictions_table(ids, splits_G, units, targets_GT, predictions_MGT, seeds),
+    )
+    fractions_G98 = element_fractions(dataset.compositions())
+    metrics = {
+        "models": [str(path) for path in model_folders],
+        "seeds": seeds,
+        "parameters": models[0].network.parameter_count(),
+        "targets": {
+            name: target_metrics(
+                targets_GT[:, t], predictions_MGT[:, :, t], splits_G, fractions_G98, unit, seeds
+            )
+            for t, (name, unit) in enumerate(units.items())
+        },
+    }
+    write_json(folder / "metrics.json", metrics)
+    return metrics
+
+
+def check_same_data(
+    models: Sequence[TrainedModel], folders: Sequence[Path], dataset: GraphDataset
+) -> None:
+    """Raise UserError if a model predicts other targets or was made for another cutoff."""
+    names = list(dataset.manifest["targets"])
+    cutoff = dataset.manifest["cutoff_angstrom"]
+    for model, folder in zip(models, folders, strict=True):
+        if [target.name for target in model.targets] != names or model.cutoff != cutoff:
+            raise UserError(
+                f"{folder} predicts {[target.name for target in model.targets]} at a cutoff of "
+                f"{model.cutoff}; the graphs hold {names} at {cutoff}"
+            )
+
+
+def predictions_table(
+    ids: list[str],
+    splits_G: np.ndarray,
+    units: dict[str, str],
+    targets_GT: np.ndarray,
+    predictions_MGT: np.ndarray,
+    seeds: list[int],
+) -> pa.Table:
+    """One row per crystal and property: target, prediction of each seed, their mean and spread."""
+    n_targets = len(units)
+    columns: dict[str, Any] = {
+        "id": np.repeat(np.array(ids, dtype=object), n_targets),
+        "split": np.repeat(splits_G.astype(object), n_targets),
+        "property": list(units) * len(ids),
+        "unit": list(units.values()) * len(ids),
+        "target": targets_GT.ravel(),
+    }
+    for seed, predictions_GT in zip(seeds, predictions_MGT, strict=True):
+        columns[f"prediction_seed_{seed}"] = predictions_GT.ravel()
+    columns["prediction"] = predictions_MGT.mean(0).ravel()
+    columns["spread"] = spread(predictions_MGT).ravel()
+    return pa.table(columns)
+
+
+def spread(predictions_MGT: np.ndarray) -> np.ndarray:
+    """Sample standard deviation over the models, NaN for a single model."""
+    if len(predictions_MGT) == 1:
+        return np.full(predictions_MGT.shape[1:], np.nan)
+    return predictions_MGT.std(0, ddof=1)
+
+
+def target_metrics(
+    target_G: np.ndarray,
+    predictions_MG: np.ndarray,
+    splits_G: np.ndarray,
+    fractions_G98: np.ndarray,
+    unit: str,
+    seeds: list[int],
+) -> dict[str, Any]:
+    """Errors of the ensemble, of each seed and of the two baselines, for one target."""
+    train, val, test = (splits_G == name for name in SPLITS)
+    ensemble_G = predictions_MG.mean(0)
+    composition_G = composition_prediction(fractions_G98, target_G, train, val)
+    median_G = median_prediction(target_G[train], len(target_G))
+
+    def test_mae(prediction_G: np.ndarray) -> float:
+        return float(np.abs(prediction_G - target_G)[test].mean())
+
+    return {
+        "unit": unit,
+        "splits": {
+            name: errors(target_G[splits_G == name], ensemble_G[splits_G == name])
+            for name in SPLITS
+        },
+        "test_mae_by_seed": {
+            str(seed): test_mae(row) for seed, row in zip(seeds, predictions_MG, strict=True)
+        },
+        "median_baseline": {"test_mae": test_mae(median_G)},
+        "composition_baseline": {
+            "what": "ridge regression on element fractions, penalty chosen on val",
+            "test_mae": test_mae(composition_G),
+        },
+        "test_mae_over_median": test_mae(ensemble_G) / test_mae(median_G),
+    }
+
+
+def errors(target_G: np.ndarray, prediction_G: np.ndarray) -> dict[str, float | int]:
+    """Count, MAE, RMSE (in the target's unit) and R^2."""
+    residual_G = prediction_G - target_G
+    variance = float(((target_G - target_G.mean()) ** 2).sum())
+    return {
+        "crystals": len(target_G),
+        "mae": float(np.abs(residual_G).mean()),
+        "rmse": float(np.sqrt((residual_G**2).mean())),
+        "r2": 1 - float((residual_G**2).sum()) / variance if variance else 0.0,
+    }

@@ -1,0 +1,1 @@
+"""From crystals.parquet to shards of graphs, and from shards to batches."""

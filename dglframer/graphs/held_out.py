@@ -1,0 +1,52 @@
+"""The loader of tuning: train and val, and no way to any other crystal."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from dglframer.common.errors import Sealed
+from dglframer.data.split import read_split
+from dglframer.graphs.batch import Batch
+from dglframer.graphs.dataset import GraphDataset
+
+VISIBLE = ("train", "val")
+
+
+class SealedDataset(GraphDataset):
+    """A GraphDataset that hands out none but the ``visible`` crystals.
+
+    The shards hold every crystal, so this one stands between: asking for another id, or making a
+    batch of another row, raises Sealed, and the labels of all others are NaN.
+    """
+
+    def __init__(self, graphs: Path, ids: Sequence[str], visible: Sequence[str]):
+        super().__init__(graphs, ids)
+        self.visible_G = np.isin(self.id_of_row.astype(str), list(visible))
+        self.refuse(self.rows)
+        targets_GT = np.where(self.visible_G[:, None], self.targets, np.nan)
+        self.targets = self.arrays["targets"] = targets_GT
+
+    def refuse(self, rows_B: np.ndarray) -> None:
+        """Raise Sealed if one of the rows is not visible."""
+        hidden_B = ~self.visible_G[rows_B]
+        if hidden_B.any():
+            id = self.id_of_row[rows_B[hidden_B][0]]
+            raise Sealed(f"{id} is in none of {', '.join(VISIBLE)}")
+
+    def collate(self, rows: Sequence[int] | np.ndarray) -> Batch:
+        """The batch of some rows; raises Sealed."""
+        self.refuse(np.asarray(rows))
+        return super().collate(rows)
+
+
+def visible_datasets(
+    graphs: Path, split: Path, names: Sequence[str] = VISIBLE
+) -> list[GraphDataset]:
+    """A dataset for each of ``names``; raises Sealed for the test split."""
+    hidden = [name for name in names if name not in VISIBLE]
+    if hidden:
+        raise Sealed(f"the {hidden[0]} split cannot be read before the evaluation")
+    parts = read_split(split, allowed=VISIBLE)
+    visible = [id for name in VISIBLE for id in parts[name]]
+    return [SealedDataset(graphs, parts[name], visible) for name in names]

@@ -1,0 +1,96 @@
+"""In which order and in what portions the graphs of a dataset reach the network."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from torch.utils.data import Sampler
+
+from dglframer.graphs.batch import Batch
+from dglframer.graphs.dataset import GraphDataset
+
+
+class EpochShuffle(Sampler):
+    """A permutation that depends on (seed, epoch) alone; set ``epoch`` before each pass."""
+
+    def __init__(self, length: int, seed: int):
+        self.length, self.seed, self.epoch = length, seed, 0
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[int]:
+        generator = np.random.default_rng([self.seed, self.epoch])
+        return iter(generator.permutation(self.length).tolist())
+
+
+class Portions(Sampler):
+    """Arrays of at most ``count`` indices, closed before they exceed one of ``budgets``.
+
+    Every index comes once, in the order of ``indices``; a crystal larger than a budget is a portion
+    of its own. ``budgets``: pairs of sizes [G], of atoms or edges, and the most a portion may have.
+    """
+
+    def __init__(self, indices: Iterable[int], count: int, *budgets: tuple[np.ndarray, int | None]):
+        self.indices, self.count = indices, count
+        self.budgets = [(sizes_G, most) for sizes_G, most in budgets if most is not None]
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        order = np.fromiter(self.indices, np.int64)
+        # of all crystals up to each, itself included; nothing before the first
+        totals = [(np.append(0, np.cumsum(sizes_G[order])), most) for sizes_G, most in self.budgets]
+        first = 0
+        while first < len(order):
+            stop = min(first + self.count, len(order))
+            for up_to, most in totals:
+                stop = min(stop, int(np.searchsorted(up_to, up_to[first] + most, side="right")) - 1)
+            stop = max(stop, first + 1)
+            yield order[first:stop]
+            first = stop
+
+
+def batches(
+    dataset: GraphDataset,
+    batch_size: int,
+    indices: Iterable[int] | None = None,
+    edge_budget: int | None = None,
+) -> Iterable[Batch]:
+    """A loader over the dataset, or the given indices in their order; a short last batch is kept."""
+    order = range(len(dataset)) if indices is None else indices
+    return graph_loader(dataset, Portions(order, batch_size, (dataset.edge_counts(), edge_budget)))
+
+
+def graph_loader(
+    dataset: GraphDataset, portions: Iterable[Sequence[int] | np.ndarray]
+) -> Iterable[Batch]:
+    """A GraphDataLoader that makes one batch of each portion."""
+    from dglframer.common.dgl_import import GraphDataLoader
+
+    return GraphDataLoader(dataset, collate_fn=dataset.collate, batch_sampler=portions)
+
+
+def prefetched(loader: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
+    """The loader's batches on ``device``, each made and moved while the one before is worked on."""
+    with ThreadPoolExecutor(1) as worker:
+        source = iter(loader)
+
+        def fetch() -> Batch | None:
+            batch = next(source, None)
+            return None if batch is None else moved(batch, device)
+
+        pending = worker.submit(fetch)
+        while (batch := pending.result()) is not None:
+            pending = worker.submit(fetch)
+            yield batch
+
+
+def moved(batch: Batch, device: torch.device) -> Batch:
+    """The batch on ``device``, through pinned memory; a CPU batch is returned as it is."""
+    return batch if device.type == "cpu" else batch.pinned().to(device)
+
+
+def calibration_batch(dataset: GraphDataset, seed: int, crystals: int = 64) -> Batch:
+    """A fixed, seeded sample of the dataset, independent of how batches are drawn."""
+    chosen = np.random.default_rng([seed, 0xCA1]).permutation(len(dataset))[:crystals]
+    return dataset.collate(dataset.rows[np.sort(chosen)])

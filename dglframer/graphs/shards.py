@@ -1,0 +1,182 @@
+"""Graph shards on disk: planned by size, built one at a time, and listed in manifest.json last.
+
+A graph folder holds shard-*.parquet (self-contained, edges included), manifest.json, and in built/ a
+note beside each finished shard of what it was made from: a build goes on where another one stopped.
+Which rows make a shard depends on the crystals and the configuration alone, so that any number of
+processes, each building some of the shards, leave the same bytes.
+"""
+
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dglframer.common.errors import DamagedFile
+from dglframer.common.files import (
+    check_keys,
+    hash_of,
+    hash_of_table,
+    parquet_file,
+    read_json,
+    read_parquet,
+    read_rows,
+    sha256,
+    write_json,
+    write_parquet,
+)
+from dglframer.config.data import GraphsConfig
+from dglframer.data.crystals import crystal_rows, targets_of
+from dglframer.graphs.shard_table import shard_table
+from dglframer.structures.crystal import Crystal
+from dglframer.structures.periodic_graph import build_graph
+
+log = logging.getLogger(__name__)
+
+FORMAT_VERSION = 1
+MANIFEST_KEYS = ("cutoff_angstrom", "targets", "crystals", "atoms", "edges", "shards")
+GROUPS_PER_PART = 8  # row groups of crystals.parquet: up to 8,192 crystals, some 10 s of work
+
+
+def count_parts(crystals: Path) -> int:
+    """How many jobs the graphs of crystals.parquet are worth."""
+    with parquet_file(crystals) as file:
+        return max(1, -(-file.num_row_groups // GROUPS_PER_PART))
+
+
+def write_graphs(
+    crystals: Path, folder: Path, config: GraphsConfig, config_hash: str = ""
+) -> dict[str, Any]:
+    """Build the shards that are not there yet; the manifest is written last and returned."""
+    shards = build_shards(crystals, folder, config, config_hash)
+    manifest = {
+        "format_version": FORMAT_VERSION,
+        "cutoff_angstrom": config.cutoff_angstrom,
+        "targets": targets_of(crystals),
+        **{key: sum(shard[key] for shard in shards) for key in ("crystals", "atoms", "edges")},
+        "crystals_sha256": sha256(crystals),
+        "config_hash": config_hash,
+        "shards": shards,
+    }
+    current = {Path(shard["file"]).stem for shard in shards}
+    for path in (*folder.glob("shard-*.parquet"), *folder.glob("built/shard-*.json")):
+        if path.stem not in current:
+            path.unlink()  # left by an earlier build with more shards
+    write_json(folder / "manifest.json", manifest)
+    return manifest
+
+
+def build_shards(
+    crystals: Path,
+    folder: Path,
+    config: GraphsConfig,
+    config_hash: str = "",
+    part: int = 1,
+    parts: int = 1,
+) -> list[dict[str, Any]]:
+    """Build the shards of one part of all, one in memory at a time; returns their manifest entries.
+
+    A shard whose note says that it was made from the same rows and settings is left as it is.
+    """
+    targets = targets_of(crystals)
+    columns = ["id", "numbers", "lattice", "frac_coords", *targets]
+    plan = plan_shards(crystals, config)
+    entries = []
+    for index in range((part - 1) * len(plan) // parts, part * len(plan) // parts):
+        rows = read_rows(crystals, *plan[index], columns)
+        path = folder / f"shard-{index:05d}.parquet"
+        note = folder / "built" / f"{path.stem}.json"
+        made_from = hash_of(
+            [FORMAT_VERSION, config.cutoff_angstrom, config_hash, hash_of_table(rows)]
+        )
+        entry = finished(path, note, made_from)
+        if entry is None:
+            entry = build_shard(rows, path, config.cutoff_angstrom, targets)
+            write_json(note, {"made_from": made_from, **entry})
+            log.info("%(file)s: %(crystals)d crystals, %(atoms)d atoms, %(edges)d edges", entry)
+        entries.append(entry)
+    return entries
+
+
+def build_shard(
+    rows: pa.Table, path: Path, cutoff: float, targets: dict[str, str]
+) -> dict[str, Any]:
+    """Write the graphs of some rows of crystals.parquet; returns their entry in the manifest."""
+    labels = rows.select(list(targets)).to_pylist()
+    crystals = zip(crystal_rows(rows), labels, strict=True)
+    graphs = [build_graph(Crystal(*row, values), cutoff) for row, values in crystals]
+    write_parquet(path, shard_table(graphs, targets))
+    return {
+        "file": path.name,
+        "sha256": sha256(path),
+        "crystals": len(graphs),
+        "atoms": sum(len(graph.numbers_N) for graph in graphs),
+        "edges": sum(len(graph.edges.src_E) for graph in graphs),
+    }
+
+
+def finished(path: Path, note: Path, made_from: str) -> dict[str, Any] | None:
+    """The manifest entry of a shard that is there, whole, and made from the same; else None."""
+    try:
+        entry = read_json(note, "made_from", "sha256")
+    except DamagedFile:
+        return None
+    if entry.pop("made_from") != made_from or not path.is_file():
+        return None
+    return entry if sha256(path) == entry["sha256"] else None
+
+
+def plan_shards(crystals: Path, config: GraphsConfig) -> list[tuple[int, int]]:
+    """First row and row after the last of each shard.
+
+    A shard is closed before it has more crystals or more expected edges than the configuration says,
+    so that one of large frameworks is no longer in the making than others.
+    """
+    plan = []
+    first, row, edges = 0, 0, 0.0
+    for expected in expected_edges(crystals, config.cutoff_angstrom):
+        full = row - first == config.crystals_per_shard
+        if row > first and (full or edges + expected > config.edges_per_shard):
+            plan.append((first, row))
+            first, edges = row, 0.0
+        row, edges = row + 1, edges + expected
+    return [*plan, (first, row)] if row > first else plan
+
+
+def expected_edges(crystals: Path, cutoff: float) -> Iterator[float]:
+    """Edges of each crystal if its sites were spread evenly; of a molecule, the pairs of atoms."""
+    with parquet_file(crystals) as file:
+        for group in range(file.num_row_groups):
+            table = file.read_row_group(group, ["numbers", "lattice"]).combine_chunks()
+            n_sites_G = pc.list_value_length(table["numbers"]).to_numpy()
+            nine_G = [value or [np.nan] * 9 for value in table["lattice"].to_pylist()]
+            with np.errstate(invalid="ignore"):
+                volume_G = np.abs(np.linalg.det(np.array(nine_G).reshape(-1, 3, 3)))
+            images_G = np.nan_to_num(4 / 3 * np.pi * cutoff**3 / volume_G, nan=1.0)
+            yield from (n_sites_G * np.maximum(1, n_sites_G * images_G)).tolist()
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """manifest.json of a graph folder; raises DamagedFile for another format, or for what is none."""
+    path = folder / "manifest.json"
+    manifest: dict[str, Any] = read_json(path, "format_version")
+    version = manifest["format_version"]
+    if version != FORMAT_VERSION:
+        raise DamagedFile(
+            f"{path}: format {version}, this version of dglframer reads {FORMAT_VERSION}; run the "
+            "graphs stage again"
+        )
+    check_keys(path, manifest, *MANIFEST_KEYS)
+    return manifest
+
+
+def read_shard(folder: Path, entry: dict[str, Any]) -> pa.Table:
+    """One shard, verified against its sha256; raises DamagedFile naming it."""
+    path = folder / entry["file"]
+    if not os.path.isfile(path) or sha256(path) != entry["sha256"]:
+        raise DamagedFile(f"{path}: missing or not the bytes in the manifest; run graphs again")
+    return read_parquet(path)

@@ -1,0 +1,155 @@
+"""Reading the checkpoints that the CrystalFramer authors published, without running pickled code."""
+
+import logging
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from dglframer.common.errors import DamagedFile, UserError
+from dglframer.common.files import sha256
+from dglframer.config.networks import ModelConfig
+from dglframer.networks.crystalframer import CrystalFramer
+from dglframer.networks.model_directory import Target, TrainedModel
+
+log = logging.getLogger(__name__)
+
+OWN_FRAMES = (
+    "max_static",
+    "weighted_pca",
+)  # the released code computes other frames than the paper
+REACH_IN_SIGMAS = 6.0  # a layer's output changes by 3e-6 if images beyond are left out
+PUBLISHED_WINDOW = 4.0  # the released kernels cut every Gaussian of a framed model at 4 widths
+
+
+def read_checkpoint(path: Path, cutoff: float | None = None, unit: str = "") -> TrainedModel:
+    """A published Lightning checkpoint as a model of ours, weights in the file's precision.
+
+    The averaged weights are taken if there are any. ``cutoff`` (angstrom) defaults to six times the
+    largest width that the model's attention can have. Raises DamagedFile for a file that is not
+    such a checkpoint, or that would need code to be run; UserError for settings we do not have.
+    """
+    content = read_tensors(path)
+    try:
+        settings = model_config(content["hyper_parameters"])
+        weights = strip_prefix(content["state_dict"])
+        means, stds = (content["state_dict"][key] for key in ("target_mean", "target_std"))
+        network = CrystalFramer(settings, len(means)).to(means.dtype)
+        network.load_state_dict(translate(weights, settings))
+        names = content["hyper_parameters"]["targets"]
+    except (KeyError, TypeError, RuntimeError, ValidationError) as error:
+        raise DamagedFile(f"{path}: not a CrystalFramer checkpoint ({error!r})") from None
+    names = [names] if isinstance(names, str) else list(names)
+    targets = tuple(
+        Target(name, unit, mean, std)
+        for name, mean, std in zip(names, means.tolist(), stds.tolist(), strict=True)
+    )
+    widest = settings.r0_angstrom / math.sqrt(settings.rho_floor)
+    history = {"imported_from": path.name, "sha256": sha256(path), "seed": None}
+    return TrainedModel(network.eval(), cutoff or REACH_IN_SIGMAS * widest, targets, history)
+
+
+def read_tensors(path: Path) -> dict[str, Any]:
+    """The checkpoint's dict, of tensors and plain values only."""
+    if not path.is_file():
+        raise DamagedFile(f"{path}: no such file")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (
+        Exception
+    ) as error:  # on bytes that are no checkpoint the restricted reader raises anything
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DamagedFile(f"{path}: refused, not a file of tensors alone ({reason})") from None
+    if not isinstance(content, dict):
+        raise DamagedFile(f"{path}: not a checkpoint (holds a {type(content).__name__})")
+    return content
+
+
+def model_config(given: dict[str, Any]) -> ModelConfig:
+    """Our settings from the authors' hyper-parameters; keys that are absent have their defaults."""
+    if given.get("cos_abs", 0):
+        raise UserError(
+            "checkpoints with cos_abs are not supported: unused by the published models"
+        )
+    method = given.get("frame_method", "max")
+    if method in OWN_FRAMES:
+        log.warning("frames %r are the paper's; the released code computes others", method)
+    framed = method != "no"
+    r0 = first(given.get("scale_real", 1.4))
+    reach = given.get("value_pe_dist_max", -10.0)
+    names = {
+        "blocks": "num_layers",
+        "width": "model_dim",
+        "heads": "head_num",
+        "feedforward": "ff_dim",
+        "rho_floor": "gauss_lb_real",
+        "rho_slope": "positive_func_beta",
+        "distance_bins": "value_pe_dist_real",
+        "distance_width_bins": "value_pe_dist_wscale",
+        "angle_bins": "value_pe_angle_real",
+        "angle_width_bins": "value_pe_angle_wscale",
+    }
+    if framed:  # the released model without frames ignores its coefficients
+        names["distance_coefficient"] = "value_pe_dist_coef"
+        names["angle_coefficient"] = "value_pe_angle_coef"
+    settings = {ours: given[theirs] for ours, theirs in names.items() if theirs in given}
+    return ModelConfig(
+        **settings,
+        frame=method if framed else "none",
+        frame_ties="first",
+        r0_angstrom=r0,
+        distance_max_angstrom=-reach * r0 if reach < 0 else reach,
+        window_sigmas=PUBLISHED_WINDOW if framed else None,
+    )
+
+
+def first(value: Any) -> float:
+    """Some settings are lists of one number per kind of attention; ours is the first."""
+    return float(value[0] if isinstance(value, list | tuple) else value)
+
+
+def strip_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The averaged weights (``swa_model.module.``), or the last ones where there are none."""
+    for prefix in ("swa_model.module.", "model."):
+        weights = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+        if weights:
+            return weights
+    raise KeyError("no model weights")
+
+
+def translate(theirs: dict[str, Tensor], settings: ModelConfig) -> dict[str, Tensor]:
+    """The authors' tensors under our names and in our shapes."""
+    ours = {
+        "embedding.weight": theirs["input_embeddings.weight"].T.contiguous(),
+        "head.hidden.weight": theirs["mlp.0.weight"],
+        "head.hidden.bias": theirs["mlp.0.bias"],
+        "head.output.weight": theirs["mlp.3.weight"],
+        "head.output.bias": theirs["mlp.3.bias"],
+    }
+    for block in range(settings.blocks):
+        layer, attention = f"encoder.layers.{block}.", f"encoder.layers.{block}.self_attn."
+        target = f"blocks.{block}.attention."
+        biases = theirs[attention + "in_proj_bias"].chunk(3)
+        for name, letter, bias in zip(("query", "key", "value"), "qkv", biases, strict=True):
+            ours[f"{target}{name}.weight"] = theirs[f"{attention}{letter}_proj_weight"]
+            ours[f"{target}{name}.bias"] = bias.clone()
+        scale, shift = theirs[attention + "gauss_scale"]
+        ours[target + "sigma_scale"], ours[target + "sigma_shift"] = scale.clone(), shift.clone()
+        per_head = (settings.heads, -1)
+        ours[target + "sigma_weight_HD"] = theirs[attention + "lattice_pos_weights"].view(per_head)
+        ours[target + "distance_HDK"] = theirs[attention + "pe_dist_proj"].squeeze(0)
+        if settings.frame != "none":
+            angles = [theirs[f"{attention}proj_angle{axis}"].squeeze(0) for axis in (1, 2, 3)]
+            ours[target + "angle_3HDK"] = torch.stack(angles)
+        same = {
+            "attention.output": "self_attn.out_proj",
+            "expand": "linear1",
+            "contract": "linear2",
+        }
+        for name, other in same.items():
+            for kind in ("weight", "bias"):
+                ours[f"blocks.{block}.{name}.{kind}"] = theirs[f"{layer}{other}.{kind}"]
+    return ours

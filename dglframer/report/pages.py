@@ -1,0 +1,48 @@
+"""Self-contained HTML pages: the template environment and how values are written in tables."""
+
+import re
+import shlex
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+
+def environment() -> "Environment":
+    """The templates of the package; what they miss is an error, what they print is escaped."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    pages = Environment(
+        loader=PackageLoader("dglframer.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+    )
+    pages.filters.update(number=number, embedded=embedded, quote=quoted, median=np.median)
+    return pages
+
+
+def number(value: Any) -> str:
+    """A value for a table: four decimals, fewer for large numbers, a dash for none or NaN."""
+    if value is None or value != value:
+        return "–"
+    if isinstance(value, bool | str | int):
+        return str(value)
+    if 0 < abs(value) < 0.01:
+        return f"{value:.3g}"
+    return f"{value:.{4 if abs(value) < 100 else 1}f}".replace("-", "−")
+
+
+def quoted(path: Any) -> str:
+    """A path, or a list of them, as words of a command line."""
+    return shlex.join(map(str, path if isinstance(path, list) else [path]))
+
+
+def embedded(svg: str, key: str, label: str) -> Any:
+    """An SVG document as an element of the page: ids made unique, a label for screen readers."""
+    from markupsafe import Markup, escape
+
+    unique = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{key}-", svg[svg.index("<svg") :])
+    return Markup(unique.replace("<svg", f'<svg role="img" aria-label="{escape(label)}"', 1))

@@ -1,0 +1,1 @@
+"""One crystal: its record, neighbours, symmetry and periodic graph."""

@@ -1,0 +1,147 @@
+"""One crystal: the record that every source yields, and its validation."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from dglframer.common.elements import HEAVIEST, atomic_number
+from dglframer.common.errors import Rejected
+from dglframer.structures.neighbors import molecule_edges, periodic_edges
+
+SMALLEST_VOLUME = 1.0  # cubic angstrom per atom; solid hydrogen at 100 GPa still has 2
+THINNEST_CELL = 0.25  # angstrom between lattice planes: image numbers fit int8 at any cutoff <= 30
+NUMBERS = (int, float, np.integer, np.floating)
+CLOSEST_SITES = 0.01  # angstrom; closer sites are one site written twice
+CLOSEST_ATOMS = (
+    0.5  # angstrom, in a molecule (H2 has 0.74): less means coordinates that are no angstroms
+)
+NO_LABEL = "no label"  # what the reason for a record without the wanted label begins with
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a source read, before validation.
+
+    ``species``: element symbols or atomic numbers; ``lattice``: rows in angstrom, or None for a
+    molecule; ``frac_coords``: [N, 3], in a molecule Cartesian and in angstrom; ``labels``: property
+    name to whatever the source holds; ``split``: the source's own split or ""; ``problem``: why no
+    structure could be read, if so; ``date``: when the entry was last changed (ISO 8601), if known.
+    """
+
+    id: str
+    species: Sequence[Any] = ()
+    lattice: Any = None
+    frac_coords: Any = None
+    labels: Mapping[str, Any] = field(default_factory=dict)
+    split: str = ""
+    problem: str = ""
+    date: str | None = None
+
+
+@dataclass(frozen=True)
+class Crystal:
+    """A validated crystal: finite, every site one known element, every wanted label a finite number.
+
+    A molecule is one without a lattice.
+    """
+
+    id: str
+    numbers_N: np.ndarray  # int16, atomic numbers
+    lattice_33: np.ndarray | None  # float64, rows are lattice vectors, angstrom; None: a molecule
+    frac_N3: np.ndarray  # float64, as given, not wrapped; in a molecule Cartesian, angstrom
+    labels: dict[str, float]
+    split: str = ""
+    file_position: int = 0  # of its record among those of the source, from 0
+    date: str | None = None
+
+
+def validate(record: Record, targets: Sequence[str] = ()) -> Crystal:
+    """Turn a record into a Crystal; raises Rejected with the reason."""
+    if record.problem:
+        raise Rejected(record.problem)
+    if not record.id:
+        raise Rejected("no id")
+    # Before the structure: an entry without the label is none of the data set's, good or bad.
+    labels = {name: label(name, record.labels.get(name)) for name in targets}
+    numbers_N = np.array([element(name) for name in record.species], dtype=np.int16)
+    if not len(numbers_N):
+        raise Rejected("no atoms")
+    if record.lattice is None:
+        lattice_33 = None
+        frac_N3 = finite_array(record.frac_coords, (len(numbers_N), 3), "coordinates")
+        reject_close_atoms(frac_N3)
+    else:
+        lattice_33 = finite_array(record.lattice, (3, 3), "lattice")
+        frac_N3 = finite_array(record.frac_coords, (len(numbers_N), 3), "fractional coordinates")
+        reject_flat_cell(lattice_33, len(numbers_N))
+        reject_duplicate_sites(lattice_33, frac_N3)
+    return Crystal(
+        record.id, numbers_N, lattice_33, frac_N3, labels, record.split, date=record.date
+    )
+
+
+def element(name: Any) -> int:
+    """Atomic number of a symbol or number; raises Rejected for what the model has no embedding for."""
+    number = atomic_number(name) if isinstance(name, str) else name
+    if isinstance(number, bool) or not isinstance(number, int | np.integer):
+        raise Rejected(f"unknown element {name!r}")
+    if not 1 <= number <= HEAVIEST:
+        raise Rejected(f"element Z = {number}, known are 1 to {HEAVIEST}")
+    return int(number)
+
+
+def finite_array(values: Any, shape: tuple[int, ...], what: str) -> np.ndarray:
+    """A float64 array of the given shape; raises Rejected if it is not one or not finite."""
+    try:
+        array = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise Rejected(f"{what}: not numbers") from None
+    if array.shape != shape:
+        raise Rejected(f"{what}: shape {array.shape}, expected {shape}")
+    if not np.isfinite(array).all():
+        raise Rejected(f"{what}: NaN or infinite")
+    return array
+
+
+def reject_flat_cell(lattice_33: np.ndarray, n_atoms: int) -> None:
+    """Raise Rejected if the cell has too little room for its atoms, or is too thin."""
+    volume = abs(float(np.linalg.det(lattice_33)))
+    if not SMALLEST_VOLUME <= volume / n_atoms < math.inf:
+        raise Rejected(f"cell of {volume / n_atoms:.3g} cubic angstrom per atom")
+    spacing = 1 / float(np.linalg.norm(np.linalg.inv(lattice_33), axis=0).max())
+    if spacing < THINNEST_CELL:
+        raise Rejected(f"cell {spacing:.3g} angstrom thin; give a less skewed cell of this lattice")
+
+
+def reject_close_atoms(coords_N3: np.ndarray) -> None:
+    """Raise Rejected if two atoms of a molecule are closer than CLOSEST_ATOMS."""
+    edges = molecule_edges(coords_N3, CLOSEST_ATOMS)
+    for j, i in zip(edges.src_E, edges.dst_E, strict=True):
+        if i != j:
+            raise Rejected(f"no lattice, and atoms {i} and {j} are within {CLOSEST_ATOMS} angstrom")
+
+
+def reject_duplicate_sites(lattice_33: np.ndarray, frac_N3: np.ndarray) -> None:
+    """Raise Rejected if two sites, or a site and another's image, are closer than CLOSEST_SITES."""
+    edges = periodic_edges(lattice_33, frac_N3, CLOSEST_SITES)
+    if len(edges.src_E) > len(frac_N3):  # more than the self edges
+        pair = next((i, j) for i, j in zip(edges.dst_E, edges.src_E, strict=True) if i != j)
+        raise Rejected(f"duplicate sites {pair[0]} and {pair[1]}")
+
+
+def label(name: str, value: Any) -> float:
+    """A finite label; raises Rejected for missing, text, NaN and infinity."""
+    if value is None or value == "":
+        raise Rejected(f"{NO_LABEL} {name}")
+    if isinstance(value, bool | str) or not isinstance(value, NUMBERS):
+        raise Rejected(f"label {name} is not a number: {value!r}")
+    try:
+        number = float(value)
+    except OverflowError:  # an integer of 400 digits
+        raise Rejected(f"label {name} is not a number: {value!r:.40}") from None
+    if not math.isfinite(number):
+        raise Rejected(f"label {name} is {number}")
+    return number

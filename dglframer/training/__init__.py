@@ -1,0 +1,1 @@
+"""One training, from a network to a trained network, to the same bits."""

@@ -1,0 +1,93 @@
+"""What a person sees of a training: lines with rate, loss and time left; metrics.jsonl; TensorBoard."""
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from dglframer.common.errors import UserError
+from dglframer.common.files import write_text
+from dglframer.training.snapshot import EpochState
+
+Metrics = dict[str, Any]
+
+SECONDS_BETWEEN_LINES = 30.0  # inside an epoch
+
+
+class Pace:
+    """How fast this process gets through the crystals of all epochs, and how long it will take."""
+
+    def __init__(self, seed: int, epochs: int, crystals: int, done: int):
+        """``done``: crystals of all epochs that were behind when the process began."""
+        self.seed, self.epochs, self.crystals, self.done = seed, epochs, crystals, done
+        self.started = self.last_line = time.perf_counter()
+
+    def due(self) -> bool:
+        """Whether a line inside an epoch is wanted now."""
+        return time.perf_counter() - self.last_line > SECONDS_BETWEEN_LINES
+
+    def seconds_left(self, done: int) -> float:
+        """Until the last epoch ends, if it goes on as since this process began."""
+        elapsed = time.perf_counter() - self.started
+        return elapsed * (self.epochs * self.crystals - done) / max(done - self.done, 1)
+
+    def inside(self, current: EpochState) -> str:
+        """Epoch, share of it, loss so far, rate and time left."""
+        self.last_line = time.perf_counter()
+        loss_sum, counted = current.sums_2.tolist()
+        left = self.seconds_left(current.number * self.crystals + current.crystals)
+        return (
+            f"seed {self.seed} epoch {current.number + 1}/{self.epochs}  "
+            f"{100 * current.crystals / self.crystals:.0f} %  "
+            f"train loss {loss_sum / max(counted, 1):.4f}  "
+            f"{current.crystals / current.train_seconds:.0f} crystals/s  {left:.0f} s left"
+        )
+
+    def at_end(self, metrics: Metrics) -> str:
+        """Epoch, losses, rate and time left."""
+        self.last_line = time.perf_counter()
+        left = self.seconds_left(metrics["epoch"] * self.crystals)
+        maes = ", ".join(f"{name} {value:.4f}" for name, value in metrics["val_mae"].items())
+        return (
+            f"seed {self.seed} epoch {metrics['epoch']}/{self.epochs}  "
+            f"train loss {metrics['train_loss']:.4f}  val MAE {maes}  "
+            f"{self.crystals / metrics['train_seconds']:.0f} crystals/s  {left:.0f} s left"
+        )
+
+
+class MetricsLog:
+    """A line of JSON per epoch in ``path``; events for TensorBoard in a folder, if there is one.
+
+    ``lines`` are the epochs before: the file is first written with them.
+    """
+
+    def __init__(self, path: Path | None, lines: Sequence[Metrics], events: Path | None = None):
+        self.path, self.lines = path, list(lines)
+        if path is not None:
+            write_text(path, "".join(json.dumps(line) + "\n" for line in self.lines))
+        self.board = board(events, len(self.lines)) if events else None
+
+    def add(self, metrics: Metrics) -> None:
+        """One more epoch."""
+        self.lines.append(metrics)
+        if self.path is not None:
+            with open(self.path, "a", encoding="utf-8") as handle:
+                handle.write(json.dumps(metrics) + "\n")
+        if self.board is not None:
+            for name in ("learning_rate", "train_loss", "val_loss"):
+                self.board.add_scalar(name, metrics[name], metrics["epoch"])
+            for name, value in metrics["val_mae"].items():
+                self.board.add_scalar(f"val_mae/{name}", value, metrics["epoch"])
+            self.board.flush()
+
+
+def board(folder: Path, epochs_done: int) -> Any:
+    """A TensorBoard writer that replaces what was written of later epochs."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise UserError(
+            "training.tensorboard needs the package tensorboard: pip install tensorboard"
+        ) from None
+    return SummaryWriter(str(folder), purge_step=epochs_done + 1)

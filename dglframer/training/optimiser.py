@@ -1,0 +1,81 @@
+"""The recipe of a step: AdamW, L1 loss, rate, and what does not fit into the memory.
+
+The recipe is that of the CrystalFramer paper (docs/model.md, section 8).
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from dglframer.config.training import TrainingConfig
+from dglframer.graphs.batch import Batch
+
+
+def optimizer_for(network: nn.Module, training: TrainingConfig) -> torch.optim.AdamW:
+    """AdamW (0.9, 0.98) with the decay of weights and of biases apart; frozen parameters left out.
+
+    The fused form leaves out a step whose ``found_inf`` is 1, without waiting for the device.
+    """
+    named = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
+    groups = [
+        {
+            "params": [p for name, p in named if not name.endswith("bias")],
+            "weight_decay": training.weight_decay,
+        },
+        {
+            "params": [p for name, p in named if name.endswith("bias")],
+            "weight_decay": training.bias_decay,
+        },
+    ]
+    rate = training.learning_rate
+    return torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), eps=1e-8, fused=True)
+
+
+def rate_factor(step: int, training: TrainingConfig) -> float:
+    """sqrt(T / (T + t)) after t optimiser steps."""
+    return math.sqrt(training.decay_steps / (training.decay_steps + step))
+
+
+def l1_loss(output_BT: Tensor, target_BT: Tensor) -> Tensor:
+    """Mean over crystals, sum over targets, of the absolute error in normalised units."""
+    return (output_BT - target_BT).abs().mean(0).sum()
+
+
+def loss_and_gradients(
+    network: nn.Module,
+    parameters: Sequence[nn.Parameter],
+    batch: Batch,
+    target_BT: Tensor,
+    share: float,
+    precision: str,
+) -> list[Tensor]:
+    """``share`` times the loss, then its gradients; nothing is kept if the memory runs out."""
+    half = precision == "bfloat16"
+    with torch.autocast(target_BT.device.type, torch.bfloat16, enabled=half):
+        output_BT = network(batch)
+    loss = l1_loss(output_BT.float() if half else output_BT, target_BT) * share
+    # In the order of the parameters' memory, which the fused optimiser goes by on a CPU.
+    gradients = (grad.contiguous() for grad in torch.autograd.grad(loss, list(parameters)))
+    return [loss.detach(), *gradients]
+
+
+def clip_and_step(optimizer: torch.optim.Optimizer, largest_norm: float, loss: Tensor) -> Tensor:
+    """Clip the gradients and take the step, unless the loss or a gradient is not finite.
+
+    Returns whether they were finite, as a flag on the device.
+    """
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    norm = nn.utils.clip_grad_norm_(parameters, largest_norm)
+    finite = torch.isfinite(norm) & torch.isfinite(loss)
+    optimizer.found_inf = (~finite).float()  # type: ignore[attr-defined]
+    optimizer.step()
+    return finite
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception of torch or numpy means that memory could not be had."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)

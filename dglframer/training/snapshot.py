@@ -1,0 +1,117 @@
+"""What the state of a training consists of: enough to go on to the same bits as without a break."""
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
+
+if TYPE_CHECKING:
+    from dglframer.training.trainer import Trainer
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Everything a run needs to go on: tensors by flat name, and plain values."""
+
+    tensors: dict[str, Tensor]
+    values: dict[str, Any]
+
+
+@dataclass
+class EpochState:
+    """An epoch on its way: its order of crystals, and what has been done of it."""
+
+    number: int
+    order_G: np.ndarray
+    sums_2: Tensor  # on the device, float64: loss x crystals, crystals; of the finite steps
+    batch: int = 0  # batches done
+    crystals: int = 0  # in them
+    splits: int = 0  # batches halved for want of memory
+    train_seconds: float = 0.0
+    waiting_seconds: float = 0.0
+    cpu_seconds: float = 0.0  # of all threads of the process
+
+
+def snapshot_of(trainer: "Trainer") -> Snapshot:
+    """The whole state between two steps: what ``restore`` needs to go on to the same bits."""
+    tensors = {f"network.{name}": value for name, value in trainer.network.state_dict().items()}
+    if trainer.averaged is not None:
+        state = trainer.averaged.state_dict()
+        tensors |= {f"averaged.{name}": value for name, value in state.items()}
+    for name, parameter in trainer.network.named_parameters():
+        for key, value in trainer.optimizer.state.get(parameter, {}).items():
+            tensors[f"optimizer.{key}.{name}"] = value
+    values: dict[str, Any] = {
+        "next_epoch": trainer.next_epoch,
+        "step": trainer.step,
+        "rates": [group["lr"] for group in trainer.optimizer.param_groups],
+        "best": trainer.best,
+        "nonfinite": trainer.nonfinite,
+        "random": random_states(),
+        "current": None,
+    }
+    if trainer.current is not None:
+        current = vars(trainer.current).copy()
+        tensors["epoch.order"] = torch.from_numpy(current.pop("order_G"))
+        tensors["epoch.sums"] = current.pop("sums_2")
+        values["current"] = current
+    return Snapshot(tensors, values)
+
+
+def restore(trainer: "Trainer", snapshot: Snapshot) -> None:
+    """Continue from a snapshot of a trainer with the same settings and data."""
+    tensors, values = snapshot.tensors, snapshot.values
+    trainer.network.load_state_dict(below("network.", tensors))
+    if averaged := below("averaged.", tensors):
+        trainer.averaged = AveragedModel(trainer.network)
+        trainer.averaged.load_state_dict(averaged)
+    for key in ("step", "exp_avg", "exp_avg_sq"):
+        moments = below(f"optimizer.{key}.", tensors)
+        for name, parameter in trainer.network.named_parameters():
+            if name in moments:
+                trainer.optimizer.state[parameter][key] = moments[name].to(trainer.device)
+    for group, rate in zip(trainer.optimizer.param_groups, values["rates"], strict=True):
+        group["lr"] = rate
+    trainer.next_epoch, trainer.step = values["next_epoch"], values["step"]
+    trainer.best, trainer.nonfinite = values["best"], values["nonfinite"]
+    if values["current"] is not None:
+        order_G, sums_2 = tensors["epoch.order"].numpy(), tensors["epoch.sums"].to(trainer.device)
+        trainer.current = EpochState(order_G=order_G, sums_2=sums_2, **values["current"])
+    restore_random_states(values["random"])
+
+
+def below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose name begins with the prefix, without it."""
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def random_states() -> dict[str, Any]:
+    """The state of every random generator a library may draw from, as plain values."""
+    name, keys, *rest = np.random.get_state(legacy=True)
+    version, internal, gauss = random.getstate()
+    return {
+        "torch": bytes(torch.get_rng_state().numpy()).hex(),
+        "cuda": [bytes(state.numpy()).hex() for state in torch.cuda.get_rng_state_all()],
+        "numpy": [name, np.asarray(keys).tolist(), *rest],
+        "python": [version, list(internal), gauss],
+    }
+
+
+def restore_random_states(states: Mapping[str, Any]) -> None:
+    """What ``random_states`` returned; states of GPUs that are not here are left out."""
+
+    def tensor(text: str) -> Tensor:
+        return torch.frombuffer(bytearray.fromhex(text), dtype=torch.uint8)
+
+    torch.set_rng_state(tensor(states["torch"]))
+    for index, state in enumerate(states["cuda"][: torch.cuda.device_count()]):
+        torch.cuda.set_rng_state(tensor(state), index)
+    name, keys, *rest = states["numpy"]
+    np.random.set_state((name, np.array(keys, np.uint32), *rest))
+    version, internal, gauss = states["python"]
+    random.setstate((version, tuple(internal), gauss))

@@ -1,0 +1,1 @@
+"""Many trainings: the Optuna study and its workers."""

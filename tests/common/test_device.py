@@ -1,0 +1,78 @@
+"""What the CPU computes does not depend on how many threads compute it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from helpers.same_bytes import assert_same_bytes
+
+PRODUCTS = """
+import torch
+from dglframer.common.device import settle_mkl
+
+settle_mkl()
+generator = torch.Generator().manual_seed(0)
+pairs = [
+    (torch.randn(n, k, generator=generator), torch.randn(k, m, generator=generator))
+    for n, k, m in ((3000, 96, 130), (77, 64, 16), (513, 200, 48), (1000, 48, 7))
+]
+def products(threads):
+    torch.set_num_threads(threads)
+    return [out for a, b in pairs for out in (a @ b, torch.bmm(a.T[None], (a @ b)[None]))]
+one = products(1)
+print(sum(not torch.equal(p, q) for n in (2, 3, 4) for p, q in zip(one, products(n))))
+"""
+
+
+def flags() -> set[str]:
+    """Those of an Intel CPU; of another, for which MKL promises nothing, none."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    if not any("GenuineIntel" in line for line in lines):
+        return set()
+    return set(next(line for line in lines if line.startswith("flags")).split())
+
+
+def limited_to(instructions: str) -> dict[str, str]:
+    """The environment for a process whose MKL keeps to these, and has been told nothing else."""
+    inherited = {name: value for name, value in os.environ.items() if name != "MKL_CBWR"}
+    return inherited | {"MKL_ENABLE_INSTRUCTIONS": instructions}
+
+
+needs_strict_mkl = pytest.mark.skipif("avx2" not in flags(), reason="not an Intel CPU with AVX2")
+
+
+@needs_strict_mkl
+@pytest.mark.parametrize("instructions", ["AVX2", "AVX512"])
+def test_products_do_not_depend_on_threads(instructions):
+    def differing(**more: str) -> int:
+        words = [sys.executable, "-c", PRODUCTS]
+        done = subprocess.run(
+            words, env=limited_to(instructions) | more, stdout=subprocess.PIPE, check=True
+        )
+        return int(done.stdout)
+
+    assert differing() == 0
+    if instructions == "AVX2":  # products of sizes that show it
+        assert differing(MKL_CBWR="OFF") > 0
+
+
+@needs_strict_mkl
+def test_a_training_does_not_depend_on_threads(tiny_run, tmp_path):
+    """MKL is told to keep to AVX2, with which it cuts more products by the number of threads."""
+    config = tmp_path / "config.json"
+    training = {"epochs": 2, "averaged_epochs": 1, "batch_size": 5}
+    config.write_text(json.dumps({"model": {"blocks": 2}, "training": training}))
+    for threads in ("1", "2", "3"):
+        out = tmp_path / threads
+        train = f"-m dglframer train --seed 0 --config {config} --graphs {tiny_run.graphs}"
+        more = ["--split", str(tiny_run.split), "--out", str(out), "--threads", threads]
+        subprocess.run(
+            [sys.executable, *train.split(), *more],
+            env=limited_to("AVX2"),
+            check=True,
+        )
+    for other in ("2", "3"):
+        assert_same_bytes(*(tmp_path / n / "model.safetensors" for n in ("1", other)))

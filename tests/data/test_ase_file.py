@@ -1,0 +1,101 @@
+"""Files that ASE reads as a data set."""
+
+import ase.db
+import ase.io
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from helpers.crystals import reasons_by_id
+
+from dglframer.common.errors import ConfigError, DamagedFile
+from dglframer.config.data import DatasetConfig
+from dglframer.data.crystals import validated
+from dglframer.data.rejections import Rejections
+from dglframer.data.sources import open_source
+
+CRYSTAL = Atoms("NaCl", scaled_positions=[[0, 0, 0], [1.5, 0.5, 0.5]], cell=[5.6] * 3, pbc=True)
+MOLECULE = Atoms("H2", [[0, 0, 0], [0, 0, 0.74]])
+
+
+def with_info(atoms: Atoms, **info) -> Atoms:
+    copy = atoms.copy()
+    copy.info.update(info)
+    return copy
+
+
+def opened(path, target="gap", **more):
+    return open_source(DatasetConfig(source="ase", path=str(path), targets=(target,), **more))
+
+
+def read(path, target="gap"):
+    rejections = Rejections()
+    valid = list(validated(opened(path, target).records(), [target], rejections))
+    return valid, reasons_by_id(rejections)
+
+
+@pytest.mark.parametrize("name", ["all.extxyz", "all.traj", "all.db"])
+def test_crystals_and_molecules_of_one_file(tmp_path, name):
+    both = [with_info(CRYSTAL, id="salt", gap=8.5), with_info(MOLECULE, gap=11.0)]
+    path = tmp_path / name
+    if name == "all.db":
+        for atoms in both:
+            ase.db.connect(path).write(atoms, gap=atoms.info["gap"])
+    else:
+        ase.io.write(path, both)
+    (crystal, molecule), reasons = read(path)
+    assert not reasons
+    assert (crystal.labels, molecule.labels) == ({"gap": 8.5}, {"gap": 11.0})
+    np.testing.assert_allclose(crystal.lattice_33, 5.6 * np.eye(3))
+    np.testing.assert_allclose(crystal.frac_N3, [[0, 0, 0], [1.5, 0.5, 0.5]], atol=1e-9)
+    assert molecule.lattice_33 is None
+    np.testing.assert_allclose(molecule.frac_N3, MOLECULE.positions)
+    if path.suffix != ".db":  # which gives every row an id of its own
+        assert (crystal.id, molecule.id) == ("salt", "all-1")
+
+
+def test_energy_of_a_calculation_is_a_label(tmp_path):
+    atoms = CRYSTAL.copy()
+    atoms.calc = SinglePointCalculator(atoms, energy=-6.5)
+    ase.io.write(tmp_path / "run.traj", atoms)
+    ((crystal,), _) = read(tmp_path / "run.traj", "energy")
+    assert crystal.labels == {"energy": -6.5}
+
+
+def test_slab_and_flat_cell_are_rejected_with_what_to_do(tmp_path):
+    slab, flat = with_info(CRYSTAL, id="slab", gap=1.0), with_info(CRYSTAL, id="flat", gap=1.0)
+    slab.pbc = [True, True, False]
+    flat.cell[2] = 0
+    ase.io.write(tmp_path / "a.traj", [slab, flat, with_info(CRYSTAL, gap=1.0)])
+    valid, reasons = read(tmp_path / "a.traj")
+    assert [one.id for one in valid] == ["a-2"]
+    assert reasons["slab"].startswith("periodic along 2 of 3 axes; give it a cell with vacuum")
+    assert reasons["flat"] == "cell without three independent vectors"
+
+
+def test_label_that_is_missing_or_text_is_validated_as_elsewhere(tmp_path):
+    frames = [with_info(CRYSTAL, gap=gap) for gap in (1.0, "na", "wide")]
+    ase.io.write(tmp_path / "a.extxyz", [*frames, CRYSTAL])
+    valid, reasons = read(tmp_path / "a.extxyz")
+    assert [one.id for one in valid] == ["a-0"]
+    assert reasons == {
+        "a-1": "no label gap",
+        "a-2": "label gap is not a number: 'wide'",
+        "a-3": "no label gap",
+    }
+
+
+def test_unit_comes_from_the_config_and_unknown_targets_are_named(tmp_path):
+    ase.io.write(tmp_path / "a.extxyz", with_info(CRYSTAL, gap=1.0, age=2))
+    source = opened(tmp_path / "a.extxyz", target_units={"gap": "eV"})
+    assert source.unit("gap") == "eV" and source.files() == [tmp_path / "a.extxyz"]
+    with pytest.raises(ConfigError, match="has no e; it has age, gap"):
+        source.unit("e")
+
+
+def test_file_that_ase_cannot_read_is_named(tmp_path):
+    (tmp_path / "a.extxyz").write_text("2\n\nNa 0 0")
+    with pytest.raises(DamagedFile, match=r"a\.extxyz: ASE cannot read it"):
+        list(opened(tmp_path / "a.extxyz").records())
+    with pytest.raises(ConfigError, match="no file"):
+        opened(tmp_path / "b.extxyz")

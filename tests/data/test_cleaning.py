@@ -1,0 +1,174 @@
+"""Cleaning: every doubt is found and told, and changes nothing unless it is asked to."""
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from helpers.cells import ROTATION, supercell
+from helpers.paths import ROOT
+
+from dglframer.common.files import write_parquet
+from dglframer.config.data import CleaningConfig
+from dglframer.data import cleaning
+from dglframer.data.cleaning import check_crystals
+from dglframer.data.crystals import crystals_table, source_id, validated
+from dglframer.data.label_limits import KNOWN, limits
+from dglframer.data.rejections import Rejections
+from dglframer.data.sources.parquet import ParquetSource
+
+TARGET = "band_gap"  # known: 0 to 25 eV, two of one structure within 0.5
+
+
+def written(path, crystals, targets=(TARGET,)):
+    write_parquet(path, crystals_table(crystals, "x", targets, dict.fromkeys(targets, "eV")))
+    return path
+
+
+def gap(one, id, value):
+    return replace(one, id=id, labels={TARGET: value})
+
+
+@pytest.fixture
+def doubtful(tmp_path, rocksalt, cscl_like, triclinic):
+    """A structure three times, one of them as a supercell; an unphysical label; an id of two."""
+    large = replace(
+        rocksalt,
+        **dict(zip(("numbers_N", "lattice_33", "frac_N3"), supercell(rocksalt, 2), strict=True)),
+    )
+    turned = replace(rocksalt, lattice_33=rocksalt.lattice_33 @ ROTATION)
+    crystals = [
+        gap(rocksalt, "a", 5.0),
+        gap(large, "b", 5.1),
+        gap(turned, "c", 5.2),
+        gap(cscl_like, "d", -0.5),
+        gap(cscl_like, "d#2", 0.25),
+        gap(triclinic, "e", 3.0),
+        gap(replace(triclinic, frac_N3=triclinic.frac_N3 * [1, 1, 0.5]), "e#2", 3.0),
+    ]
+    return written(tmp_path / "crystals.parquet", crystals)
+
+
+def column(table, name):
+    """The rows with a text in a column."""
+    return {row["id"]: row[name] for row in table.to_pylist() if row[name]}
+
+
+def test_doubts_are_found_and_nothing_is_dropped(doubtful):
+    table = check_crystals(doubtful, CleaningConfig())
+    assert table["id"].to_pylist() == pq.read_table(doubtful)["id"].to_pylist()
+    assert column(table, "duplicate_of") == {"b": "a", "c": "a", "d#2": "d"}
+    assert column(table, "unphysical") == {"d": "band_gap = -0.5 eV, outside 0 to 25"}
+    text = "band_gap differs by 0.75 eV in one structure"
+    assert column(table, "disagreement") == {
+        "d": text,
+        "d#2": text,
+        "e": "e has 2 structures",
+        "e#2": "e has 2 structures",
+    }
+    assert not column(table, "dropped")
+    assert table["formula"].to_pylist() == ["NaCl"] * 3 + ["CsCl"] * 2 + ["LiSiOF"] * 2
+    assert table["space_group"].to_pylist()[:5] == [225] * 3 + [221] * 2
+
+
+@pytest.mark.parametrize(
+    ("switch", "dropped"),
+    [
+        ("duplicates", {"b": "duplicate of a", "c": "duplicate of a", "d#2": "duplicate of d"}),
+        ("unphysical_labels", {"d": "band_gap = -0.5 eV, outside 0 to 25"}),
+        ("disagreements", set("d d#2 e e#2".split())),
+    ],
+)
+def test_each_switch_drops_its_own(doubtful, switch, dropped):
+    found = column(check_crystals(doubtful, CleaningConfig(**{switch: "drop"})), "dropped")
+    assert found == dropped if isinstance(dropped, dict) else set(found) == dropped
+
+
+def test_ignored_doubts_are_not_looked_for(doubtful, monkeypatch):
+    def never(*_):
+        raise AssertionError("searched")
+
+    monkeypatch.setattr(cleaning, "first_of_each", never)
+    switches = dict.fromkeys(("duplicates", "unphysical_labels", "disagreements"), "ignore")
+    table = check_crystals(doubtful, CleaningConfig(**switches))
+    for name in ("duplicate_of", "unphysical", "disagreement", "dropped"):
+        assert not column(table, name)
+    assert table.schema.metadata[b"duplicates_searched"] == b"no"
+
+
+def test_configured_limits_come_before_the_known_ones(doubtful):
+    config = CleaningConfig(label_ranges={TARGET: (-1, 4)}, label_tolerances={TARGET: 0.1})
+    table = check_crystals(doubtful, config)
+    assert set(column(table, "unphysical")) == set("abc")
+    assert {"a", "b", "c", "d"} <= set(column(table, "disagreement"))
+    assert limits("unheard of", "K", config) == (-np.inf, np.inf, np.inf, "K")
+    assert limits(TARGET, "eV", CleaningConfig()) == KNOWN[TARGET]
+    assert limits(TARGET, "meV", CleaningConfig()) == (-np.inf, np.inf, np.inf, "meV")
+
+
+def test_processes_and_windows_change_nothing(doubtful, monkeypatch):
+    once = check_crystals(doubtful, CleaningConfig())
+    assert check_crystals(doubtful, CleaningConfig(), threads=2).equals(once)
+    monkeypatch.setattr(cleaning, "STRUCTURES_AT_ONCE", 1)
+    assert check_crystals(doubtful, CleaningConfig()).equals(once)
+
+
+def test_the_order_of_the_source_does_not_matter(tmp_path, rocksalt):
+    rng = np.random.default_rng(0)
+    crystals = [gap(rocksalt, f"c{k}", float(k)) for k in range(6)]
+    tables = set()
+    for k in range(3):
+        path = written(tmp_path / f"{k}", [crystals[i] for i in rng.permutation(6)])
+        tables.add(str(check_crystals(path, CleaningConfig()).to_pylist()))
+    assert len(tables) == 1
+
+
+def test_files_with_known_answers_have_known_duplicates(tmp_path, shared_data):
+    """Alumina twice, from two data bases; silicon by two relaxations; the rest once."""
+    from dglframer.data.sources.structure_files import read_structures
+
+    files = sorted((shared_data / "structures").glob("*.*"))
+    records = read_structures(
+        [p for p in files if p.suffix in (".cif", ".vasp") and "large" not in p.name]
+    )
+    path = written(tmp_path / "crystals.parquet", validated(records, (), Rejections()), ())
+    table = check_crystals(path, CleaningConfig())
+    pairs = {tuple(sorted((i, j))) for i, j in column(table, "duplicate_of").items()}
+    assert ("Al2O3_POSCAR-JVASP-32", "Al2O3_mp-1143") in pairs
+    formulas = dict(zip(table["id"].to_pylist(), table["formula"].to_pylist(), strict=True))
+    assert all(formulas[i] == formulas[j] for i, j in pairs)
+    assert len(pairs) <= 2
+
+
+def test_the_two_halves_of_the_elasticity_data(tmp_path, shared_data):
+    """366 ids stand in both: their geometries and moduli are compared, the rest is left alone."""
+    table = pq.read_table(shared_data / "mp_elasticity.parquet")
+    ids = table["material_id"].to_pylist()
+    twice = {id for id, count in Counter(ids).items() if count > 1}
+    assert len(twice) == 366
+    rows = [k for k, id in enumerate(ids) if id in twice]
+    half = table.take(rows)
+    one, other = (half[f"bulk_modulus_{kind}"].to_pylist() for kind in ("vrh", "voigt"))
+    modulus = [b if a is None else a for a, b in zip(one, other, strict=True)]
+    names = ("material_id", "atomic_numbers", "lattice", "frac_coords")
+    columns = {name: half[name] for name in names} | {"bulk_modulus": modulus}
+    pq.write_table(type(table).from_pydict(columns), tmp_path / "half.parquet")
+    source = ParquetSource(tmp_path / "half.parquet", {"bulk_modulus": "GPa"})
+    valid = list(validated(source.records(), ["bulk_modulus"], Rejections(), "all"))
+    assert len(valid) == 732 and len({source_id(one.id) for one in valid}) == 366
+    path = tmp_path / "crystals.parquet"
+    write_parquet(path, crystals_table(valid, "x", ["bulk_modulus"], {"bulk_modulus": "GPa"}))
+    checks = check_crystals(path, CleaningConfig(disagreements="drop"))
+    assert set(column(checks, "dropped")) == set(column(checks, "disagreement"))
+    assert 0 < len(column(checks, "disagreement")) < 732
+
+
+def test_the_documented_limits_are_those_that_apply():
+    text = (ROOT / "docs" / "splits.md").read_text(encoding="utf-8")
+    table = text.split("<!-- limits")[1].split("<!-- end of limits")[0]
+    rows = [line for line in table.splitlines() if line.startswith("| `")]
+    assert rows == [
+        f"| `{name}` | {one.low:g} | {one.high:g} | {one.tolerance:g} | {one.unit} |"
+        for name, one in KNOWN.items()
+    ]

@@ -1,0 +1,102 @@
+"""Predictions, errors and baselines against arithmetic of their own."""
+
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from dglframer.common.errors import UserError
+from dglframer.config import Config
+from dglframer.config.data import GraphsConfig
+from dglframer.config.networks import ModelConfig
+from dglframer.config.training import TrainingConfig
+from dglframer.data.split import SPLITS, read_split
+from dglframer.evaluation.baselines import composition_prediction, element_fractions
+from dglframer.evaluation.evaluate import evaluate
+from dglframer.graphs.dataset import GraphDataset
+from dglframer.networks.model_directory import save_model
+from dglframer.training.run import train_model
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def models(tiny_run, tmp_path_factory):
+    small = ModelConfig(blocks=1, width=16, heads=2, feedforward=16)
+    config = Config(model=small, training=TrainingConfig(epochs=2, averaged_epochs=1))
+    parts = read_split(tiny_run.split)
+    sets = [GraphDataset(tiny_run.graphs, parts[name]) for name in ("train", "val")]
+    root = tmp_path_factory.mktemp("models")
+    for seed in (0, 1):
+        save_model(train_model(config, *sets, seed, CPU), root / f"seed-{seed}")
+    return [root / "seed-0", root / "seed-1"]
+
+
+def test_metrics_are_those_of_the_predictions(tiny_run, models, tmp_path):
+    metrics = evaluate(tiny_run.graphs, tiny_run.split, models, tmp_path, CPU)
+    assert json.loads((tmp_path / "metrics.json").read_text()) == metrics
+    rows = pq.read_table(tmp_path / "predictions.parquet").to_pylist()
+    assert len(rows) == 12 * 2
+    labels = {one.id: one.labels for one in tiny_run.valid}
+    for row in rows:
+        assert row["target"] == labels[row["id"]][row["property"]]
+        seeds = [row["prediction_seed_0"], row["prediction_seed_1"]]
+        assert seeds[0] != seeds[1]
+        assert row["prediction"] == pytest.approx(np.mean(seeds))
+        assert row["spread"] == pytest.approx(np.std(seeds, ddof=1))
+    for name, result in metrics["targets"].items():
+        for split in SPLITS:
+            mine = [row for row in rows if row["property"] == name and row["split"] == split]
+            error = np.array([row["prediction"] - row["target"] for row in mine])
+            target = np.array([row["target"] for row in mine])
+            assert result["splits"][split]["crystals"] == len(mine)
+            assert result["splits"][split]["mae"] == pytest.approx(np.abs(error).mean())
+            assert result["splits"][split]["rmse"] == pytest.approx(np.sqrt((error**2).mean()))
+            r2 = 1 - (error**2).sum() / ((target - target.mean()) ** 2).sum()
+            assert result["splits"][split]["r2"] == pytest.approx(r2)
+        median = np.median([row["target"] for row in rows_of(rows, name, "train")])
+        test = np.array([row["target"] for row in rows_of(rows, name, "test")])
+        expected = np.abs(test - median).mean()
+        assert result["median_baseline"]["test_mae"] == pytest.approx(expected)
+        ratio = result["splits"]["test"]["mae"] / expected
+        assert result["test_mae_over_median"] == pytest.approx(ratio)
+
+
+def rows_of(rows, name, split):
+    return [row for row in rows if (row["property"], row["split"]) == (name, split)]
+
+
+def test_one_model_has_no_spread(tiny_run, models, tmp_path):
+    evaluate(tiny_run.graphs, tiny_run.split, models[:1], tmp_path, CPU)
+    assert np.isnan(pq.read_table(tmp_path / "predictions.parquet")["spread"].to_numpy()).all()
+
+
+def test_model_for_another_cutoff_is_refused(tiny_run, models, tmp_path):
+    from dglframer.graphs.shards import write_graphs
+
+    write_graphs(
+        tiny_run.crystals,
+        tmp_path / "graphs",
+        GraphsConfig(cutoff_angstrom=4.0, crystals_per_shard=100),
+    )
+    with pytest.raises(UserError, match=r"cutoff of 5\.0.*at 4\.0"):
+        evaluate(tmp_path / "graphs", tiny_run.split, models, tmp_path, CPU)
+
+
+def test_composition_baseline_finds_a_linear_law():
+    rng = np.random.default_rng(0)
+    numbers = [rng.integers(1, 6, size=rng.integers(1, 9)) for _ in range(200)]
+    energy_98 = rng.normal(size=98)
+    fractions = element_fractions(numbers)
+    assert fractions.shape == (200, 98) and fractions.sum(1) == pytest.approx(1)
+    assert fractions[0, numbers[0][0] - 1] == pytest.approx((numbers[0] == numbers[0][0]).mean())
+    targets = fractions @ energy_98
+    part = np.arange(200) % 10
+    train, val, test = part < 8, part == 8, part == 9
+    prediction = composition_prediction(fractions, targets, train, val)
+    assert np.abs(prediction - targets)[test].max() < 1e-3
+    # the test targets are not looked at
+    hidden = np.where(test, 99.0, targets)
+    assert np.array_equal(composition_prediction(fractions, hidden, train, val), prediction)

@@ -1,0 +1,248 @@
+"""dglframer predict and the model directory: many files, some bad, and damaged models."""
+
+import json
+import pickle
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from dglframer.common.errors import DamagedFile, UserError
+from dglframer.config.networks import ModelConfig
+from dglframer.evaluation.predict import predict_files
+from dglframer.networks.crystalframer import CrystalFramer, initialise
+from dglframer.networks.model_directory import Target, TrainedModel, load_model, save_model
+from dglframer.networks.published_checkpoint import read_checkpoint
+
+CPU = torch.device("cpu")
+SMALL = ModelConfig(blocks=1, width=16, heads=2, feedforward=16)
+CIF = """data_NaCl
+_cell_length_a 3.99
+_cell_length_b 3.99
+_cell_length_c 3.99
+_cell_angle_alpha 60
+_cell_angle_beta 60
+_cell_angle_gamma 60
+loop_
+_atom_site_label
+_atom_site_type_symbol
+_atom_site_fract_x
+_atom_site_fract_y
+_atom_site_fract_z
+Na1 Na 0 0 0
+Cl1 Cl 0.5 0.5 0.5
+"""
+POSCAR = """Cs
+1.0
+6.1 0 0
+0 6.1 0
+0 0 6.1
+Cs
+1
+direct
+0 0 0
+"""
+
+
+def make_model(folder: Path, seed: int = 0, cutoff: float = 5.0, unit: str = "eV") -> Path:
+    network = initialise(CrystalFramer(SMALL), seed).eval()
+    for block in network.blocks:
+        block.attention.sigma_scale.fill_(20.0)
+    target = Target("energy", unit, -1.0, 2.0)
+    save_model(TrainedModel(network, cutoff, (target,), {"seed": seed}), folder)
+    return folder
+
+
+@pytest.fixture
+def model(tmp_path) -> Path:
+    return make_model(tmp_path / "model")
+
+
+@pytest.fixture
+def files(tmp_path) -> list[Path]:
+    folder = tmp_path / "files"
+    folder.mkdir()
+    (folder / "salt.cif").write_text(CIF)
+    (folder / "caesium.vasp").write_text(POSCAR)
+    (folder / "broken.cif").write_text("data_nothing\n")
+    (folder / "disordered.cif").write_text(
+        CIF.replace("_z\n", "_z\n_atom_site_occupancy\n")
+        .replace("Na1 Na 0 0 0", "Na1 Na 0 0 0 0.5\nK1 K 0 0 0 0.5")
+        .replace("0.5 0.5 0.5\n", "0.5 0.5 0.5 1\n")
+    )
+    return [folder / n for n in ("salt.cif", "broken.cif", "disordered.cif", "caesium.vasp")]
+
+
+def rows(path: Path) -> list[dict]:
+    table = pyarrow.csv.read_csv(path) if path.suffix == ".csv" else pq.read_table(path)
+    return table.to_pylist()
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_bad_files_get_a_row_and_the_others_are_predicted(model, files, tmp_path, suffix):
+    out = tmp_path / f"p{suffix}"
+    arguments = [model, *files, tmp_path / "absent.cif", "--out", out]
+    command = [sys.executable, "-m", "dglframer", "predict", *map(str, arguments)]
+    assert subprocess.run(command, capture_output=True).returncode == 1
+    table = rows(out)
+    assert list(table[0]) == ["id", "prediction", "unit", "spread", "abstained", "error"]
+    by_id = {row["id"]: row for row in table}
+    assert list(by_id) == ["salt", "broken", "disordered", "caesium", "absent"]
+    for id in ("salt", "caesium"):
+        assert by_id[id]["prediction"] is not None and not by_id[id]["error"]
+        assert by_id[id]["unit"] == "eV"
+    assert "partial occupancy" in by_id["disordered"]["error"]
+    assert "no such file" in by_id["absent"]["error"]
+    assert all(by_id[id]["prediction"] is None for id in ("broken", "disordered", "absent"))
+
+
+def test_good_files_exit_with_zero(model, files, tmp_path):
+    assert predict_files([model], [files[0], files[3]], tmp_path / "p.csv", CPU, 10_000) == 0
+
+
+def test_batching_does_not_change_predictions(model, files, tmp_path):
+    predict_files([model], files, tmp_path / "a.parquet", CPU, 10_000)
+    predict_files([model], files, tmp_path / "b.parquet", CPU, 1)
+    for a, b in zip(rows(tmp_path / "a.parquet"), rows(tmp_path / "b.parquet"), strict=True):
+        assert a["prediction"] == pytest.approx(b["prediction"], abs=1e-6)
+
+
+def test_ensemble_is_mean_and_spread_and_members_keep_their_cutoff(files, tmp_path):
+    members = [make_model(tmp_path / str(seed), seed, cutoff) for seed, cutoff in ((0, 5), (1, 7))]
+    alone = []
+    for member in members:
+        predict_files([member], files[:1], tmp_path / "one.parquet", CPU, 10_000)
+        [row] = rows(tmp_path / "one.parquet")
+        assert row["spread"] is None
+        alone.append(row["prediction"])
+    predict_files(members, files[:1], tmp_path / "both.parquet", CPU, 10_000)
+    [row] = rows(tmp_path / "both.parquet")
+    assert row["prediction"] == pytest.approx(sum(alone) / 2, abs=1e-6)
+    assert row["spread"] == pytest.approx(abs(alone[0] - alone[1]) / 2**0.5, abs=1e-6)
+
+
+def test_it_abstains_where_the_members_disagree(files, tmp_path):
+    """The threshold lies between the spreads of the two crystals."""
+    members = [make_model(tmp_path / str(seed), seed) for seed in (0, 1)]
+    both = [files[0], files[3], files[1]]
+    predict_files(members, both, tmp_path / "all.parquet", CPU, 10_000)
+    spreads = [row["spread"] for row in rows(tmp_path / "all.parquet")[:2]]
+    threshold = sum(spreads) / 2
+    out = tmp_path / "some.csv"
+    assert predict_files(members, both, out, CPU, 10_000, threshold) == 1  # the broken file
+    result = rows(out)
+    for row, spread in zip(result[:2], spreads, strict=True):
+        assert row["abstained"] == (spread > threshold) == (row["prediction"] is None)
+        assert row["spread"] == pytest.approx(spread) and not row["error"]
+    assert sum(row["abstained"] for row in result) == 1
+    assert result[2]["error"] and not result[2]["abstained"]
+
+
+def test_abstaining_needs_several_models(model, files, tmp_path):
+    with pytest.raises(UserError, match="--abstain-above"):
+        predict_files([model], files, tmp_path / "p.csv", CPU, 10_000, 0.1)
+
+
+def test_members_must_predict_the_same(files, tmp_path):
+    members = [make_model(tmp_path / unit, unit=unit) for unit in ("eV", "meV")]
+    with pytest.raises(UserError, match="meV"):
+        predict_files(members, files, tmp_path / "p.csv", CPU, 10_000)
+
+
+def test_parquet_of_crystals(model, tiny_run, tmp_path):
+    predict_files([model], [tiny_run.crystals], tmp_path / "p.parquet", CPU, 10_000)
+    assert [row["id"] for row in rows(tmp_path / "p.parquet")] == [c.id for c in tiny_run.valid]
+
+
+def damage(model: Path, how: str) -> None:
+    weights, description = model / "model.safetensors", model / "model.json"
+    content = json.loads(description.read_text())
+    if how == "flipped byte":
+        data = bytearray(weights.read_bytes())
+        data[-5] ^= 1
+        weights.write_bytes(data)
+    elif how == "truncated":
+        weights.write_bytes(weights.read_bytes()[:-100])
+    elif how == "no weights":
+        weights.unlink()
+    elif how == "pickle for weights":
+        weights.write_bytes(pickle.dumps({"a": 1}))
+    elif how == "not json":
+        description.write_text("{")
+    elif how == "newer format":
+        description.write_text(json.dumps(content | {"format_version": 99}))
+    elif how == "no targets":
+        content.pop("targets")
+        description.write_text(json.dumps(content))
+    elif how == "unknown setting":
+        content["settings"]["depth"] = 3
+        description.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    "how",
+    "flipped byte,truncated,no weights,pickle for weights,not json,newer format,no targets,"
+    "unknown setting".split(","),
+)
+def test_damaged_model_is_named(model, how):
+    damage(model, how)
+    with pytest.raises(DamagedFile, match=str(model)):
+        load_model(model)
+
+
+def test_weights_of_another_shape_are_named(model):
+    """The hash agrees, the shapes do not."""
+    from dglframer.common.files import sha256
+
+    weights = load_file(model / "model.safetensors")
+    weights["embedding.weight"] = weights["embedding.weight"][:, :8].contiguous()
+    save_file(weights, model / "model.safetensors")
+    content = json.loads((model / "model.json").read_text())
+    content["weights_sha256"] = sha256(model / "model.safetensors")
+    (model / "model.json").write_text(json.dumps(content))
+    with pytest.raises(DamagedFile, match=r"model\.safetensors"):
+        load_model(model)
+
+
+class Malicious:
+    def __reduce__(self):
+        return (Path.touch, (Path("dglframer-was-here"),))
+
+
+def test_checkpoint_with_code_is_refused_and_not_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"state_dict": Malicious()}, "evil.ckpt")
+    with pytest.raises(DamagedFile, match=r"evil\.ckpt: refused"):
+        read_checkpoint(Path("evil.ckpt"))
+    assert not Path("dglframer-was-here").exists()
+
+
+@pytest.mark.parametrize(
+    "content", [{}, [1, 2], {"state_dict": {}, "hyper_parameters": {}}], ids=str
+)
+def test_other_torch_files_are_refused(tmp_path, content):
+    torch.save(content, tmp_path / "other.ckpt")
+    with pytest.raises(DamagedFile, match=r"other\.ckpt"):
+        read_checkpoint(tmp_path / "other.ckpt")
+
+
+def test_text_is_no_checkpoint(tmp_path):
+    (tmp_path / "text.ckpt").write_text("hello")
+    with pytest.raises(DamagedFile, match=r"text\.ckpt"):
+        read_checkpoint(tmp_path / "text.ckpt")
+
+
+def test_out_must_have_a_known_suffix(model, files, tmp_path):
+    with pytest.raises(UserError, match=r"\.csv or \.parquet"):
+        predict_files([model], files, tmp_path / "p.xlsx", CPU, 10_000)
+
+
+def test_model_directories_can_be_moved(model, files, tmp_path):
+    shutil.move(model, tmp_path / "elsewhere")
+    assert predict_files([tmp_path / "elsewhere"], files[:1], tmp_path / "p.csv", CPU, 1000) == 0

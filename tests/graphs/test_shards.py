@@ -1,0 +1,139 @@
+"""Building shards: by any number of processes, once each, and of any size of crystal."""
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from helpers.crystals import TARGETS, TINY_CUTOFF, crystal, write_crystals
+
+from dglframer.common.files import hash_of_table, read_parquet, read_rows
+from dglframer.config.data import GraphsConfig
+from dglframer.graphs import shards as module
+from dglframer.graphs.shards import (
+    build_shards,
+    count_parts,
+    expected_edges,
+    plan_shards,
+    write_graphs,
+)
+from dglframer.structures.neighbors import periodic_edges
+
+CONFIG = GraphsConfig(cutoff_angstrom=TINY_CUTOFF, crystals_per_shard=2)
+
+
+def files(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*.*"))}
+
+
+@pytest.fixture
+def built(tiny_run, tmp_path):
+    write_graphs(tiny_run.crystals, tmp_path / "graphs", CONFIG)
+    return tmp_path / "graphs"
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """The names of the shards that are built from now on."""
+    names = []
+    build = module.build_shard
+
+    def watching(rows, path, *others):
+        names.append(path.name)
+        return build(rows, path, *others)
+
+    monkeypatch.setattr(module, "build_shard", watching)
+    return names
+
+
+@pytest.mark.parametrize("parts", [1, 2, 4, 9])
+def test_parts_leave_the_bytes_of_one_process(tiny_run, tmp_path, built, made, parts):
+    """In any order, more parts than shards included; the manifest builds nothing again."""
+    for part in reversed(range(1, parts + 1)):
+        build_shards(tiny_run.crystals, tmp_path / "other", CONFIG, "", part, parts)
+    assert sorted(made) == [f"shard-{k:05d}.parquet" for k in range(6)]
+    write_graphs(tiny_run.crystals, tmp_path / "other", CONFIG)
+    assert len(made) == 6 and files(tmp_path / "other") == files(built)
+
+
+def test_a_killed_build_goes_on_with_what_is_missing(tiny_run, tmp_path, built, made, monkeypatch):
+    before = files(built)
+    (built / "shard-00001.parquet").unlink()  # killed before it was written,
+    (built / "built" / "shard-00002.json").unlink()  # or before its note was,
+    (built / "shard-00003.parquet").write_bytes(before.popitem()[1][:100])  # or damaged since
+    (built / "built" / "shard-00005.json").write_text('{"made_from"')
+    write_graphs(tiny_run.crystals, built, CONFIG)
+    assert made == [f"shard-{k:05d}.parquet" for k in (1, 2, 3, 5)]
+    write_graphs(tiny_run.crystals, tmp_path / "anew", CONFIG)
+    assert files(built) == files(tmp_path / "anew")
+
+
+def test_shards_of_other_settings_are_not_taken(tiny_run, built, made):
+    changed = CONFIG.model_copy(update={"cutoff_angstrom": 4.0})
+    write_graphs(tiny_run.crystals, built, changed)
+    write_graphs(tiny_run.crystals, built, changed, config_hash="of another format version")
+    assert len(made) == 12
+
+
+def test_only_the_shard_of_a_changed_crystal_is_built_again(tiny_run, tmp_path, built, made):
+    one = tiny_run.valid[4]
+    one.labels[TARGETS[0]], label = 0.5, one.labels[TARGETS[0]]
+    try:
+        write_crystals(tmp_path / "crystals.parquet", tiny_run.valid)
+    finally:
+        one.labels[TARGETS[0]] = label
+    manifest = write_graphs(tmp_path / "crystals.parquet", built, CONFIG)
+    assert made == ["shard-00002.parquet"]
+    assert read_parquet(built / made[0])[TARGETS[0]][0].as_py() == 0.5
+    assert manifest["shards"][2]["sha256"] != tiny_run.manifest["shards"][2]["sha256"]
+
+
+def framework(id, repeats):
+    """A cell of 2 repeats^3 sites."""
+    sites = np.array(list(np.ndindex(repeats, repeats, repeats)))
+    frac_N3 = np.concatenate([sites, sites + 0.5]) / repeats
+    symbols = "Cs " * len(sites) + "Cl " * len(sites)
+    labels = dict.fromkeys(TARGETS, 0.0)
+    return crystal(id, symbols, 4.12 * repeats * np.eye(3), frac_N3, **labels)
+
+
+def test_large_crystals_make_small_shards(tmp_path):
+    """One 686-atom framework among small cells: no shard expects more edges than it alone."""
+    crystals = [framework(f"{k:02d}", 7 if k == 5 else 1) for k in range(20)]
+    write_crystals(tmp_path / "crystals.parquet", crystals)
+    edges = [
+        len(periodic_edges(one.lattice_33, one.frac_N3, TINY_CUTOFF).src_E) for one in crystals
+    ]
+    expected = list(expected_edges(tmp_path / "crystals.parquet", TINY_CUTOFF))
+    np.testing.assert_allclose(expected, edges, rtol=0.25)
+    budget = int(4.5 * edges[0])
+    config = GraphsConfig(cutoff_angstrom=TINY_CUTOFF, crystals_per_shard=6, edges_per_shard=budget)
+    plan = plan_shards(tmp_path / "crystals.parquet", config)
+    assert [row for first, stop in plan for row in range(first, stop)] == list(range(20))
+    assert (5, 6) in plan and max(stop - first for first, stop in plan) == 4
+    by_count = plan_shards(tmp_path / "crystals.parquet", CONFIG)
+    assert all(stop - first == 2 for first, stop in by_count[:2])
+
+
+def test_rows_are_read_from_any_row_groups(tiny_run, tmp_path):
+    """The same rows, and the same hash, however the file is cut into row groups."""
+    table = read_parquet(tiny_run.crystals)
+    columns = ["id", "numbers", "lattice", *TARGETS]
+    for size in (1, 5, 100):
+        path = tmp_path / f"{size}.parquet"
+        pq.write_table(table, path, row_group_size=size)
+        for first, stop in ((0, 12), (0, 1), (3, 7), (5, 10), (11, 12)):
+            rows = read_rows(path, first, stop, columns)
+            assert rows.equals(table.slice(first, stop - first).select(columns))
+            expected = hash_of_table(read_rows(tiny_run.crystals, first, stop, columns))
+            assert hash_of_table(rows) == expected
+        assert plan_shards(path, CONFIG) == plan_shards(tiny_run.crystals, CONFIG)
+    hashes = {hash_of_table(table.slice(k, 2)) for k in range(11)}
+    assert len(hashes) == 11
+
+
+def test_parts_grow_with_the_crystals(tiny_run, tmp_path):
+    table = read_parquet(tiny_run.crystals)
+    found = []
+    for size in (100, 2, 1):
+        pq.write_table(table, tmp_path / "crystals.parquet", row_group_size=size)
+        found.append(count_parts(tmp_path / "crystals.parquet"))
+    assert found == [1, 1, 2]

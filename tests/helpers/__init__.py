@@ -1,0 +1,1 @@
+"""What the tests share: crystals, paths, rotations, servers on the loopback, processes to kill."""

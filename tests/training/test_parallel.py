@@ -1,0 +1,153 @@
+"""Several processes: parts of batches, and a training whose result does not depend on their number."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from dglframer.training.distributed import parts_by_edges
+
+THEN_LIST_THREADS = """
+import sys
+from pathlib import Path
+from dglframer.cli.main import main
+status = main()
+names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
+print("left running:", [name for name in names if "gloo" in name], file=sys.stderr)
+sys.exit(status)
+"""
+MODEL = {"blocks": 1, "width": 16, "heads": 2, "feedforward": 16, "angle_bins": 16}
+
+
+def test_parts_have_equal_edges_and_hold_every_index_once():
+    rng = np.random.default_rng(0)
+    edges_G = rng.integers(50, 1000, 200)
+    indices = rng.permutation(200)[:64]
+    parts = parts_by_edges(indices, edges_G, 4)
+    assert sorted(np.concatenate(parts)) == sorted(indices)
+    loads = [edges_G[part].sum() for part in parts]
+    assert max(loads) - min(loads) < 0.02 * sum(loads)
+    for part in parts:  # in the order of the batch
+        assert (np.diff([list(indices).index(index) for index in part]) > 0).all()
+
+
+def test_fewer_crystals_than_processes_leave_some_without():
+    parts = parts_by_edges(np.array([3, 1]), np.array([9, 5, 9, 7]), 3)
+    assert [part.tolist() for part in parts] == [[3], [1], []]
+
+
+def command(tiny_run, folder: Path, processes: int, **training) -> list[str]:
+    """`dglframer train` by torchrun, or by itself for one process."""
+    folder.mkdir(exist_ok=True)
+    config = folder / "config.json"
+    settings = {"epochs": 3, "averaged_epochs": 1, "batch_size": 5, "checkpoint_minutes": 0}
+    config.write_text(json.dumps({"model": MODEL, "training": settings | training}))
+    run = "-m torch.distributed.run --standalone --nproc-per-node".split()
+    launcher = [*run, str(processes)] if processes > 1 else []
+    train = f"-m dglframer train --seed 0 --device cpu --config {config} --graphs {tiny_run.graphs}"
+    out = ["--split", str(tiny_run.split), "--out", str(folder / "model")]
+    return [sys.executable, *launcher, *train.split(), *out]
+
+
+def train(tiny_run, folder: Path, processes: int, **training) -> str:
+    """Run to the end; returns what was said."""
+    words = command(tiny_run, folder, processes, **training)
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+def assert_close(one: Path, other: Path) -> None:
+    """Weights and metrics of two model directories agree to rounding.
+
+    But for the biases of keys: they add the same to all logits of an atom and so change nothing. Their
+    gradient is nothing but rounding, which the optimiser makes steps of the usual size of.
+    """
+    first, second = (load_file(path / "model" / "model.safetensors") for path in (one, other))
+    assert first.keys() == second.keys()
+    for name in [name for name in first if not name.endswith("key.bias")]:
+        assert np.allclose(first[name], second[name], rtol=1e-4, atol=1e-5), name
+    lines = [(path / "model" / "metrics.jsonl").read_text().splitlines() for path in (one, other)]
+    assert len(lines[0]) == len(lines[1]) == 3
+    for first, second in zip(*(map(json.loads, each) for each in lines), strict=True):
+        for key in ("train_loss", "val_loss"):
+            assert first[key] == pytest.approx(second[key], rel=1e-4)
+
+
+def test_the_result_does_not_depend_on_the_number_of_processes(tiny_run, tmp_path):
+    """Six crystals in batches of five: in the second of an epoch one process has nothing to do."""
+    train(tiny_run, tmp_path / "one", 1)
+    said = train(tiny_run, tmp_path / "two", 2)
+    assert "x 2 processes" in said and said.count("epoch 3/3") == 1
+    assert_close(tmp_path / "one", tmp_path / "two")
+
+
+def test_threads_of_the_network_end_with_the_training(tiny_run, tmp_path):
+    """One that lives on may abort a process as it ends, after a good training."""
+    script = tmp_path / "script.py"
+    script.write_text(THEN_LIST_THREADS)
+    words = command(tiny_run, tmp_path / "two", 2, epochs=1)
+    start = words.index("dglframer")
+    words[start - 1 : start + 1] = [str(script)]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("left running: []") == 2, done.stderr
+
+
+@pytest.mark.slow
+def test_killed_processes_go_on_and_other_numbers_may_take_over(tiny_run, tmp_path):
+    """Both killed at once, then one alone is stopped by a signal, then two finish."""
+    train(tiny_run, tmp_path / "whole", 1)
+    folder = tmp_path / "killed"
+    two = command(tiny_run, folder, 2)
+    process = subprocess.Popen(two, stderr=subprocess.DEVNULL, start_new_session=True)
+    deadline = time.monotonic() + 120
+    while not list(folder.glob("model/checkpoints/*/epoch-*")):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    said = train(tiny_run, folder, 2)
+    assert re.search(r"x 2 processes: going on after \d+ steps", said)
+    assert_close(tmp_path / "whole", folder)
+    assert "going on after 6 steps" in train(tiny_run, folder, 1)
+
+
+@pytest.mark.parametrize(
+    "sent, options",
+    [
+        (signal.SIGTERM, []),
+        pytest.param(
+            signal.SIGUSR1,
+            ["--signals-to-handle", "SIGTERM,SIGUSR1"],
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_a_signal_to_torchrun_saves(tiny_run, tmp_path, sent, options):
+    """torchrun passes SIGTERM on, others if told to; its own exit status is not ours."""
+    endless = {"epochs": 3000, "averaged_epochs": 0, "checkpoint_minutes": 60}
+    words = command(tiny_run, tmp_path / "run", 2, **endless)
+    first = words.index("--standalone")
+    words[first:first] = options
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    said = []
+    for line in process.stderr:
+        said.append(line)
+        if "epoch 3/" in line:
+            process.send_signal(sent)
+            break
+    said += process.stderr.readlines()
+    assert process.wait() not in (0, 75)
+    text = "".join(said)
+    steps = int(re.search(r"stopped by .* after (\d+) steps", text).group(1))
+    newest = sorted((tmp_path / "run").glob("model/checkpoints/*/epoch-*"))[-1]
+    assert json.loads((newest / "state.json").read_text())["values"]["step"] == steps

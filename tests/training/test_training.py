@@ -1,0 +1,340 @@
+"""The recipe, quantity by quantity, and what a training run promises."""
+
+import json
+import math
+import re
+import shutil
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from dglframer.common.errors import UserError
+from dglframer.config import Config
+from dglframer.config.networks import ModelConfig
+from dglframer.config.training import TrainingConfig
+from dglframer.data.split import read_split
+from dglframer.graphs.dataset import GraphDataset
+from dglframer.graphs.loading import batches
+from dglframer.networks.model_directory import load_model, save_model
+from dglframer.training.checkpoints import open_checkpoints
+from dglframer.training.optimiser import is_out_of_memory, l1_loss, optimizer_for, rate_factor
+from dglframer.training.run import train_model
+from dglframer.training.snapshot import snapshot_of
+from dglframer.training.trainer import Trainer, predict
+
+CPU = torch.device("cpu")
+SMALL = ModelConfig(blocks=1, width=16, heads=2, feedforward=16, angle_bins=16, distance_bins=16)
+
+
+@pytest.fixture
+def sets(tiny_run):
+    parts = read_split(tiny_run.split, allowed=("train", "val"))
+    return [GraphDataset(tiny_run.graphs, parts[name]) for name in ("train", "val")]
+
+
+def config(**training) -> Config:
+    given = {"epochs": 3, "averaged_epochs": 1, "batch_size": 4} | training
+    return Config(model=SMALL, training=TrainingConfig(**given))
+
+
+def trainer(sets, seed=0, **training) -> Trainer:
+    settings = config(**training)
+    return Trainer(settings.model, settings.training, *sets, seed, CPU)
+
+
+def test_rate_at_step_t():
+    training = TrainingConfig(learning_rate=5e-4)
+    # the rate in the averaged epochs that the paper's JARVIS run implies
+    assert 5e-4 * rate_factor(174 * 1950, training) == pytest.approx(5.40e-5, rel=2e-3)
+    assert rate_factor(0, training) == 1
+
+
+def test_rates_of_a_run_and_the_frozen_one(sets):
+    run = trainer(sets, decay_steps=2.0, learning_rate=1e-3)
+    rates = [run.epoch(epoch)["learning_rate"] for epoch in range(3)]
+    last_step = [1, 3]  # two steps an epoch; the rate of the last of them
+    expected = [1e-3 * math.sqrt(2 / (2 + step)) for step in last_step]
+    assert rates == pytest.approx([*expected, expected[-1]])
+
+
+def test_biases_and_weights_decay_apart(sets):
+    run = trainer(sets)
+    weights, biases = optimizer_for(run.network, TrainingConfig()).param_groups
+    assert (weights["weight_decay"], biases["weight_decay"]) == (1e-5, 0.0)
+    assert weights["betas"] == (0.9, 0.98)
+    n_biases = sum("bias" in name for name, _ in run.network.named_parameters())
+    assert len(biases["params"]) == n_biases == 8
+    assert len(weights["params"]) + n_biases == len(list(run.network.parameters()))
+
+
+def test_loss_is_the_mean_over_crystals_of_the_sum_over_targets():
+    output, target = torch.tensor([[1.0, 2.0], [0.0, -1.0]]), torch.zeros(2, 2)
+    assert l1_loss(output, target) == (1 + 2 + 0 + 1) / 2
+
+
+def test_targets_are_normalised_with_train_alone(sets):
+    run = trainer(sets)
+    train_set, val_set = sets
+    labels = train_set.targets[train_set.rows]
+    assert run.mean_T == pytest.approx(labels.mean(0))
+    assert run.std_T == pytest.approx(np.sqrt(((labels - labels.mean(0)) ** 2).mean(0)))
+    assert run.targets() == pytest.approx(
+        (val_set.targets[val_set.rows] - labels.mean(0)) / labels.std(0)
+    )
+
+
+def test_gradients_are_clipped(sets):
+    run = trainer(sets, gradient_clip_norm=1e-3)
+    run.train_step(next(iter(batches(sets[0], 4))), averaging=False)
+    norm = math.sqrt(sum(float(p.grad.square().sum()) for p in run.network.parameters()))
+    assert norm == pytest.approx(1e-3, rel=1e-4)
+
+
+def test_a_step_is_that_of_the_plain_optimiser(sets):
+    """The gradient by backward(), the step by torch's loop over parameters."""
+    run, plain = trainer(sets), trainer(sets)
+    groups = optimizer_for(plain.network, plain.training).param_groups
+    keys = ("params", "lr", "betas", "eps", "weight_decay")
+    optimizer = torch.optim.AdamW([{key: group[key] for key in keys} for group in groups])
+    batch = next(iter(batches(sets[0], 4)))
+    for _ in range(3):
+        loss = l1_loss(plain.network(batch), plain.normalised(batch))
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(plain.network.parameters(), 1.0)
+        for group in optimizer.param_groups:
+            group["lr"] = 5e-4 * rate_factor(run.step, run.training)
+        optimizer.step()
+        run.train_step(batch, averaging=False)
+    for (name, one), other in zip(
+        run.network.named_parameters(), plain.network.parameters(), strict=True
+    ):
+        if not name.endswith("key.bias"):  # its gradient is zero but for rounding
+            assert torch.allclose(one, other, rtol=1e-4, atol=2e-6), name
+
+
+def test_averaged_weights_are_the_mean_of_every_step(sets):
+    run = trainer(sets, averaged_epochs=2, batch_size=2)
+    run.epoch(0)
+    seen = []
+    step = run.train_step
+
+    def recording_step(*args):
+        loss = step(*args)
+        seen.append({k: v.clone() for k, v in run.network.state_dict().items()})
+        return loss
+
+    run.train_step = recording_step
+    run.epoch(1)
+    run.epoch(2)
+    assert len(seen) == 6
+    for name, value in run.result.state_dict().items():
+        assert torch.allclose(value, torch.stack([one[name] for one in seen]).mean(0), atol=1e-6)
+    assert run.result is not run.network
+
+
+def test_same_seed_same_bits_and_other_seed_other_model(sets, tmp_path):
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        save_model(train_model(config(), *sets, seed, CPU), tmp_path / name)
+    weights = {name: (tmp_path / name / "model.safetensors").read_bytes() for name in "abc"}
+    assert weights["a"] == weights["b"] != weights["c"]
+
+
+def test_a_saved_model_predicts_the_same_bits(sets, tmp_path):
+    model = train_model(config(), *sets, 0, CPU)
+    save_model(model, tmp_path)
+    again = load_model(tmp_path)
+    assert again.targets == model.targets and again.history == model.history
+    predictions = [predict(one.network, sets[1], CPU) for one in (model, again)]
+    assert (predictions[0] == predictions[1]).all()
+
+
+def test_logged_validation_error_is_that_of_the_saved_model(sets, tmp_path):
+    model = train_model(config(), *sets, 0, CPU, tmp_path / "metrics.jsonl")
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2, 3]
+    output = torch.from_numpy(predict(model.network, sets[1], CPU))
+    errors = np.abs(model.denormalise(output).numpy() - sets[1].targets[sets[1].rows]).mean(0)
+    assert list(lines[-1]["val_mae"].values()) == pytest.approx(errors)
+
+
+def test_batch_size_does_not_change_predictions(sets):
+    run = trainer(sets)
+    alone, together = (predict(run.network, sets[0], CPU, size) for size in (1, 100))
+    assert np.abs(alone - together).max() < 1e-6
+
+
+def test_it_can_learn_a_few_crystals_by_heart(sets):
+    run = trainer(
+        sets, epochs=120, averaged_epochs=20, batch_size=6, learning_rate=1e-2, decay_steps=20
+    )
+    losses = [run.epoch(epoch)["train_loss"] for epoch in range(120)]
+    targets = (sets[0].targets[sets[0].rows] - run.mean_T) / run.std_T
+    assert losses[0] > 0.5
+    assert np.abs(predict(run.result, sets[0], CPU) - targets).mean() < 0.02
+
+
+def test_a_loss_that_is_not_finite_names_the_batch(sets):
+    run = trainer(sets, stop_after_nonfinite=1)
+    with torch.no_grad():
+        run.network.embedding.weight.fill_(float("nan"))
+    run.train_step(next(iter(batches(sets[0], 4))), averaging=False)
+    with pytest.raises(UserError, match=sets[0].ids[0]):
+        run.read_flags()
+
+
+def weights_of(run: Trainer) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in run.network.state_dict().items()}
+
+
+def test_a_step_that_is_not_finite_changes_nothing_and_is_counted(sets):
+    """The third stops the run; each is written down with the ids of its crystals."""
+    run = trainer(sets)
+    written = []
+    run.write_down = lambda steps: written.append(len(steps))
+    good, *_ = batches(sets[0], 4)
+    bad = replace(good, targets_BT=good.targets_BT * float("nan"))
+    run.train_step(good, averaging=False)
+    before = weights_of(run), snapshot_of(run).tensors
+    run.train_step(bad, averaging=False)
+    after = weights_of(run), snapshot_of(run).tensors
+    for one, other in zip(before, after, strict=True):
+        assert all(torch.equal(one[name], other[name]) for name in one)
+    run.train_step(good, averaging=False)
+    assert not torch.equal(weights_of(run)["head.output.weight"], after[0]["head.output.weight"])
+    run.read_flags()
+    run.train_step(bad, averaging=False)
+    run.train_step(bad, averaging=False)
+    with pytest.raises(UserError, match="3 steps"):
+        run.read_flags()
+    assert [one["step"] for one in run.nonfinite] == [1, 3, 4] and written == [1, 3]
+    assert run.nonfinite[0]["ids"] == list(good.ids)
+
+
+def test_a_gradient_that_is_not_finite_counts_as_well(sets, monkeypatch):
+    run = trainer(sets)
+    original = run.gradients
+
+    def infinite(batch, share):
+        loss, first, *others = original(batch, share)
+        return [loss, first * float("inf"), *others]
+
+    monkeypatch.setattr(run, "gradients", infinite)
+    loss = run.train_step(next(iter(batches(sets[0], 4))), averaging=False)
+    run.read_flags()
+    assert torch.isfinite(loss) and len(run.nonfinite) == 1
+
+
+def out_of_memory_above(run: Trainer, largest: int) -> None:
+    """Let the network fail like one that runs out of memory on more crystals than ``largest``."""
+    forward = run.network.forward
+
+    def limited(batch):
+        if run.network.training and len(batch.ids) > largest:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return forward(batch)
+
+    run.network.forward = limited
+
+
+@pytest.mark.parametrize("largest", [1, 3])
+def test_a_batch_too_large_for_the_memory_is_split_and_gives_the_same_step(sets, largest):
+    whole, split = trainer(sets, batch_size=6), trainer(sets, batch_size=6)
+    out_of_memory_above(split, largest)
+    batch = next(iter(batches(sets[0], 6)))
+    losses = [float(run.train_step(batch, averaging=False)) for run in (whole, split)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+    for one, other in zip(whole.network.parameters(), split.network.parameters(), strict=True):
+        assert torch.allclose(one.grad, other.grad, rtol=1e-4, atol=1e-7)
+    metrics = split.epoch(0)
+    assert metrics["split_batches"] == (5 if largest == 1 else 1)
+    assert metrics["train_loss"] == pytest.approx(train_loss_of(whole), rel=1e-3)
+
+
+def train_loss_of(run: Trainer) -> float:
+    return run.epoch(0)["train_loss"]
+
+
+def test_one_crystal_too_large_for_the_memory_is_named(sets):
+    run = trainer(sets)
+    out_of_memory_above(run, 0)
+    with pytest.raises(UserError, match=f"{sets[0].ids[0]} alone does not fit"):
+        run.train_step(next(iter(batches(sets[0], 1))), averaging=False)
+
+
+def test_other_errors_are_not_taken_for_want_of_memory(sets):
+    run = trainer(sets)
+    run.network.forward = lambda batch: torch.zeros(2) @ torch.zeros(3)
+    with pytest.raises(RuntimeError, match="inconsistent tensor size"):
+        run.train_step(next(iter(batches(sets[0], 2))), averaging=False)
+
+
+def test_torch_runs_out_of_memory_as_expected():
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(10**15)
+    assert is_out_of_memory(caught.value)
+    assert not is_out_of_memory(RuntimeError("shape mismatch"))
+
+
+def test_constant_target_is_refused(sets):
+    train_set, val_set = sets
+    train_set.targets = np.ones_like(train_set.targets)
+    with pytest.raises(UserError, match="same value"):
+        Trainer(SMALL, TrainingConfig(), train_set, val_set, 0, CPU)
+
+
+def test_bfloat16_is_for_linear_layers_and_changes_little(sets):
+    """The same run in both precisions: close, not equal, weights float32 in both."""
+    one, other = (trainer(sets, precision=which) for which in ("float32", "bfloat16"))
+    first, second = ([run.epoch(epoch)["train_loss"] for epoch in range(2)] for run in (one, other))
+    assert first != second and first == pytest.approx(second, rel=0.02)
+    assert {value.dtype for value in other.network.state_dict().values()} == {torch.float32}
+    half = predict(other.network, sets[1], CPU)  # predictions are made in float32
+    assert half.dtype == np.float64 and np.abs(half - half.astype(np.float32)).max() == 0
+    assert np.abs(half.astype(np.float32) - torch.tensor(half).bfloat16().double().numpy()).max()
+
+
+def test_tensorboard_has_every_epoch_once_after_a_resumption(sets, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    def stop_after(epochs):
+        def stop(metrics):
+            if metrics["epoch"] == epochs:
+                raise KeyboardInterrupt
+
+        return stop
+
+    settings = config(tensorboard=True)
+    checkpoints = open_checkpoints(tmp_path, {})
+    with pytest.raises(KeyboardInterrupt):
+        train_model(settings, *sets, 0, CPU, None, stop_after(2), checkpoints)
+    for newest in checkpoints.all()[1:]:
+        shutil.rmtree(newest)  # goes on from the end of the first epoch
+    train_model(settings, *sets, 0, CPU, tmp_path / "metrics.jsonl", checkpoints=checkpoints)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    events = EventAccumulator(str(checkpoints.folder / "tensorboard")).Reload()
+    for name in ("train_loss", "val_loss", "learning_rate"):
+        seen = [(event.step, event.value) for event in events.Scalars(name)]
+        assert [step for step, _ in seen] == [1, 2, 3]
+        assert [value for _, value in seen] == pytest.approx([line[name] for line in lines])
+
+
+def test_without_the_package_tensorboard_is_one_message(sets, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(UserError, match="pip install tensorboard"):
+        train_model(
+            config(tensorboard=True), *sets, 0, CPU, checkpoints=open_checkpoints(tmp_path, {})
+        )
+
+
+def test_the_line_inside_an_epoch_has_rate_loss_and_time_left(sets, monkeypatch, caplog):
+    monkeypatch.setattr("dglframer.training.metrics.SECONDS_BETWEEN_LINES", -1.0)
+    with caplog.at_level("INFO"):
+        train_model(config(epochs=1, averaged_epochs=0), *sets, 0, CPU)
+    inside = [line for line in caplog.messages if " % " in line]
+    assert len(inside) == 2 and "67 %" in inside[0] and "100 %" in inside[1]
+    pattern = r"seed 0 epoch 1/1 .* train loss \d\.\d{4}  \d+ crystals/s  \d+ s left"
+    assert all(re.fullmatch(pattern, line) for line in inside)

@@ -1,0 +1,88 @@
+"""The benchmark's baseline computes what the model computes; the script of the numbers runs."""
+
+import importlib
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from helpers.crystals import crystal
+from helpers.paths import ROOT
+
+from dglframer.config.networks import ModelConfig
+from dglframer.graphs.batch import batch_graphs
+from dglframer.networks.crystalframer import CrystalFramer, initialise
+from dglframer.structures.periodic_graph import build_graph
+
+BENCHMARKS = ROOT / "benchmarks"
+
+
+@pytest.fixture
+def benchmark(monkeypatch):
+    """Import a module of the benchmarks folder, which is no package."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return importlib.import_module
+
+
+@pytest.fixture
+def generic():
+    """Two crystals without ties: a sheared rock-salt cell and a triclinic one, none thin."""
+    sheared = 3.4 * (np.ones((3, 3)) - np.eye(3)) + [[0, 0.1, 0.2], [0.3, 0, -0.1], [-0.2, 0.4, 0]]
+    triclinic = [[5.1, 0.3, -0.2], [-1.3, 5.6, 0.4], [0.9, 1.7, 6.3]]
+    frac = [[0.03, 0.11, 0.92], [0.31, -0.42, 0.57], [1.68, 0.77, 0.24]]
+    return [
+        crystal("sheared", "Na Cl", sheared, [[0, 0, 0], [0.52, 0.47, 0.49]]),
+        crystal("triclinic", "Li Si O", triclinic, frac),
+    ]
+
+
+def test_the_literal_formulation_equals_the_model(benchmark, generic):
+    """Outputs and gradients, in float64; what differs is which far images each leaves out."""
+    literal = benchmark("literal")
+    model = ModelConfig(blocks=2, width=32, heads=4, feedforward=32, frame_ties="first")
+    batch = batch_graphs([build_graph(one, 11.9) for one in generic], torch.float64)
+    network = initialise(CrystalFramer(model), 0).double()
+    network.calibrate(batch)
+    baseline = literal.LiteralFramer(model).double()
+    baseline.load_state_dict(network.state_dict())
+    images = [literal.Images(one, model.r0_angstrom, torch.float64) for one in generic]
+    outputs = network(batch), baseline.predict(images)
+    assert abs(outputs[0] - outputs[1]).max() < 1e-4 * abs(outputs[0]).max()
+    for output in outputs:
+        (output[0] - output[1]).sum().backward()
+    for ours, theirs in zip(network.parameters(), baseline.parameters(), strict=True):
+        assert abs(ours.grad - theirs.grad).max() < 1e-3 * abs(ours.grad).max() + 1e-12
+
+
+def test_counted_work_grows_as_stated(benchmark):
+    limits = benchmark("speed_limits")
+    model = ModelConfig()
+    train, infer = (limits.work(model, 1000, 170_000, mode) for mode in ("train", "infer"))
+    framed, plain = infer, limits.work(ModelConfig(frame="none"), 1000, 170_000, "infer")
+    assert train["gflop"] > 2 * infer["gflop"] > 2 * plain["gflop"]
+    assert framed["gexp"] == plain["gexp"] == train["gexp"]
+    twice = limits.work(model, 2000, 340_000, "train")
+    assert twice["gflop"] == pytest.approx(2 * train["gflop"])
+
+
+@pytest.mark.slow
+def test_the_script_runs(tmp_path):
+    output = tmp_path / "speed.json"
+    command = [sys.executable, str(BENCHMARKS / "speed.py"), "--quick", "--output", str(output)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    numbers = json.loads(output.read_text())
+    assert "| fast |" in run.stdout and "EXTRAPOLATED" in run.stdout
+    assert any("peers" in reason for reason in numbers["left_out"])
+    cases = {row["case"] for row in numbers["steps"]}
+    assert cases == {"fast", "plain, DGL", "plain, torch", "fast, frame none"}
+    assert all(row["ms_per_crystal"] > 0 for row in numbers["steps"])
+    assert numbers["literal"]["difference"] < 1e-5
+    assert all(row["ratio"] > 1 for row in numbers["literal"]["rows"])
+    for row in numbers["memory"]:
+        assert 0 < row["base_mib"] <= row["peak_mib"]
+    errors = {(row["cutoff"], row["dtype"]): row["max_error"] for row in numbers["accuracy"][:4]}
+    assert errors[11.88, "float64"] < 1e-9 and max(errors.values()) < 1e-4
+    assert all(row["share_of_sgemm"] > 0 for row in numbers["limits"])

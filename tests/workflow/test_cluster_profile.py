@@ -1,0 +1,45 @@
+"""The Slurm profile without a Slurm (tests/cluster has one): what each rule would ask for."""
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+from helpers.paths import ROOT
+
+GPU_RULES = {"tune", "tune_worker", "train_seed", "compare_train", "nbody_train"}
+
+
+@pytest.mark.parametrize(
+    ("target", "rules"),
+    [
+        ("all", "download crystals clean graphs tune tune_worker train_seed"),
+        ("compare", "graphs compare_train compare_evaluate"),
+        ("nbody", "nbody_train"),
+    ],
+)
+def test_tuning_and_training_ask_for_a_gpu_and_its_partition(tmp_path, target, rules):
+    profile = ROOT / "workflow" / "profiles" / "slurm"
+    workers = ["--config", 'tune={"workers": 2}']
+    words = ["snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(tmp_path)]
+    output = subprocess.run(
+        [sys.executable, "-m", *words, "--profile", str(profile), "--dry-run", target, *workers],
+        cwd=tmp_path,
+        env={**os.environ, "PATH": f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+    )
+    text = output.stdout + output.stderr
+    assert output.returncode == 0, text
+    jobs = re.findall(r"^(?:rule|checkpoint) (\w+):.*?resources: (.*?)$", text, re.M | re.S)
+    asked = {
+        rule: dict(one.split("=") for one in resources.split(", "))
+        for rule, resources in jobs
+        if rule not in ("all", "nbody")
+    }
+    assert set(rules.split()) <= asked.keys()
+    for rule, resources in asked.items():
+        wanted = ("gpu", "1") if rule in GPU_RULES else ("cpu", "0")
+        assert (resources["slurm_partition"], resources.get("gpu", "0")) == wanted, rule
+        assert int(resources["mem_mb"]) >= 2000 and int(resources["runtime"]) > 0, rule

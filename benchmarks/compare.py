@@ -33,7 +33,7 @@ CONFIG: dict[str, Any] = {
     "compare": {
         "variants": {
             "crystalframer": {},
-            "crystalformer": {"model.frame": "none"},
+            "crystalformer": {"crystalframer.frame": "none"},
             "se3_transformer": {"encoder": "se3_transformer", "training.learning_rate": 1e-3},
             "tfn": {"encoder": "tfn", "training.learning_rate": 1e-3},
         }

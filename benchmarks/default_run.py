@@ -64,7 +64,7 @@ def throughput(results: Path) -> dict[str, float]:
     import torch
 
     from dglframer.config.data import GraphsConfig
-    from dglframer.config.networks import ModelConfig
+    from dglframer.config.networks import CrystalFramerConfig
     from dglframer.config.training import TrainingConfig
     from dglframer.data.split import read_split
     from dglframer.graphs.dataset import GraphDataset
@@ -79,7 +79,9 @@ def throughput(results: Path) -> dict[str, float]:
     graphs = results / "graphs"
     dataset = GraphDataset(graphs, ids)
     sample = GraphDataset(graphs, ids[::4])
-    trainer = Trainer(ModelConfig(), TrainingConfig(), sample, sample, 0, torch.device("cpu"))
+    trainer = Trainer(
+        CrystalFramerConfig(), TrainingConfig(), sample, sample, 0, torch.device("cpu")
+    )
     network = load_model(results / "models" / "seed-0").network
 
     def build() -> None:

@@ -29,7 +29,7 @@ PAGE = ROOT / "docs" / "failure_drills.md"
 BEGIN = "<!-- table: written by benchmarks/failure_drills.py -->"
 END = "<!-- end of table -->"
 SETTINGS = {
-    "model": {"blocks": 1, "width": 16, "heads": 2, "feedforward": 16, "angle_bins": 16},
+    "crystalframer": {"blocks": 1, "width": 16, "heads": 2, "feedforward": 16, "angle_bins": 16},
     "training": {"epochs": 8, "averaged_epochs": 3, "batch_size": 32, "checkpoint_minutes": 0},
 }
 SEED = 20

@@ -16,6 +16,7 @@ captured for padded batches; compare the milliseconds of a step with the sum of 
 """
 
 import argparse
+import importlib.util
 import json
 import platform
 import statistics
@@ -30,14 +31,14 @@ import torch
 from speed_cases import jarvis_like
 from torch import Tensor
 
-from dglframer.attention import reference as attention_sums
-from dglframer.attention.geometry import Geometry
-from dglframer.attention.reference import reference_sums
-from dglframer.common.elements import HEAVIEST
-from dglframer.config.networks import ModelConfig
+import dglframer.attention as attention_door
+from dglframer.attention import attention_over
+from dglframer.attention.reference.attention import ReferenceAttention
+from dglframer.common.elements import MAX_Z
+from dglframer.config.networks import CrystalFramerConfig
 from dglframer.config.training import TrainingConfig
 from dglframer.graphs.batch import Batch, batch_graphs
-from dglframer.networks.crystalframer import CrystalFramer, blocks_of, initialise
+from dglframer.networks.crystalframer import CrystalFramer
 from dglframer.training.optimiser import l1_loss, optimizer_for
 
 RESULTS_FILE = Path(__file__).parent / "results" / "gpu.json"
@@ -55,7 +56,7 @@ def main() -> None:
         sys.exit(
             f"benchmarks/gpu.py needs a CUDA device, and torch {torch.__version__} finds none."
         )
-    if not attention_sums.HAS_TRITON:
+    if not importlib.util.find_spec("triton"):
         sys.exit("benchmarks/gpu.py needs triton, which CUDA builds of torch bring along.")
     sample = jarvis_like(max(SIZES), 0)
     sample.build()
@@ -97,22 +98,22 @@ def agreement(batch: Batch, frame: str) -> dict[str, Any]:
     agree: summed over atoms of an element. An atom with two images at the very edge of a tie may
     differ by more than rounding; such atoms are counted, and left out of the gradients' loss.
     """
-    from dglframer.attention.gpu.attention import triton_sums
+    from dglframer.attention.gpu.attention import GpuAttention
 
-    model = ModelConfig(frame=frame)
-    geometry = Geometry(batch, model)
+    settings = CrystalFramerConfig(frame=frame)
     generator = torch.Generator("cuda").manual_seed(0)
 
     def random(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator, device="cuda")
 
     n_atoms = len(batch.numbers_N)
-    qkv = [random(HEAVIEST + 1, model.heads, model.width // model.heads) for _ in range(3)]
-    inputs = [*qkv, 0.25 + 0.03 * random(HEAVIEST + 1, model.heads).abs()]
+    qkv = [random(MAX_Z + 1, settings.heads, settings.width // settings.heads) for _ in range(3)]
+    inputs = [*qkv, 0.25 + 0.03 * random(MAX_Z + 1, settings.heads).abs()]
     for tensor in inputs:
         tensor.requires_grad_()
     features = [tensor[batch.numbers_N] for tensor in inputs]
-    sums = [path(*features, geometry) for path in (triton_sums, reference_sums)]
+    backends = GpuAttention, ReferenceAttention
+    sums = [backend(batch, settings)(*features) for backend in backends]
     flat = [torch.cat([part.flatten(1) for part in parts], 1) for parts in sums]
     error_N = (flat[0] - flat[1]).detach().abs().amax(1)
     differs_N = error_N > 1e-5
@@ -135,23 +136,21 @@ def agreement(batch: Batch, frame: str) -> dict[str, Any]:
 @torch.no_grad()
 def rounding(batch: Batch) -> dict[str, float]:
     """Largest errors, relative to the largest value, where less than float32 could be used."""
-    from dglframer.attention.gpu.attention import triton_sums
-
-    network = initialise(CrystalFramer(ModelConfig()), 0).to(batch.r_E3.device)
+    network = CrystalFramer(CrystalFramerConfig()).draw(0).to(batch.r_E3.device)
     network.calibrate(batch)
     exact = network(batch)
     torch.set_float32_matmul_precision("high")
     tf32 = network(batch)
     torch.set_float32_matmul_precision("highest")
 
-    x_NW, geometry = network.start(batch)
-    attention = next(blocks_of(network)).attention
+    x_NW, attend = network.embedding(batch.numbers_N - 1), attention_over(batch, network.settings)
+    attention = network.blocks[0].attention
     q, k, v = (
-        layer(x_NW).unflatten(1, (network.model.heads, -1))
+        layer(x_NW).unflatten(1, (network.settings.heads, -1))
         for layer in (attention.query, attention.key, attention.value)
     )
     rounded = [x.bfloat16().float() for x in (q, k, v)]
-    sums = [triton_sums(*one, attention.decay(q), geometry) for one in ((q, k, v), rounded)]
+    sums = [attend(*one, attention.decay(q)) for one in ((q, k, v), rounded)]
     errors = [
         (ours - other).abs().max() / other.abs().max() for other, ours in zip(*sums, strict=True)
     ]
@@ -165,11 +164,12 @@ def steps(batches: dict[int, Batch], rounds: int) -> list[dict[str, Any]]:
     """Milliseconds of a training step and of a prediction on each batch, by each path."""
     rows = []
     for path in ("triton", "tf32", "torch", "none"):
-        network = initialise(
-            CrystalFramer(ModelConfig(frame="none" if path == "none" else "max")), 0
-        )
+        network = CrystalFramer(
+            CrystalFramerConfig(frame="none" if path == "none" else "max")
+        ).draw(0)
         network.cuda()
-        with patch.object(attention_sums, "HAS_TRITON", path != "torch"):
+        without = (ReferenceAttention,) if path == "torch" else attention_door.BACKENDS
+        with patch.object(attention_door, "BACKENDS", without):
             network.calibrate(batches[64])
             for size, batch in batches.items():
                 torch.set_float32_matmul_precision("high" if path == "tf32" else "highest")
@@ -241,7 +241,7 @@ def kernel_times(batch: Batch, calibration: Batch, rounds: int) -> dict[str, flo
     """
     from dglframer.attention.gpu import weights as triton_kernels
 
-    network = initialise(CrystalFramer(ModelConfig()), 0).cuda()
+    network = CrystalFramer(CrystalFramerConfig()).draw(0).cuda()
     network.calibrate(calibration)
     events: dict[str, list] = {name: [] for name in KERNELS}
     with ExitStack() as stack:

@@ -291,12 +291,12 @@ def timed(name: str, iterate: Callable[[], Any]) -> dict[str, Any]:
 
 def waiting(graphs: Path, steps: int, batch_size: int = 64) -> dict[str, Any]:
     """Share of the time of training steps (default model, CPU) that is spent waiting for a batch."""
-    from dglframer.config.networks import ModelConfig
-    from dglframer.networks.crystalframer import CrystalFramer, initialise
+    from dglframer.config.networks import CrystalFramerConfig
+    from dglframer.networks.crystalframer import CrystalFramer
 
     dataset = GraphDataset(graphs)
     dataset = GraphDataset(graphs, dataset.ids[:: len(dataset) // (steps * batch_size)])
-    network = initialise(CrystalFramer(ModelConfig()), 0)
+    network = CrystalFramer(CrystalFramerConfig()).draw(0)
     waited: list[float] = []
     started = time.perf_counter()
     source = waits(prefetched(batches(dataset, batch_size), torch.device("cpu")), waited)

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from dglframer.attention.frames import ALONG_AXIS
-from dglframer.attention.gaussians import SELF_DISTANCE_SQUARED, angle_step, gaussians
+from dglframer.attention.constants import ALONG_AXIS, SELF_DISTANCE_SQUARED
+from dglframer.attention.gaussians import angle_step, gaussians
 from dglframer.networks.crystalframer import CrystalFramer, InfiniteAttention
 from dglframer.structures.crystal import Crystal
 from dglframer.structures.neighbors import wrapped
@@ -66,7 +66,7 @@ class LiteralFramer(CrystalFramer):
 
 def literal_attention(attention: InfiniteAttention, x_NW: Tensor, images: Images) -> Tensor:
     """[N, W]: sum_j softmax_j(s_ij + z_ij) (v_j + beta_ij), projected."""
-    model, n_atoms = attention.model, len(x_NW)
+    model, n_atoms = attention.settings, len(x_NW)
     q_NHD, k_NHD, v_NHD = (
         layer(x_NW).unflatten(1, (model.heads, -1))
         for layer in (attention.query, attention.key, attention.value)
@@ -104,7 +104,7 @@ def position_encoding(
     frames_PH33: Tensor,
 ) -> Tensor:
     """[P, H, D]: beta of some pairs; every Gaussian of every image, for each head."""
-    model = attention.model
+    model = attention.settings
     delta = model.distance_max_angstrom / model.distance_bins
     centres_K = torch.arange(1, model.distance_bins + 1, dtype=d_PM.dtype) * delta
     d_PHM = d_PM.unsqueeze(1).expand(-1, model.heads, -1)

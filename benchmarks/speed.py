@@ -96,7 +96,7 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     }  # fmt: skip
     numbers["literal"] = measure_literal(network, samples[0], steps, quick)
     numbers["epochs"] = epochs(steps, preparation)
-    numbers["limits"] = reached(steps, samples, peaks, network.model)
+    numbers["limits"] = reached(steps, samples, peaks, network.settings)
     numbers["scaling"] = measure_scaling(network, samples[0], large, quick)
     tasks = memory_tasks(quick, large is not None, [c.name for c in cases if c.name in PEER_NAMES])
     numbers["memory"], failed = measure_memory(tasks, args.peers_python, sent, folder, args)

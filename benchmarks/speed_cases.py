@@ -8,20 +8,22 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
+from unittest.mock import patch
 
 import numpy as np
 import pyarrow.parquet as pq
 import torch
 from literal import Images, LiteralFramer
 
-from dglframer.attention import reference as attention_sums
-from dglframer.config.networks import ModelConfig
+import dglframer.attention as attention_door
+from dglframer.attention.reference.attention import ReferenceAttention
+from dglframer.config.networks import CrystalFramerConfig
 from dglframer.config.training import TrainingConfig
 from dglframer.data.crystals import validated
 from dglframer.data.rejections import Rejections
 from dglframer.data.sources.jarvis_minerals import JarvisMinerals
 from dglframer.graphs.batch import Batch, batch_graphs
-from dglframer.networks.crystalframer import CrystalFramer, initialise
+from dglframer.networks.crystalframer import CrystalFramer
 from dglframer.structures.crystal import Crystal, Record, validate
 from dglframer.structures.periodic_graph import PeriodicGraph, build_graph
 from dglframer.training.optimiser import l1_loss, optimizer_for
@@ -125,7 +127,7 @@ class Case(Protocol):
 
 def new_network(frame: str = "max", crystals: int = 64) -> CrystalFramer:
     """A default model, seed 0, calibrated on so many crystals like JARVIS'."""
-    network = initialise(CrystalFramer(ModelConfig(frame=frame)), 0)
+    network = CrystalFramer(CrystalFramerConfig(frame=frame)).draw(0)
     graphs = [build_graph(crystal, CUTOFF) for crystal in jarvis_like(crystals, 1).crystals]
     network.calibrate(batch_graphs(graphs))
     return network
@@ -150,15 +152,12 @@ class Ours:
 
     def run(self, sample: Sample, mode: str, batches: list[list[int]]) -> float:
         prepared = [self.batch(sample, part) for part in batches]
-        before = attention_sums.HAS_NUMBA
-        attention_sums.HAS_NUMBA = self.compiled
-        try:
+        backends = attention_door.BACKENDS if self.compiled else (ReferenceAttention,)
+        with patch.object(attention_door, "BACKENDS", backends):
             started = time.perf_counter()
             for batch in prepared:
                 step(self.network, self.optimizer, mode, len(batch.atoms_B), batch)
             return time.perf_counter() - started
-        finally:
-            attention_sums.HAS_NUMBA = before
 
 
 class Literal:
@@ -166,12 +165,12 @@ class Literal:
 
     def __init__(self, network: CrystalFramer):
         self.name = "literal"
-        self.network = LiteralFramer(network.model)
+        self.network = LiteralFramer(network.settings)
         self.network.load_state_dict(network.state_dict())
         self.optimizer = optimizer_for(self.network, TrainingConfig(learning_rate=1e-12))
 
     def images(self, crystals: Iterable[Crystal]) -> list[Images]:
-        return [Images(crystal, self.network.model.r0_angstrom) for crystal in crystals]
+        return [Images(crystal, self.network.settings.r0_angstrom) for crystal in crystals]
 
     def run(self, sample: Sample, mode: str, batches: list[list[int]]) -> float:
         prepared = [self.images(sample.crystals[index] for index in part) for part in batches]
@@ -261,7 +260,7 @@ class Peer:
 
 def our_cases(network: CrystalFramer, frameless: CrystalFramer) -> list[Ours]:
     """Every path of ours that is measured."""
-    copies = [CrystalFramer(network.model) for _ in range(2)]
+    copies = [CrystalFramer(network.settings) for _ in range(2)]
     for copy in copies:
         copy.load_state_dict(network.state_dict())
     return [

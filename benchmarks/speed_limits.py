@@ -28,10 +28,12 @@ from unittest.mock import patch
 import torch
 from speed_cases import CUTOFF, Sample, log
 
-from dglframer.attention import reference as attention_sums
-from dglframer.attention.cpu import attention as compiled_sums
+import dglframer.attention as attention_door
+from dglframer.attention.constants import negligible_gap
+from dglframer.attention.cpu import attention as cpu_attention
 from dglframer.attention.gaussians import chebyshev_terms
-from dglframer.config.networks import ModelConfig
+from dglframer.attention.reference.attention import ReferenceAttention
+from dglframer.config.networks import CrystalFramerConfig
 from dglframer.graphs.batch import batch_graphs
 from dglframer.networks.crystalframer import CrystalFramer
 from dglframer.structures.crystal import Crystal
@@ -42,7 +44,7 @@ CUTOFFS = (CUTOFF, 11.88)  # 6 r0, and 6 times the largest sigma
 LEAST_WEIGHTS = (10.0, 14.0, 18.5, 23.0)  # -log of the relative weight that is passed over
 
 
-def work(model: ModelConfig, atoms: int, edges: int, mode: str) -> dict[str, float]:
+def work(model: CrystalFramerConfig, atoms: int, edges: int, mode: str) -> dict[str, float]:
     """GFLOP, Gexp and GB of a step on a batch of so many atoms and edges, by the formulas above."""
     heads, width, bins, angles = model.heads, model.width, model.distance_bins, model.angle_bins
     lanes = 3 * heads if model.frame != "none" else 0
@@ -94,7 +96,10 @@ def median_seconds(run: Callable[[], object], rounds: int = 7) -> float:
 
 
 def reached(
-    rows: list[dict[str, Any]], samples: list[Sample], peaks: dict[str, float], model: ModelConfig
+    rows: list[dict[str, Any]],
+    samples: list[Sample],
+    peaks: dict[str, float],
+    model: CrystalFramerConfig,
 ) -> list[dict[str, Any]]:
     """Counted work per second of the fast path, and its share of the machine's peaks."""
     results = []
@@ -124,9 +129,12 @@ def reached(
 def path(compiled: bool, least: float | None = None) -> Iterator[None]:
     """Choose the compiled or the reference path, and the weights that are passed over."""
     with ExitStack() as patches:
-        patches.enter_context(patch.object(attention_sums, "HAS_NUMBA", compiled))
+        if not compiled:
+            patches.enter_context(patch.object(attention_door, "BACKENDS", (ReferenceAttention,)))
         if least is not None:
-            patches.enter_context(patch.object(compiled_sums, "least_weight", lambda dtype: least))
+            patches.enter_context(
+                patch.object(cpu_attention, "negligible_gap", lambda dtype: least)
+            )
         yield
 
 
@@ -165,7 +173,7 @@ def accuracy(
                     "weights": weights,
                     "cutoff": cutoff,
                     "dtype": str(dtype).removeprefix("torch."),
-                    "least_weight": least or attention_sums.least_weight(dtype),
+                    "least_weight": least or negligible_gap(dtype),
                     "max_error": error.max().item(),
                     "median_error": error.median().item(),
                     "mean_error": error.mean().item(),

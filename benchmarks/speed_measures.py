@@ -131,9 +131,9 @@ def measure_literal(
 
 def with_ties(network: Any, ties: str) -> Any:
     """The network, its treatment of tied frames changed."""
-    network.model = network.model.model_copy(update={"frame_ties": ties})
+    network.settings = network.settings.model_copy(update={"frame_ties": ties})
     for block in network.blocks:
-        block.attention.model = network.model
+        block.attention.settings = network.settings
     return network
 
 

@@ -25,10 +25,11 @@ from default_run import machine
 from speed_cases import CUTOFF, SHARED, Sample, log, mp_megnet, new_network
 from speed_measures import with_ties
 
-from dglframer.attention.cpu.attention import compiled_views
-from dglframer.attention.geometry import Geometry
+from dglframer.attention.cpu.attention import CpuAttention
+from dglframer.attention.reference.weights import log_weights
 from dglframer.data.sources.structure_files import read_structure
 from dglframer.graphs.batch import batch_graphs
+from dglframer.graphs.edge_ops import edge_ops
 from dglframer.networks.crystalframer import CrystalFramer
 from dglframer.networks.model_directory import load_model
 from dglframer.structures.crystal import Crystal, validate
@@ -116,23 +117,22 @@ def spreads(network: CrystalFramer, cutoff: float, crystals: list[Crystal]) -> d
 def tied_sites(network: CrystalFramer, sample: Sample) -> dict[str, Any]:
     """How many atoms and crystals look along more than one axis anywhere in the first block."""
     batch = batch_graphs(sample.graphs)
-    geometry = Geometry(batch, with_ties(network, "average").model)
+    attention = CpuAttention(batch, with_ties(network, "average").settings)
     x_NW = network.embedding(batch.numbers_N - 1)
-    attention = network.blocks[0].attention
+    block = network.blocks[0].attention
     q, k = (
-        layer(x_NW).unflatten(1, (network.model.heads, -1))
-        for layer in (attention.query, attention.key)
+        layer(x_NW).unflatten(1, (network.settings.heads, -1)) for layer in (block.query, block.key)
     )
-    decay_EH = attention.decay(q).index_select(0, batch.dst_E) * geometry.d2_E.unsqueeze(1)
-    alpha = geometry.ops.softmax(geometry.ops.dot(q, k) / q.shape[2] ** 0.5 - decay_EH)
-    views = compiled_views(alpha, geometry)
-    several_N = views.ptr.diff() > 1
+    ops = edge_ops(batch)
+    logits_EH = log_weights(ops, q, k, block.decay(q), attention.d2_E, batch.dst_E)
+    axes = attention.axes(ops.softmax(logits_EH))
+    several_N = axes.ptr.diff() > 1
     crystal_N = torch.repeat_interleave(torch.arange(len(batch.atoms_B)), batch.atoms_B)
     return {
         "atoms": len(several_N),
         "atoms_with_several_views": int(several_N.sum()),
         "crystals_with_several_views": len(crystal_N[several_N].unique()),
-        "axes_per_lane": float((views.share_PL > 0).sum() / (len(several_N) * q.shape[1] * 3)),
+        "axes_per_lane": float((axes.share_PL > 0).sum() / (len(several_N) * q.shape[1] * 3)),
     }
 
 

@@ -13,18 +13,18 @@ import torch
 from matplotlib.axes import Axes
 from torch import Tensor
 
-from dglframer.attention.frames import max_views, tie_share
-from dglframer.attention.geometry import Geometry
-from dglframer.config.networks import ModelConfig
+from dglframer.attention.contract import Attention
+from dglframer.attention.frames import max_axes, tie_share
+from dglframer.config.networks import CrystalFramerConfig
 from dglframer.graphs.batch import Batch, batch_graphs
-from dglframer.networks.crystalframer import CrystalFramer, initialise
+from dglframer.networks.crystalframer import CrystalFramer
 from dglframer.report.plots import BLUE, FAINT, GREEN, INK, ORANGE, PURPLE, Panel, svg
 from dglframer.structures.crystal import Crystal
 from dglframer.structures.periodic_graph import build_graph
 
 SIGMAS = {1.0: GREEN, 1.4: BLUE, 1.98: ORANGE}  # Å; 1.4 is r0, 1.98 the largest possible
 DEFAULT_CUTOFF = 8.4
-TIE_WIDTH = ModelConfig().frame_tie_width
+TIE_WIDTH = CrystalFramerConfig().frame_tie_width
 VIEW_23 = np.array([[1, 0, 0], [0, 2 / 5**0.5, -1 / 5**0.5]])  # shows all six axes
 
 
@@ -63,15 +63,15 @@ def batch_of(crystals: list[Crystal], cutoff: float) -> Batch:
 def frame_panels() -> list[Panel]:
     """What two heads see around one Zr of zirconia: weights of the images and the axes they give."""
     batch = batch_of([zirconia()], DEFAULT_CUTOFF)
-    geometry = Geometry(batch, ModelConfig())
+    attention = Attention(batch, CrystalFramerConfig())
     zirconium_E = (batch.numbers_N[batch.src_E] == 40).double()
     heads = [("σ = 1.0 Å, no preference", 1.0, 0.0), ("σ = 1.98 Å, prefers Zr", 1.98, 2.0)]
     logits_EH = torch.stack(
-        [like * zirconium_E - geometry.d2_E / (2 * sigma**2) for _, sigma, like in heads], 1
+        [like * zirconium_E - attention.d2_E / (2 * sigma**2) for _, sigma, like in heads], 1
     )
-    views = max_views(logits_EH, geometry.u_E3, geometry.d2_E, batch.edge_ptr, TIE_WIDTH)
-    assert (views.ptr.diff() == 1).all()  # nothing ties here
-    axes_H33 = views.axes_P3L[0].reshape(3, 3, len(heads)).permute(2, 1, 0).numpy()
+    axes = max_axes(logits_EH, attention.u_E3, attention.d2_E, batch.edge_ptr, TIE_WIDTH)
+    assert (axes.ptr.diff() == 1).all()  # nothing ties here
+    axes_H33 = axes.axes_P3L[0].reshape(3, 3, len(heads)).permute(2, 1, 0).numpy()
     mine = slice(0, int(batch.edge_ptr[1]))
     r_F3 = batch.r_E3[mine].numpy()
     number_F = batch.numbers_N[batch.src_E[mine]].numpy()
@@ -110,7 +110,7 @@ def weight_panels() -> list[Panel]:
     """Weights of the images around Na in NaCl, and what a cutoff leaves out, for three widths."""
     batch = batch_of([rocksalt()], 15.0)
     around = slice(0, int(batch.edge_ptr[1]))
-    d_F = Geometry(batch, ModelConfig()).d2_E[around].sqrt().numpy().round(6)
+    d_F = Attention(batch, CrystalFramerConfig()).d2_E[around].sqrt().numpy().round(6)
     shells = np.unique(d_F)
 
     def weight(d: np.ndarray, sigma: float) -> np.ndarray:
@@ -182,7 +182,7 @@ def tie_panels() -> list[Panel]:
 @torch.no_grad()
 def random_network(ties: Literal["first", "average"]) -> Callable[[Batch], Tensor]:
     """A network of one block; as after training, none of its weights is zero."""
-    network = initialise(CrystalFramer(ModelConfig(frame_ties=ties, blocks=1)), 3).double()
+    network = CrystalFramer(CrystalFramerConfig(frame_ties=ties, blocks=1)).draw(3).double()
     generator = torch.Generator().manual_seed(3)
     for parameter in network.parameters():
         parameter += 0.05 * torch.randn(parameter.shape, generator=generator).double()

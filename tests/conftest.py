@@ -3,10 +3,10 @@
 import os
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from helpers.crystals import TARGETS, TINY_CUTOFF, Run, crystal, write_crystals
+from helpers import crystals
+from helpers.crystals import TARGETS, TINY_CUTOFF, Run, write_crystals
 from helpers.paths import SHARED
 from hypothesis import settings
 
@@ -32,22 +32,19 @@ settle_mkl()  # as commands do: what is computed here is compared with what they
 @pytest.fixture
 def rocksalt() -> Crystal:
     """NaCl, primitive cell."""
-    lattice_33 = 2.82 * (np.ones((3, 3)) - np.eye(3))
-    return crystal("rocksalt", "Na Cl", lattice_33, [[0, 0, 0], [0.5, 0.5, 0.5]])
+    return crystals.rocksalt()
 
 
 @pytest.fixture
 def cscl_like() -> Crystal:
     """Two elements on a body-centred cubic lattice."""
-    return crystal("cscl", "Cs Cl", 4.12 * np.eye(3), [[0, 0, 0], [0.5, 0.5, 0.5]])
+    return crystals.cscl_like()
 
 
 @pytest.fixture
 def triclinic() -> Crystal:
     """No symmetry at all, and coordinates outside the cell."""
-    lattice_33 = [[4.1, 0.3, -0.2], [-1.3, 5.2, 0.4], [0.9, 1.7, 6.3]]
-    frac_N3 = [[0.03, 0.11, 0.92], [0.31, -0.42, 0.57], [1.68, 0.77, 0.24], [0.45, 0.15, 2.33]]
-    return crystal("triclinic", "Li Si O F", lattice_33, frac_N3)
+    return crystals.triclinic()
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dglframer.attention.gaussians import SELF_DISTANCE_SQUARED
+from dglframer.attention.constants import SELF_DISTANCE_SQUARED
 
 PARALLEL = 1e-5  # 1 - |cos| below this: the same line; |cos| to the normal below: the same plane
 

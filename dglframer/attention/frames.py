@@ -7,7 +7,7 @@ every choice within ``tie_width`` of the best and averages the encodings over th
 shares that fall smoothly to zero at that width: the result is a function of the crystal alone, and a
 smooth one as a tie forms. ``first`` takes the first best edge, as the released code would without
 its noise; it depends on the order of the atoms and on rounding. This module is the definition;
-``frame_kernels`` and the Triton kernels merge tied axes that see the same, which changes nothing.
+the compiled backends merge tied axes that see the same, which changes nothing.
 """
 
 from dataclasses import dataclass
@@ -15,19 +15,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dglframer.attention.gaussians import SELF_DISTANCE_SQUARED
+from dglframer.attention.constants import ALONG_AXIS, SELF_DISTANCE_SQUARED
 from dglframer.graphs.batch import pointers
-
-ALONG_AXIS = 0.9999  # images with |cos| to the first axis of this or more are no second axis
 
 
 @dataclass(frozen=True)
-class Views:
-    """The axes that each atom looks along: one or more rounds of three axes for every head.
+class WeightedAxes:
+    """The axes that each atom looks along, with the share of each in the average over tied frames.
 
-    Round p of atom i, ptr[i] <= p < ptr[i + 1], has the components ``axes_P3L`` and the shares
-    ``share_PL`` of its L = 3 H lanes, lane = axis * H + head. The shares of a lane add to one over
-    the rounds of an atom; a share of zero marks a lane without an axis in that round.
+    Atom i has the rows ptr[i] <= p < ptr[i + 1]. A row has L = 3 H columns, column = axis * H + head,
+    with the components ``axes_P3L`` and the shares ``share_PL``. The shares of a column add to one over
+    the rows of an atom; a share of zero marks a column without an axis in that row.
     """
 
     ptr: Tensor  # int64 [N + 1]
@@ -35,11 +33,20 @@ class Views:
     share_PL: Tensor
 
 
-def single_views(frames_NH33: Tensor) -> Views:
+def single_frames(frames_NH33: Tensor) -> WeightedAxes:
     """One frame for each atom and head (rows are the axes; H = 0 without frames)."""
     axes_N3L = frames_NH33.permute(0, 3, 2, 1).flatten(2).contiguous()
     ptr = torch.arange(len(axes_N3L) + 1, device=axes_N3L.device)
-    return Views(ptr, axes_N3L, torch.ones_like(axes_N3L[:, 0]))
+    return WeightedAxes(ptr, axes_N3L, torch.ones_like(axes_N3L[:, 0]))
+
+
+def same_in_all_heads(axes: WeightedAxes, heads: int) -> WeightedAxes:
+    """The axes of one head for every head."""
+    return WeightedAxes(
+        axes.ptr,
+        axes.axes_P3L.repeat_interleave(heads, 2),
+        axes.share_PL.repeat_interleave(heads, 1),
+    )
 
 
 def tie_share(gap: Tensor, width: float) -> Tensor:
@@ -48,9 +55,9 @@ def tie_share(gap: Tensor, width: float) -> Tensor:
 
 
 @torch.no_grad()
-def max_views(
+def max_axes(
     logits_EH: Tensor, u_E3: Tensor, d2_E: Tensor, edge_ptr: Tensor, tie_width: float | None
-) -> Views:
+) -> WeightedAxes:
     """``max`` frames (docs/model.md, section 6); ``tie_width`` None takes the first of the best.
 
     e1: direction of the image of largest weight (logit), the atom itself left out. e2: direction of
@@ -62,11 +69,11 @@ def max_views(
     degree_N = edge_ptr.diff()
     centre_E = torch.repeat_interleave(torch.arange(len(degree_N), device=d2_E.device), degree_N)
     others_EH = logits_EH.masked_fill(d2_E.unsqueeze(1) <= SELF_DISTANCE_SQUARED, -torch.inf)
-    slot_EH = centre_E.unsqueeze(1) * heads + torch.arange(heads, device=d2_E.device)
+    place_EH = centre_E.unsqueeze(1) * heads + torch.arange(heads, device=d2_E.device)
     e1_C, head_C = others_EH.isfinite().nonzero(as_tuple=True)
-    slot_C = slot_EH[e1_C, head_C]
-    kept, share_C = tied(others_EH[e1_C, head_C], slot_C, len(degree_N) * heads, tie_width)
-    e1_C, head_C, slot_C = e1_C[kept], head_C[kept], slot_C[kept]
+    place_C = place_EH[e1_C, head_C]
+    kept, share_C = tied(others_EH[e1_C, head_C], place_C, len(degree_N) * heads, tie_width)
+    e1_C, head_C, place_C = e1_C[kept], head_C[kept], place_C[kept]
 
     # every edge f of the centre of every candidate c
     c_P, f_P = expand(edge_ptr[centre_E[e1_C]], degree_N[centre_E[e1_C]])
@@ -83,12 +90,12 @@ def max_views(
     share_F = share_C[c_F] * torch.cat([share_P, share_P.new_ones(len(helper_C3))])
     frames_F33 = complete_frames(u_E3[e1_C[c_F]], e2_F3)
     alone = torch.ones(len(degree_N) * heads, dtype=torch.bool, device=d2_E.device)
-    alone[slot_C] = False
+    alone[place_C] = False
     identity = torch.eye(3).to(u_E3).expand(int(alone.sum()), 3, 3)
     return collect(
         torch.cat([frames_F33, identity]),
         torch.cat([share_F, share_F.new_ones(len(identity))]),
-        torch.cat([slot_C[c_F], alone.nonzero().flatten()]),
+        torch.cat([place_C[c_F], alone.nonzero().flatten()]),
         len(degree_N),
         heads,
     )
@@ -128,19 +135,21 @@ def complete_frames(e1_F3: Tensor, u_F3: Tensor) -> Tensor:
     return torch.stack([e1_F3, e2_F3, torch.linalg.cross(e1_F3, e2_F3)], 1)
 
 
-def collect(frames_F33: Tensor, share_F: Tensor, slot_F: Tensor, atoms: int, heads: int) -> Views:
-    """Views from any number of frames for each slot = atom * heads + head."""
-    order_F = torch.argsort(slot_F, stable=True)
-    frames_F33, share_F, slot_F = frames_F33[order_F], share_F[order_F], slot_F[order_F]
-    count_S = torch.bincount(slot_F, minlength=atoms * heads)
-    round_F = (
-        torch.arange(len(slot_F), device=slot_F.device) - (count_S.cumsum(0) - count_S)[slot_F]
+def collect(
+    frames_F33: Tensor, share_F: Tensor, place_F: Tensor, atoms: int, heads: int
+) -> WeightedAxes:
+    """The axes of any number of frames for each place = atom * heads + head."""
+    order_F = torch.argsort(place_F, stable=True)
+    frames_F33, share_F, place_F = frames_F33[order_F], share_F[order_F], place_F[order_F]
+    count_S = torch.bincount(place_F, minlength=atoms * heads)
+    row_in_atom_F = (
+        torch.arange(len(place_F), device=place_F.device) - (count_S.cumsum(0) - count_S)[place_F]
     )
-    rounds_N = count_S.view(atoms, heads).amax(1)
-    ptr = pointers(rounds_N)
-    row_F = ptr[slot_F // heads] + round_F
+    rows_N = count_S.view(atoms, heads).amax(1)
+    ptr = pointers(rows_N)
+    row_F = ptr[place_F // heads] + row_in_atom_F
     axes_P3AH = frames_F33.new_zeros(int(ptr[-1]), 3, 3, heads)
     share_PAH = frames_F33.new_zeros(int(ptr[-1]), 3, heads)
-    axes_P3AH[row_F, :, :, slot_F % heads] = frames_F33.transpose(1, 2)
-    share_PAH[row_F, :, slot_F % heads] = share_F.unsqueeze(1)
-    return Views(ptr, axes_P3AH.flatten(2), share_PAH.flatten(1))
+    axes_P3AH[row_F, :, :, place_F % heads] = frames_F33.transpose(1, 2)
+    share_PAH[row_F, :, place_F % heads] = share_F.unsqueeze(1)
+    return WeightedAxes(ptr, axes_P3AH.flatten(2), share_PAH.flatten(1))

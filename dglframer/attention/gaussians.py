@@ -12,26 +12,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dglframer.config.networks import ModelConfig
-
-# Images closer than this (squared angstrom) are the atom itself: they have no direction.
-SELF_DISTANCE_SQUARED = 1e-5
+from dglframer.config.networks import CrystalFramerConfig
 
 
-def distance_basis(d_E: Tensor, model: ModelConfig) -> Tensor:
+def distance_basis(d_E: Tensor, settings: CrystalFramerConfig) -> Tensor:
     """[E, K] exp(-(d - mu_k)^2 / 2 s^2) at mu_k = (k + 1) delta, k = 0 .. K - 1 (section 5.1)."""
-    delta = model.distance_max_angstrom / model.distance_bins
-    centres_K = torch.arange(1, model.distance_bins + 1, device=d_E.device, dtype=d_E.dtype) * delta
-    width = model.distance_width_bins * delta
+    delta = settings.distance_max_angstrom / settings.distance_bins
+    centres_K = (
+        torch.arange(1, settings.distance_bins + 1, device=d_E.device, dtype=d_E.dtype) * delta
+    )
+    width = settings.distance_width_bins * delta
     basis_EK = gaussians(d_E, centres_K, width)
-    if model.window_sigmas is None:
+    if settings.window_sigmas is None:
         return basis_EK
-    count = math.ceil(2 * model.window_sigmas * model.distance_width_bins + 1)
-    if model.distance_bins - count <= 8:
+    count = math.ceil(2 * settings.window_sigmas * settings.distance_width_bins + 1)
+    if settings.distance_bins - count <= 8:
         return basis_EK
-    start_E = ((d_E - model.window_sigmas * width) / delta - 1).trunc()
-    start_E1 = start_E.clamp(0, model.distance_bins - count).unsqueeze(-1)
-    k = torch.arange(model.distance_bins, device=d_E.device)
+    start_E = ((d_E - settings.window_sigmas * width) / delta - 1).trunc()
+    start_E1 = start_E.clamp(0, settings.distance_bins - count).unsqueeze(-1)
+    k = torch.arange(settings.distance_bins, device=d_E.device)
     return basis_EK * ((k >= start_E1) & (k < start_E1 + count))
 
 
@@ -45,19 +44,19 @@ def gaussians(x: Tensor, centres_K: Tensor, width: float) -> Tensor:
     return (z.square() * -0.5).clamp_(min=-50).exp_()
 
 
-def angle_step(model: ModelConfig) -> float:
+def angle_step(settings: CrystalFramerConfig) -> float:
     """Spacing of the cosine Gaussians, mu_k = -1 + k step (section 5.2)."""
-    return 2.0 / (model.angle_bins - 1)
+    return 2.0 / (settings.angle_bins - 1)
 
 
-def chebyshev_terms(model: ModelConfig, dtype: torch.dtype) -> int:
+def chebyshev_terms(settings: CrystalFramerConfig, dtype: torch.dtype) -> int:
     """How many T_q represent the cosine Gaussians to the precision of ``dtype``.
 
     A Gaussian of width s has Chebyshev coefficients that fall as exp(-(q s)^2 / 2). The number is
     even: the compiled loops take two terms at a time.
     """
     smallest = 4e-6 if dtype == torch.float32 else 1e-16
-    width = model.angle_width_bins * angle_step(model)
+    width = settings.angle_width_bins * angle_step(settings)
     return 2 * math.ceil(math.sqrt(-2 * math.log(smallest)) / width / 2)
 
 
@@ -78,35 +77,52 @@ def chebyshev_matrix(bins: int, width_bins: float, terms: int) -> np.ndarray:
     return matrix_KQ
 
 
-def angle_matrix(model: ModelConfig, dtype: torch.dtype) -> np.ndarray:
+def angle_matrix(settings: CrystalFramerConfig, dtype: torch.dtype) -> np.ndarray:
     """[K, Q]: the K Gaussians as combinations of the Q functions of ``angle_functions``."""
-    if model.window_sigmas is not None:
-        return np.eye(model.angle_bins)
-    terms = chebyshev_terms(model, dtype)
-    return chebyshev_matrix(model.angle_bins, model.angle_width_bins, terms)
+    if settings.window_sigmas is not None:
+        return np.eye(settings.angle_bins)
+    terms = chebyshev_terms(settings, dtype)
+    return chebyshev_matrix(settings.angle_bins, settings.angle_width_bins, terms)
 
 
-def angle_functions(c: Tensor, model: ModelConfig) -> Iterator[Tensor]:
+def angle_functions(c: Tensor, settings: CrystalFramerConfig) -> Iterator[Tensor]:
     """Yield the functions of a cosine whose sums over edges are taken: T_q, or cut Gaussians."""
-    if model.window_sigmas is not None:
-        yield from windowed_gaussians(c, model)
+    if settings.window_sigmas is not None:
+        yield from windowed_gaussians(c, settings)
         return
     older, newer, double = torch.ones_like(c), c, 2 * c
     yield older
-    for _ in range(chebyshev_terms(model, c.dtype) - 1):
+    for _ in range(chebyshev_terms(settings, c.dtype) - 1):
         yield newer
         older, newer = newer, double * newer - older
 
 
-def windowed_gaussians(c: Tensor, model: ModelConfig) -> Iterator[Tensor]:
+def windowed_gaussians(c: Tensor, settings: CrystalFramerConfig) -> Iterator[Tensor]:
     """The cosine Gaussians one by one, cut as in published checkpoints (section 5.2, code only)."""
-    assert model.window_sigmas is not None
-    step = angle_step(model)
-    width = model.angle_width_bins * step
-    count = math.ceil(2 * model.window_sigmas * model.angle_width_bins + 1)
-    end = ((c + 1 + model.window_sigmas * width) / step + 1).clamp(max=model.angle_bins).trunc()
+    assert settings.window_sigmas is not None
+    step = angle_step(settings)
+    width = settings.angle_width_bins * step
+    count = math.ceil(2 * settings.window_sigmas * settings.angle_width_bins + 1)
+    end = (
+        ((c + 1 + settings.window_sigmas * width) / step + 1).clamp(max=settings.angle_bins).trunc()
+    )
     end = end.clamp(min=count)
-    cut = model.angle_bins - count > 8
-    for k in range(model.angle_bins):
+    cut = settings.angle_bins - count > 8
+    for k in range(settings.angle_bins):
         value = torch.exp(-0.5 * ((c - (k * step - 1)) / width) ** 2)
         yield value * ((k < end) & (k >= end - count)) if cut else value
+
+
+def angle_sums(functions_NQL: Tensor, settings: CrystalFramerConfig) -> Tensor:
+    """[N, 3, H, K]: sums of the cosine Gaussians from the sums of the functions that span them."""
+    matrix_KQ = angle_matrix_on(settings, functions_NQL.dtype, functions_NQL.device)
+    return (functions_NQL.transpose(1, 2) @ matrix_KQ.T).unflatten(1, (3, -1))
+
+
+@functools.lru_cache(maxsize=32)
+def angle_matrix_on(
+    settings: CrystalFramerConfig, dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    """``angle_matrix``, sent to the device once: a copy would make the host wait in every block."""
+    with torch.inference_mode(False):  # whoever asks first, others may need it for gradients
+        return torch.from_numpy(angle_matrix(settings, dtype)).to(device, dtype)

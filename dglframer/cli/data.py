@@ -139,7 +139,8 @@ def inspect(args: argparse.Namespace) -> None:
 def graphs(args: argparse.Namespace) -> None:
     """build the periodic graphs into Parquet shards and manifest.json; finished shards are kept"""
     from dglframer.common.files import hash_of
-    from dglframer.config import load_config, stage_settings
+    from dglframer.config import load_config
+    from dglframer.config.stages import stage_settings
     from dglframer.graphs.shards import build_shards, write_graphs
 
     config = load_config(args.config)

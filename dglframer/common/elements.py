@@ -6,7 +6,7 @@ SYMBOLS = (
     "Er Tm Yb Lu Hf Ta W Re Os Ir Pt Au Hg Tl Pb Bi Po At Rn Fr Ra Ac Th Pa U Np Pu Am Cm Bk Cf"
 ).split()
 
-HEAVIEST = len(SYMBOLS)  # 98, californium: the rows of the model's embedding
+MAX_Z = len(SYMBOLS)  # 98, californium: the rows of the model's embedding
 
 _NUMBERS = {symbol: number for number, symbol in enumerate(SYMBOLS, start=1)} | {"D": 1, "T": 1}
 

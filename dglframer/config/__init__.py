@@ -1,8 +1,8 @@
 """The configuration: what is computed. Where and with how many cores is Snakemake's business.
 
 ``config.yaml`` and ``workflow/schemas/config.schema.json`` are generated from these classes
-(``dglframer config --write``); a test holds them equal. The sections are in ``data_config``,
-``encoder_config`` and ``training_config``.
+(``dglframer config --write``); a test holds them equal. Each section has a class in a module
+of this folder.
 """
 
 import difflib
@@ -21,23 +21,19 @@ from dglframer.config.data import (
     MaterialsProjectConfig,
     SplitConfig,
 )
+from dglframer.config.experiments import CompareConfig, NbodyConfig
 from dglframer.config.networks import (
-    SECTIONS,
+    CrystalFramerConfig,
     EncoderConfig,
     EncoderName,
-    ModelConfig,
+    EquivariantConfig,
     Se3TransformerConfig,
-    Section,
     TfnConfig,
 )
-from dglframer.config.search_space import check_search
-from dglframer.config.training import (
-    SEARCH_KINDS,
-    CompareConfig,
-    NbodyConfig,
-    TrainingConfig,
-    TuneConfig,
-)
+from dglframer.config.search_space import SearchSpace
+from dglframer.config.section import Section
+from dglframer.config.training import TrainingConfig
+from dglframer.config.tuning import SEARCH_KINDS, TuneConfig
 
 
 class Config(Section):
@@ -50,9 +46,9 @@ class Config(Section):
     graphs: GraphsConfig = GraphsConfig()
     encoder: EncoderName = Field(
         "crystalframer",
-        description="the network: crystalframer (settings: model), se3_transformer or tfn",
+        description="the network: crystalframer, se3_transformer or tfn; its settings are in that section",
     )
-    model: ModelConfig = ModelConfig()
+    crystalframer: CrystalFramerConfig = CrystalFramerConfig()
     se3_transformer: Se3TransformerConfig = Se3TransformerConfig()
     tfn: TfnConfig = TfnConfig()
     training: TrainingConfig = TrainingConfig()
@@ -66,17 +62,19 @@ class Config(Section):
     @property
     def encoder_settings(self) -> EncoderConfig:
         """The settings of the chosen encoder."""
-        return getattr(self, SECTIONS[self.encoder])
+        return getattr(self, self.encoder)
 
     @property
-    def tuned_sections(self) -> tuple[str, str]:
-        """The sections whose keys a search may be over."""
-        return (SECTIONS[self.encoder], "training")
+    def search_space(self) -> SearchSpace:
+        """What the study searches: keys of the chosen encoder's section and of ``training``."""
+        return SearchSpace(
+            self.tune, {self.encoder: self.encoder_settings, "training": self.training}
+        )
 
     @model_validator(mode="after")
     def graphs_hold_what_the_encoder_sees(self) -> "Config":
         settings, cutoff = self.encoder_settings, self.graphs.cutoff_angstrom
-        if not isinstance(settings, ModelConfig) and settings.cutoff_angstrom > cutoff:
+        if isinstance(settings, EquivariantConfig) and settings.cutoff_angstrom > cutoff:
             raise ValueError(
                 f"{self.encoder}.cutoff_angstrom must not exceed graphs.cutoff_angstrom"
             )
@@ -84,11 +82,12 @@ class Config(Section):
 
     @model_validator(mode="after")
     def search_keys_exist(self) -> "Config":
-        known = [f"{name}.{key}" for name in self.tuned_sections for key in fields_of(name)]
+        space = self.search_space
+        known = [f"{name}.{key}" for name in space.sections for key in fields_of(name)]
         for key in self.tune.search:
             if key not in known:
                 raise ValueError(f"tune.search.{key}: no such setting{nearest(key, known)}")
-        check_search(self)
+        space.check()
         return self
 
 
@@ -156,48 +155,3 @@ def override(config: Config, values: Mapping[str, Any]) -> Config:
         else:
             plain[section] = value
     return parse_config(plain)
-
-
-# What a change of the config makes each stage do again (besides changed inputs). The numbers are
-# raised when a stage's code starts to write something else: Snakemake does not see package code.
-STAGES: dict[str, tuple[int, tuple[str, ...]]] = {
-    "download": (1, ("dataset", "materials_project")),
-    "crystals": (3, ("dataset",)),
-    "clean": (1, ("cleaning",)),
-    "split": (3, ("split",)),
-    "leakage": (2, ()),
-    "inspect": (1, ()),
-    "graphs": (2, ("graphs",)),
-    "tune": (3, ("encoder", "training", "tune")),
-    "train": (3, ("encoder", "training")),
-    "evaluate": (3, ()),
-    "report": (3, ()),
-    "compare": (1, ("encoder", *SECTIONS.values(), "training", "compare")),
-    "nbody_simulate": (1, ("nbody",)),
-    "nbody_bounds": (1, ("nbody",)),
-    "nbody_train": (1, ("nbody",)),
-    "nbody_evaluate": (1, ()),
-    "nbody_table": (1, ()),
-}
-
-
-# Settings that change nothing in what a stage writes, or only how often it is run: they make no stage
-# run again.
-WITHOUT_EFFECT = {
-    "training": ("checkpoint_minutes", "tensorboard"),
-    "tune": ("workers", "max_retries", "storage"),
-    "nbody": ("caps", "models", "seeds"),
-}
-
-
-def stage_settings(config: Config, stage: str) -> dict[str, Any]:
-    """The format version and the part of the config that ``stage`` depends on."""
-    version, sections = STAGES[stage]
-    plain = config.model_dump(mode="json")
-    for section, keys in WITHOUT_EFFECT.items():
-        for key in keys:
-            del plain[section][key]
-    chosen = {name: plain[name] for name in sections}
-    if "encoder" in chosen:  # settings of the others change nothing
-        chosen[SECTIONS[config.encoder]] = plain[SECTIONS[config.encoder]]
-    return {"format_version": version, **chosen}

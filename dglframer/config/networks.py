@@ -2,15 +2,11 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from dglframer.config.section import Section
 
 FrameMethod = Literal["max", "weighted_pca", "max_static", "pca", "lattice", "none"]
-
-
-class Section(BaseModel):
-    """A group of settings: immutable, unknown keys, NaN and infinity refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class NetworkConfig(Section):
@@ -21,7 +17,7 @@ class NetworkConfig(Section):
     )
 
 
-class ModelConfig(NetworkConfig):
+class CrystalFramerConfig(NetworkConfig):
     """CrystalFramer (ICLR 2025); the defaults are the published model."""
 
     frame: FrameMethod = Field(
@@ -55,9 +51,9 @@ class ModelConfig(NetworkConfig):
     )
 
     @model_validator(mode="after")
-    def heads_divide_width(self) -> "ModelConfig":
+    def heads_divide_width(self) -> "CrystalFramerConfig":
         if self.width % self.heads:
-            raise ValueError("model.heads must divide model.width")
+            raise ValueError("crystalframer.heads must divide crystalframer.width")
         return self
 
 
@@ -104,21 +100,16 @@ class Se3TransformerConfig(EquivariantConfig):
 
 
 EncoderName = Literal["crystalframer", "se3_transformer", "tfn"]
-EncoderConfig = ModelConfig | Se3TransformerConfig | TfnConfig
+EncoderConfig = CrystalFramerConfig | Se3TransformerConfig | TfnConfig
 
-# The section of the configuration that each encoder's settings are in.
-SECTIONS: dict[EncoderName, str] = {
-    "crystalframer": "model",
-    "se3_transformer": "se3_transformer",
-    "tfn": "tfn",
-}
-CLASSES: dict[str, type[EncoderConfig]] = {
-    "crystalframer": ModelConfig,
+# The settings of each encoder; they stand in the section of the configuration that has its name.
+ENCODERS: dict[EncoderName, type[EncoderConfig]] = {
+    "crystalframer": CrystalFramerConfig,
     "se3_transformer": Se3TransformerConfig,
     "tfn": TfnConfig,
 }
 
 
-def encoder_of(config: EncoderConfig) -> EncoderName:
+def encoder_of(settings: EncoderConfig) -> EncoderName:
     """The name of the encoder that some settings are of."""
-    return next(name for name in SECTIONS if type(config) is CLASSES[name])
+    return next(name for name, kind in ENCODERS.items() if type(settings) is kind)

@@ -2,16 +2,14 @@
 
 import numpy as np
 
-from dglframer.common.elements import HEAVIEST
+from dglframer.common.elements import MAX_Z
 
 PENALTIES = tuple(10.0**power for power in range(-4, 3))
 
 
 def element_fractions(numbers: list[np.ndarray]) -> np.ndarray:
     """[G, 98]: the fraction of each element in each crystal."""
-    rows = [
-        np.bincount(numbers_N, minlength=HEAVIEST + 1) / len(numbers_N) for numbers_N in numbers
-    ]
+    rows = [np.bincount(numbers_N, minlength=MAX_Z + 1) / len(numbers_N) for numbers_N in numbers]
     return np.array(rows)[:, 1:]
 
 
@@ -28,7 +26,7 @@ def composition_prediction(
     x_train = fractions_G98[train]
     best: tuple[float, np.ndarray] | None = None
     for penalty in PENALTIES:
-        gram = x_train.T @ x_train + penalty * np.eye(HEAVIEST)
+        gram = x_train.T @ x_train + penalty * np.eye(MAX_Z)
         weights_98 = np.linalg.solve(gram, x_train.T @ (targets_G[train] - mean))
         prediction_G = fractions_G98 @ weights_98 + mean
         error = float(np.abs(prediction_G - targets_G)[val].mean())

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from dglframer.config.training import NbodyConfig
+from dglframer.config.experiments import NbodyConfig
 from dglframer.nbody.simulation import FRAMES
 
 

@@ -1,12 +1,12 @@
 """What every encoder is to the rest of the package: features by degree, then pooling and a head.
 
-To add one: settings in ``encoder_config``, a ``PropertyNetwork`` with its ``encode``, a line below.
+``build`` has the table of encoders.
 """
 
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dglframer.config.networks import EncoderConfig, ModelConfig
+from dglframer.config.networks import EncoderConfig
 from dglframer.graphs.batch import Batch
 from dglframer.graphs.edge_ops import pooled
 
@@ -30,9 +30,9 @@ class PropertyNetwork(nn.Module):
 
     head: Head
 
-    def __init__(self, model: EncoderConfig):
+    def __init__(self, settings: EncoderConfig, n_targets: int = 1):
         super().__init__()
-        self.model = model
+        self.settings, self.n_targets = settings, n_targets
 
     def encode(self, batch: Batch) -> Features:
         """Features of the atoms; those of degree 0 do not change with the crystal's orientation."""
@@ -41,7 +41,11 @@ class PropertyNetwork(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         """[B, T] predictions of a batch whose edge vectors have the parameters' type."""
         scalars_NW = self.encode(batch)[0].squeeze(-1)
-        return self.head(pooled(scalars_NW, batch.atoms_B, self.model.pooling))
+        return self.head(pooled(scalars_NW, batch.atoms_B, self.settings.pooling))
+
+    def draw(self, seed: int) -> "PropertyNetwork":
+        """Draw every parameter from ``seed``; returns the network."""
+        raise NotImplementedError
 
     def calibrate(self, batch: Batch) -> None:
         """Set constants that depend on the training data; most encoders have none."""
@@ -49,25 +53,3 @@ class PropertyNetwork(nn.Module):
     def parameter_count(self) -> int:
         """Parameters as the encoder's paper counts them."""
         return sum(parameter.numel() for parameter in self.parameters())
-
-
-def empty_network(model: EncoderConfig, n_targets: int) -> PropertyNetwork:
-    """A network of the encoder that the settings are of, to be filled with weights."""
-    if isinstance(model, ModelConfig):
-        from dglframer.networks.crystalframer import CrystalFramer
-
-        return CrystalFramer(model, n_targets)
-    from dglframer.networks.se3_transformer.network import SE3Network
-
-    return SE3Network(model, n_targets)
-
-
-def fresh_network(model: EncoderConfig, n_targets: int, seed: int) -> PropertyNetwork:
-    """A network with parameters drawn from ``seed``."""
-    if isinstance(model, ModelConfig):
-        from dglframer.networks.crystalframer import CrystalFramer, initialise
-
-        return initialise(CrystalFramer(model, n_targets), seed)
-    from dglframer.networks.se3_transformer.network import drawn
-
-    return drawn(model, n_targets, seed)

@@ -1,25 +1,116 @@
-"""CrystalFramer (Ito et al., ICLR 2025), read top to bottom as the paper goes.
+"""CrystalFramer (Ito et al., ICLR 2025), read top to bottom as docs/model.md goes.
 
 Shapes: B crystals, N atoms, E edges (j, n) -> i, H heads, D features of a head, W = H D features of
-an atom, K basis functions, T targets. Lengths in angstrom. docs/model.md has the formulas.
+an atom, K Gaussians of a basis, T targets. Lengths in angstrom. Sections (§) are those of docs/model.md.
 """
 
-from collections.abc import Iterator
+from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dglframer.attention.geometry import Geometry
-from dglframer.attention.reference import attention_sums
-from dglframer.common.elements import HEAVIEST
-from dglframer.config.networks import ModelConfig
+from dglframer.attention import attention_over
+from dglframer.attention.contract import Attention
+from dglframer.common.elements import MAX_Z
+from dglframer.config.networks import CrystalFramerConfig
 from dglframer.graphs.batch import Batch
 from dglframer.networks.base import Features, Head, PropertyNetwork
 
 
+class CrystalFramer(PropertyNetwork):
+    """Embedding and blocks (§2); pooling and head are those of every encoder."""
+
+    settings: CrystalFramerConfig
+
+    def __init__(self, settings: CrystalFramerConfig, n_targets: int = 1):
+        super().__init__(settings, n_targets)
+        self.embedding = nn.Embedding(MAX_Z, settings.width)
+        blocks = nn.ModuleList(Block(settings) for _ in range(settings.blocks))
+        self.blocks = cast(Sequence[Block], blocks)
+        self.head = Head(settings.width, n_targets)
+
+    def encode(self, batch: Batch) -> Features:
+        """{0: [N, W, 1]}"""
+        x_NW = self.embedding(batch.numbers_N - 1)
+        attend = attention_over(batch, self.settings)
+        for block in self.blocks:
+            x_NW = block(x_NW, attend)
+        return {0: x_NW.unsqueeze(-1)}
+
+    @torch.no_grad()
+    def calibrate(self, batch: Batch) -> None:
+        """Set each block's sigma constants so that t has mean 0 and deviation 1 over ``batch`` (§4).
+
+        Block by block, each on inputs made by calibrated blocks before it. The constants are stored
+        with the model and are not trained.
+        """
+        x_NW = self.embedding(batch.numbers_N - 1)
+        attend = attention_over(batch, self.settings)
+        for block in self.blocks:
+            attention = block.attention
+            q_NHD = attention.query(x_NW).unflatten(1, (self.settings.heads, -1))
+            projection_NH = attention.sigma_projection(q_NHD)
+            attention.sigma_shift.copy_(-projection_NH.mean())
+            attention.sigma_scale.copy_(1 / projection_NH.std())
+            x_NW = block(x_NW, attend)
+
+    @torch.no_grad()
+    def draw(self, seed: int) -> "CrystalFramer":
+        """Draw every parameter: T-Fixup without layer norm (§7); returns the network.
+
+        The widths of the attention are left uncalibrated; ``calibrate`` sets them.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        settings = self.settings
+        std = settings.width**-0.5 * (9 * settings.blocks) ** -0.25
+        self.embedding.weight.normal_(0, std, generator=generator)
+        for block in self.blocks:
+            block.draw(generator, gain=0.67 * settings.blocks**-0.25)
+        for layer in (self.head.hidden, self.head.output):
+            bound = layer.in_features**-0.5
+            layer.weight.uniform_(-bound, bound, generator=generator)
+            layer.bias.uniform_(-bound, bound, generator=generator)
+        return self
+
+    def parameter_count(self) -> int:
+        """With three constants a block, as the paper counts them (scale, shift, one unused)."""
+        return super().parameter_count() + 3 * self.settings.blocks
+
+
+class Block(nn.Module):
+    """Attention and feed-forward layer on residual branches, without normalisation (§2)."""
+
+    def __init__(self, settings: CrystalFramerConfig):
+        super().__init__()
+        self.attention = InfiniteAttention(settings)
+        self.expand = nn.Linear(settings.width, settings.feedforward)
+        self.contract = nn.Linear(settings.feedforward, settings.width)
+
+    def forward(self, x_NW: Tensor, attend: Attention) -> Tensor:
+        x_NW = x_NW + self.attention(x_NW, attend)
+        return x_NW + self.contract(functional.relu(self.expand(x_NW)))
+
+    def draw(self, generator: torch.Generator, gain: float) -> None:
+        """Draw the parameters of one block (§7)."""
+        attention = self.attention
+        for layer in (attention.query, attention.key):
+            nn.init.xavier_uniform_(layer.weight, 1.0, generator)
+        scaled = (attention.value, attention.output, self.expand, self.contract)
+        for layer in scaled:
+            nn.init.xavier_uniform_(layer.weight, gain, generator)
+        for layer in (attention.query, attention.key, *scaled):
+            layer.bias.zero_()
+        std = attention.sigma_weight_HD.shape[1] ** -0.5
+        attention.sigma_weight_HD.normal_(0, std, generator=generator)
+        for projection_HDK in attention.position_projections():
+            bins = projection_HDK.shape[-1]
+            nn.init.xavier_uniform_(projection_HDK.flatten(0, 1), bins**-0.5, generator)
+
+
 class InfiniteAttention(nn.Module):
-    """Attention to every image of every atom, decaying with distance, with encoded positions.
+    """Attention to every image of every atom, decaying with distance, with encoded positions (§3).
 
     y_i = sum_e alpha_e (v_j + psi_e),  alpha = softmax over (j, n) of  q.k / sqrt(D) - r^2 / 2 s_i^2
     """
@@ -27,10 +118,10 @@ class InfiniteAttention(nn.Module):
     sigma_scale: Tensor
     sigma_shift: Tensor
 
-    def __init__(self, model: ModelConfig):
+    def __init__(self, settings: CrystalFramerConfig):
         super().__init__()
-        self.model = model
-        width, heads = model.width, model.heads
+        self.settings = settings
+        width, heads = settings.width, settings.heads
         head_width = width // heads
         self.query = nn.Linear(width, width)
         self.key = nn.Linear(width, width)
@@ -39,135 +130,40 @@ class InfiniteAttention(nn.Module):
         self.sigma_weight_HD = nn.Parameter(torch.empty(heads, head_width))
         self.register_buffer("sigma_scale", torch.zeros(()))
         self.register_buffer("sigma_shift", torch.zeros(()))
-        self.distance_HDK = nn.Parameter(torch.empty(heads, head_width, model.distance_bins))
-        if model.frame != "none":
-            shape = (3, heads, head_width, model.angle_bins)
+        self.distance_HDK = nn.Parameter(torch.empty(heads, head_width, settings.distance_bins))
+        if settings.frame != "none":
+            shape = (3, heads, head_width, settings.angle_bins)
             self.angle_3HDK = nn.Parameter(torch.empty(shape))
 
-    def forward(self, x_NW: Tensor, geometry: Geometry) -> Tensor:
-        """[N, W]; psi = c_dist E0 b(|r|) + c_ang sum_k E_k b(e_k . r / |r|), summed before E."""
-        model = self.model
+    def forward(self, x_NW: Tensor, attend: Attention) -> Tensor:
+        """[N, W]; psi = c_dist E0 b(|r|) + c_ang sum_k E_k b(e_k . r / |r|), summed before E (§5)."""
+        settings = self.settings
         q_NHD, k_NHD, v_NHD = (
-            layer(x_NW).unflatten(1, (model.heads, -1))
+            layer(x_NW).unflatten(1, (settings.heads, -1))
             for layer in (self.query, self.key, self.value)
         )
-        y_NHD, dist_NHK, angle_N3HK = attention_sums(
-            q_NHD, k_NHD, v_NHD, self.decay(q_NHD), geometry
-        )
-        dist_NHD = torch.einsum("hdk,nhk->nhd", self.distance_HDK, dist_NHK)
-        if model.frame == "none":  # Crystalformer: distances alone, without a coefficient
-            return self.output((y_NHD + dist_NHD).flatten(1))
-        angle_NHD = torch.einsum("ahdk,nahk->nhd", self.angle_3HDK, angle_N3HK)
-        psi_NHD = model.distance_coefficient * dist_NHD + model.angle_coefficient * angle_NHD
-        return self.output((y_NHD + psi_NHD).flatten(1))
-
-    def sigma_projection(self, q_NHD: Tensor) -> Tensor:
-        """[N, H]: w^h . q_i^h, from which the width of the attention is computed."""
-        return (q_NHD * self.sigma_weight_HD).sum(-1)
+        sums = attend(q_NHD, k_NHD, v_NHD, self.decay(q_NHD))
+        dist_NHD = torch.einsum("hdk,nhk->nhd", self.distance_HDK, sums.distances_NHK)
+        if settings.frame == "none":  # Crystalformer: distances alone, without a coefficient
+            return self.output((sums.values_NHD + dist_NHD).flatten(1))
+        angle_NHD = torch.einsum("ahdk,nahk->nhd", self.angle_3HDK, sums.cosines_N3HK)
+        c_dist, c_ang = settings.distance_coefficient, settings.angle_coefficient
+        psi_NHD = c_dist * dist_NHD + c_ang * angle_NHD
+        return self.output((sums.values_NHD + psi_NHD).flatten(1))
 
     def decay(self, q_NHD: Tensor) -> Tensor:
-        """[N, H]: 1 / 2 sigma^2 = rho / 2 r0^2, rho = (1 - b) ELU(beta t / (1 - b)) + 1."""
-        model = self.model
+        """[N, H]: 1 / 2 sigma^2 = rho / 2 r0^2, rho = (1 - b) ELU(beta t / (1 - b)) + 1 (§4)."""
+        settings = self.settings
         t_NH = (self.sigma_projection(q_NHD) + self.sigma_shift) * self.sigma_scale
-        room = 1 - model.rho_floor
-        rho_NH = room * functional.elu(t_NH * (model.rho_slope / room)) + 1
-        return rho_NH / (2 * model.r0_angstrom**2)
+        room = 1 - settings.rho_floor
+        rho_NH = room * functional.elu(t_NH * (settings.rho_slope / room)) + 1
+        return rho_NH / (2 * settings.r0_angstrom**2)
 
+    def sigma_projection(self, q_NHD: Tensor) -> Tensor:
+        """[N, H]: w^h . q_i^h, from which the width of the attention is computed (§4)."""
+        return (q_NHD * self.sigma_weight_HD).sum(-1)
 
-class Block(nn.Module):
-    """Attention and feed-forward layer on residual branches, without normalisation (T-Fixup)."""
-
-    def __init__(self, model: ModelConfig):
-        super().__init__()
-        self.attention = InfiniteAttention(model)
-        self.expand = nn.Linear(model.width, model.feedforward)
-        self.contract = nn.Linear(model.feedforward, model.width)
-
-    def forward(self, x_NW: Tensor, geometry: Geometry) -> Tensor:
-        x_NW = x_NW + self.attention(x_NW, geometry)
-        return x_NW + self.contract(functional.relu(self.expand(x_NW)))
-
-
-class CrystalFramer(PropertyNetwork):
-    """Embedding and blocks; pooling and head are those of every encoder."""
-
-    model: ModelConfig
-
-    def __init__(self, model: ModelConfig, n_targets: int = 1):
-        super().__init__(model)
-        self.embedding = nn.Embedding(HEAVIEST, model.width)
-        self.blocks = nn.ModuleList(Block(model) for _ in range(model.blocks))
-        self.head = Head(model.width, n_targets)
-
-    def encode(self, batch: Batch) -> Features:
-        """{0: [N, W, 1]}"""
-        x_NW, geometry = self.start(batch)
-        for block in self.blocks:
-            x_NW = block(x_NW, geometry)
-        return {0: x_NW.unsqueeze(-1)}
-
-    def start(self, batch: Batch) -> tuple[Tensor, Geometry]:
-        """What enters the first block."""
-        return self.embedding(batch.numbers_N - 1), Geometry(batch, self.model)
-
-    @torch.no_grad()
-    def calibrate(self, batch: Batch) -> None:
-        """Set each block's sigma constants so that t has mean 0 and deviation 1 over ``batch``.
-
-        Block by block, each on inputs made by calibrated blocks before it. The constants are stored
-        with the model and are not trained.
-        """
-        x_NW, geometry = self.start(batch)
-        for block in blocks_of(self):
-            attention = block.attention
-            q_NHD = attention.query(x_NW).unflatten(1, (self.model.heads, -1))
-            projection_NH = attention.sigma_projection(q_NHD)
-            attention.sigma_shift.copy_(-projection_NH.mean())
-            attention.sigma_scale.copy_(1 / projection_NH.std())
-            x_NW = block(x_NW, geometry)
-
-    def parameter_count(self) -> int:
-        """With three constants a block, as the paper counts them (scale, shift, one unused)."""
-        return super().parameter_count() + 3 * self.model.blocks
-
-
-def initialise(network: CrystalFramer, seed: int) -> CrystalFramer:
-    """Draw every parameter (T-Fixup without layer norm, docs/model.md section 7); returns it.
-
-    The widths of the attention are left uncalibrated; ``CrystalFramer.calibrate`` sets them.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    model = network.model
-    gain = 0.67 * model.blocks**-0.25
-    with torch.no_grad():
-        std = model.width**-0.5 * (9 * model.blocks) ** -0.25
-        network.embedding.weight.normal_(0, std, generator=generator)
-        for block in blocks_of(network):
-            attention = block.attention
-            for layer in (attention.query, attention.key):
-                nn.init.xavier_uniform_(layer.weight, 1.0, generator)
-            scaled = (attention.value, attention.output, block.expand, block.contract)
-            for layer in scaled:
-                nn.init.xavier_uniform_(layer.weight, gain, generator)
-            for layer in (attention.query, attention.key, *scaled):
-                layer.bias.zero_()
-            head_width = model.width // model.heads
-            attention.sigma_weight_HD.normal_(0, head_width**-0.5, generator=generator)
-            projections = [attention.distance_HDK]
-            if model.frame != "none":
-                projections += list(attention.angle_3HDK)
-            for projection in projections:
-                bins = projection.shape[-1]
-                nn.init.xavier_uniform_(projection.flatten(0, 1), bins**-0.5, generator)
-        for layer in (network.head.hidden, network.head.output):
-            bound = layer.in_features**-0.5
-            layer.weight.uniform_(-bound, bound, generator=generator)
-            layer.bias.uniform_(-bound, bound, generator=generator)
-    return network
-
-
-def blocks_of(network: CrystalFramer) -> Iterator[Block]:
-    """The blocks, typed."""
-    for block in network.blocks:
-        assert isinstance(block, Block)
-        yield block
+    def position_projections(self) -> list[Tensor]:
+        """E0 and, with frames, E1, E2, E3: [H, D, K] each (§5)."""
+        angles = [] if self.settings.frame == "none" else list(self.angle_3HDK)
+        return [self.distance_HDK, *angles]

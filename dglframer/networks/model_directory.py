@@ -20,8 +20,9 @@ from dglframer import __version__
 from dglframer.common.device import settle_mkl
 from dglframer.common.errors import DamagedFile
 from dglframer.common.files import atomic_path, read_json, sha256, write_json
-from dglframer.config.networks import CLASSES, encoder_of
-from dglframer.networks.base import PropertyNetwork, empty_network
+from dglframer.config.networks import ENCODERS, encoder_of
+from dglframer.networks.base import PropertyNetwork
+from dglframer.networks.build import build
 
 FORMAT_VERSION = 3
 
@@ -58,8 +59,8 @@ def save_model(model: TrainedModel, folder: Path) -> None:
     description = {
         "format_version": FORMAT_VERSION,
         "written_by": f"dglframer {__version__}",
-        "encoder": encoder_of(model.network.model),
-        "settings": model.network.model.model_dump(mode="json"),
+        "encoder": encoder_of(model.network.settings),
+        "settings": model.network.settings.model_dump(mode="json"),
         "cutoff_angstrom": model.cutoff,
         "images": "every image within the cutoff",
         "targets": [asdict(target) for target in model.targets],
@@ -92,8 +93,8 @@ def load_model(folder: Path, device: str = "cpu") -> TrainedModel:
         raise DamagedFile(f"{weights}: missing or not the weights that model.json describes")
     try:
         targets = tuple(Target(**target) for target in description["targets"])
-        settings = CLASSES[description["encoder"]](**description["settings"])
-        network = empty_network(settings, len(targets))
+        settings = ENCODERS[description["encoder"]](**description["settings"])
+        network = build(settings, len(targets))
         state = load_file(weights, device=device)
         network.to(next(iter(state.values())).dtype).load_state_dict(state)
         cutoff, history = description["cutoff_angstrom"], description["history"]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dglframer.common.errors import DamagedFile, UserError
 from dglframer.common.files import sha256
-from dglframer.config.networks import ModelConfig
+from dglframer.config.networks import CrystalFramerConfig
 from dglframer.networks.crystalframer import CrystalFramer
 from dglframer.networks.model_directory import Target, TrainedModel
 
@@ -68,7 +68,7 @@ def read_tensors(path: Path) -> dict[str, Any]:
     return content
 
 
-def model_config(given: dict[str, Any]) -> ModelConfig:
+def model_config(given: dict[str, Any]) -> CrystalFramerConfig:
     """Our settings from the authors' hyper-parameters; keys that are absent have their defaults."""
     if given.get("cos_abs", 0):
         raise UserError(
@@ -96,7 +96,7 @@ def model_config(given: dict[str, Any]) -> ModelConfig:
         names["distance_coefficient"] = "value_pe_dist_coef"
         names["angle_coefficient"] = "value_pe_angle_coef"
     settings = {ours: given[theirs] for ours, theirs in names.items() if theirs in given}
-    return ModelConfig(
+    return CrystalFramerConfig(
         **settings,
         frame=method if framed else "none",
         frame_ties="first",
@@ -120,7 +120,7 @@ def strip_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:
     raise KeyError("no model weights")
 
 
-def translate(theirs: dict[str, Tensor], settings: ModelConfig) -> dict[str, Tensor]:
+def translate(theirs: dict[str, Tensor], settings: CrystalFramerConfig) -> dict[str, Tensor]:
     """The authors' tensors under our names and in our shapes."""
     ours = {
         "embedding.weight": theirs["input_embeddings.weight"].T.contiguous(),

@@ -15,8 +15,9 @@ import yaml
 from dglframer import __version__
 from dglframer.common.errors import DamagedFile
 from dglframer.common.files import hash_of, read_json, read_parquet, write_text
-from dglframer.config import WITHOUT_EFFECT, load_config, override
-from dglframer.config.networks import CLASSES, SECTIONS
+from dglframer.config import load_config, override
+from dglframer.config.networks import ENCODERS
+from dglframer.config.stages import WITHOUT_EFFECT
 from dglframer.config.training import TrainingConfig
 from dglframer.data.crystals import crystal_rows
 from dglframer.data.split import SPLITS
@@ -135,9 +136,8 @@ def settings(run: Run) -> dict[str, Any]:
     tuned = run.best["params"] if run.best else {}
     expected = override(run.config, tuned).model_dump(mode="json")
     encoder = run.config.encoder
-    ours = SECTIONS[encoder]
     recorded = [
-        {ours: one["settings"], "training": one["history"]["training"]} for one in run.models
+        {encoder: one["settings"], "training": one["history"]["training"]} for one in run.models
     ]
     others = {one["encoder"] for one in run.models} - {encoder}
     if others:
@@ -145,9 +145,9 @@ def settings(run: Run) -> dict[str, Any]:
             "settings": {},
             "misfits": [f"encoder: {encoder} was asked for, the models are {', '.join(others)}"],
         }
-    tables: dict[str, list[Any]] = {ours: [], "training": []}
+    tables: dict[str, list[Any]] = {encoder: [], "training": []}
     misfits = []
-    for section, fields in ((ours, CLASSES[encoder]), ("training", TrainingConfig)):
+    for section, fields in ((encoder, ENCODERS[encoder]), ("training", TrainingConfig)):
         for key, field in fields.model_fields.items():
             name, wanted = f"{section}.{key}", expected[section][key]
             used = list({str(one[section][key]): one[section][key] for one in recorded}.values())

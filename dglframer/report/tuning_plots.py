@@ -9,7 +9,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.ticker import MaxNLocator
 
-from dglframer.config.training import SearchChoices, SearchRange
+from dglframer.config.tuning import SearchChoices, SearchRange
 from dglframer.report.plots import BLUE, FAINT, INK, ORANGE, Panel
 
 LOSSES = LinearSegmentedColormap.from_list("losses", [BLUE, "#dfe5ea"])

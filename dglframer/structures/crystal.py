@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dglframer.common.elements import HEAVIEST, atomic_number
+from dglframer.common.elements import MAX_Z, atomic_number
 from dglframer.common.errors import Rejected
 from dglframer.structures.neighbors import molecule_edges, periodic_edges
 
@@ -88,8 +88,8 @@ def element(name: Any) -> int:
     number = atomic_number(name) if isinstance(name, str) else name
     if isinstance(number, bool) or not isinstance(number, int | np.integer):
         raise Rejected(f"unknown element {name!r}")
-    if not 1 <= number <= HEAVIEST:
-        raise Rejected(f"element Z = {number}, known are 1 to {HEAVIEST}")
+    if not 1 <= number <= MAX_Z:
+        raise Rejected(f"element Z = {number}, known are 1 to {MAX_Z}")
     return int(number)
 
 

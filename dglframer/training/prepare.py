@@ -10,7 +10,7 @@ import torch
 
 from dglframer.common.errors import UserError
 from dglframer.common.files import read_json
-from dglframer.config.networks import SECTIONS, EncoderConfig, encoder_of
+from dglframer.config.networks import EncoderConfig, encoder_of
 from dglframer.config.training import TrainingConfig
 from dglframer.graphs.dataset import GraphDataset
 from dglframer.networks.base import PropertyNetwork
@@ -32,7 +32,7 @@ def starting_model(
     if training.init_from is None:
         return None
     start = load_model(Path(training.init_from))
-    theirs, ours = (described(one) for one in (start.network.model, model))
+    theirs, ours = (described(one) for one in (start.network.settings, model))
     changes = [f"{key}: {value}" for key, value in theirs.items() if ours.get(key) != value]
     if changes:
         lines = "".join(f"\n  {change}" for change in changes)
@@ -57,7 +57,7 @@ def described(model: EncoderConfig) -> dict[str, Any]:
     settings = model.model_dump(mode="json")
     return {
         "encoder": encoder,
-        **{f"{SECTIONS[encoder]}.{key}": value for key, value in settings.items()},
+        **{f"{encoder}.{key}": value for key, value in settings.items()},
     }
 
 

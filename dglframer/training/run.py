@@ -12,7 +12,8 @@ import torch
 
 from dglframer.common.errors import Interrupted
 from dglframer.common.files import hash_of, remove_left_overs
-from dglframer.config import Config, stage_settings
+from dglframer.config import Config
+from dglframer.config.stages import stage_settings
 from dglframer.graphs.dataset import GraphDataset
 from dglframer.graphs.held_out import visible_datasets
 from dglframer.networks.model_directory import Target, TrainedModel, save_model

@@ -28,7 +28,8 @@ from dglframer.graphs.loading import (
     moved,
     prefetched,
 )
-from dglframer.networks.base import PropertyNetwork, fresh_network
+from dglframer.networks.base import PropertyNetwork
+from dglframer.networks.build import build
 from dglframer.training.distributed import Processes, parts_by_edges
 from dglframer.training.metrics import Metrics
 from dglframer.training.optimiser import (
@@ -67,7 +68,7 @@ class Trainer:
         self.edges_G = train_set.edge_counts()
         start = starting_model(model, training, train_set)
         self.mean_T, self.std_T = statistics(training, start, train_set)
-        self.network = fresh_network(model, len(self.mean_T), seed).to(device)
+        self.network = build(model, len(self.mean_T)).draw(seed).to(device)
         if start is None:
             self.network.calibrate(moved(calibration_batch(train_set, seed), device))
         else:

@@ -11,8 +11,7 @@ from optuna.search_space import IntersectionSearchSpace
 from optuna.trial import FrozenTrial
 
 from dglframer.config import Config
-from dglframer.config.search_space import grid, kind_of
-from dglframer.config.training import SearchChoices
+from dglframer.config.tuning import SearchChoices
 from dglframer.tuning.study import place_in_study
 
 
@@ -34,7 +33,7 @@ class Sampler(BaseSampler):
 
     def __init__(self, config: Config):
         self.tune = config.tune
-        self.grid = grid(config) if config.tune.sampler == "grid" else []
+        self.grid = config.search_space.grid() if config.tune.sampler == "grid" else []
 
     def seeded(self, study: Study, trial: FrozenTrial, *words: int) -> BaseSampler:
         """The sampler with a seed of its own."""
@@ -88,7 +87,7 @@ def suggest(trial: Trial, config: Config) -> dict[str, Any]:
     for key, space in config.tune.search.items():
         if isinstance(space, SearchChoices):
             values[key] = trial.suggest_categorical(key, space.choices)
-        elif kind_of(config, key) is int:
+        elif config.search_space.kind_of(key) is int:
             values[key] = trial.suggest_int(key, int(space.low), int(space.high), log=space.log)
         else:
             values[key] = trial.suggest_float(key, space.low, space.high, log=space.log)

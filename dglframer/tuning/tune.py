@@ -12,8 +12,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from dglframer.common.errors import ConfigError, TrainingFailed, UserError
 from dglframer.common.files import hash_of, write_json
-from dglframer.config import Config, override, stage_settings
-from dglframer.config.search_space import trial_settings
+from dglframer.config import Config, override
+from dglframer.config.stages import stage_settings
 from dglframer.graphs.dataset import GraphDataset
 from dglframer.graphs.held_out import visible_datasets
 from dglframer.training.prepare import origin
@@ -80,7 +80,7 @@ def run_trial(
     """
     chosen = suggest(trial, config)
     try:
-        settings = override(config, trial_settings(config, chosen))
+        settings = override(config, config.search_space.trial_settings(chosen))
     except ConfigError as error:
         raise Impossible(str(error)) from None
     losses: list[float] = []

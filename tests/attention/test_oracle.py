@@ -21,7 +21,7 @@ from helpers.published import (
     write_checkpoint,
 )
 
-from dglframer.config.networks import ModelConfig
+from dglframer.config.networks import CrystalFramerConfig
 from dglframer.graphs.batch import batch_graphs
 from dglframer.networks.published_checkpoint import read_checkpoint
 from dglframer.structures.periodic_graph import build_graph
@@ -69,10 +69,10 @@ def oracle_config(oracle, case, **settings):
 
 def whole_gaussians(network):
     """The same network without the windows of published checkpoints."""
-    settings = network.model.model_copy(update={"window_sigmas": None})
-    network.model = settings
+    settings = network.settings.model_copy(update={"window_sigmas": None})
+    network.settings = settings
     for block in network.blocks:
-        block.attention.model = settings
+        block.attention.settings = settings
     return network
 
 
@@ -206,8 +206,8 @@ def test_settings_of_the_presets(oracle, tmp_path):
     config = oracle.make_config(frame_method="max", **LIGHTWEIGHT)
     weights = oracle.random_weights(config, 1)
     write_checkpoint(weights, config, tmp_path / "c.ckpt", torch.float32)
-    settings = read_checkpoint(tmp_path / "c.ckpt").network.model
-    assert settings == ModelConfig(
+    settings = read_checkpoint(tmp_path / "c.ckpt").network.settings
+    assert settings == CrystalFramerConfig(
         angle_bins=16,
         angle_width_bins=1.0,
         distance_coefficient=1.5,

@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 SEEDS = (0, 1, 2, 3)
 TINY = {
-    "model": {"blocks": 1, "width": 16, "heads": 2, "feedforward": 16},
+    "crystalframer": {"blocks": 1, "width": 16, "heads": 2, "feedforward": 16},
     "graphs": {"cutoff_angstrom": 4.0},
     "training": {"epochs": 12, "averaged_epochs": 1, "batch_size": 32},
     "tune": {"trials": 1, "epochs": 1},

@@ -64,7 +64,7 @@ def test_a_training_does_not_depend_on_threads(tiny_run, tmp_path):
     """MKL is told to keep to AVX2, with which it cuts more products by the number of threads."""
     config = tmp_path / "config.json"
     training = {"epochs": 2, "averaged_epochs": 1, "batch_size": 5}
-    config.write_text(json.dumps({"model": {"blocks": 2}, "training": training}))
+    config.write_text(json.dumps({"crystalframer": {"blocks": 2}, "training": training}))
     for threads in ("1", "2", "3"):
         out = tmp_path / threads
         train = f"-m dglframer train --seed 0 --config {config} --graphs {tiny_run.graphs}"

@@ -10,12 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dglframer.common.errors import ConfigError
-from dglframer.config import STAGES, Config, load_config, override, parse_config, stage_settings
-from dglframer.config.networks import SECTIONS
+from dglframer.config import Config, load_config, override, parse_config
+from dglframer.config.networks import ENCODERS
+from dglframer.config.stages import STAGES, stage_settings
 from dglframer.config.yaml_files import CONFIG_FILE, SCHEMA_FILE, default_yaml, schema_json
 
 RATE = "training.learning_rate"
-HEADS = "model.heads"
+HEADS = "crystalframer.heads"
 
 
 @pytest.mark.parametrize(
@@ -42,7 +43,11 @@ def test_schema_accepts_the_defaults_and_refuses_what_config_refuses():
     schema = json.loads(schema_json())
     values = yaml.safe_load(default_yaml())
     jsonschema.validate(values, schema)
-    for wrong in ({"modl": {}}, {"model": {"width": "wide"}}, {"model": {"head": 8}}):
+    for wrong in (
+        {"modl": {}},
+        {"crystalframer": {"width": "wide"}},
+        {"crystalframer": {"head": 8}},
+    ):
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(wrong, schema)
 
@@ -50,7 +55,7 @@ def test_schema_accepts_the_defaults_and_refuses_what_config_refuses():
 @pytest.mark.parametrize(
     ("values", "name", "hint"),
     [
-        ({"modle": {}}, "modle", "model"),
+        ({"crystalformer": {}}, "crystalformer", "crystalframer"),
         ({"training": {"learning_rat": 1}}, "training.learning_rat", "learning_rate"),
         ({"tune": {"serach": {}}}, "tune.serach", "search"),
         ({"tune": {"search": {"training.batchsize": {"choices": [1]}}}}, "batchsize", "batch_size"),
@@ -76,8 +81,8 @@ def test_unknown_key_is_named_with_the_nearest_valid_one(values, name, hint):
         ({"training": None}, "training"),
         ({"graphs": {"cutoff_angstrom": 0}}, "graphs.cutoff_angstrom"),
         ({"graphs": {"cutoff_angstrom": 31}}, "graphs.cutoff_angstrom"),
-        ({"model": {"frame": "min"}}, "model.frame"),
-        ({"model": {"heads": 3}}, "model.heads"),
+        ({"crystalframer": {"frame": "min"}}, "crystalframer.frame"),
+        ({"crystalframer": {"heads": 3}}, "crystalframer.heads"),
         ({"dataset": {"source": "web"}}, "dataset.source"),
         ({"dataset": {"source": "parquet"}}, "dataset.path"),
         ({"dataset": {"source": "folder", "path": "x"}}, "dataset.targets_csv"),
@@ -110,7 +115,10 @@ def test_unknown_key_is_named_with_the_nearest_valid_one(values, name, hint):
             f"tune.search.{RATE}: -1.0 will not",
         ),
         ({"tune": {"search": {HEADS: {"low": 1.5, "high": 8}}}}, f"tune.search.{HEADS}: low and"),
-        ({"tune": {"search": {"model.frame": {"low": 1, "high": 8}}}}, "model.frame: has no range"),
+        (
+            {"tune": {"search": {"crystalframer.frame": {"low": 1, "high": 8}}}},
+            "crystalframer.frame: has no range",
+        ),
         ({"tune": {"search": {HEADS: {"choices": [3, 5, 7]}}}}, "tune.search: no combination"),
         ({"tune": {"sampler": "tpee"}}, "tune.sampler"),
         ({"tune": {"sampler": "grid"}}, f"tune.search.{RATE}: a grid needs choices"),
@@ -133,12 +141,12 @@ def test_wrong_value_names_its_key(values, name):
     "tune",
     [
         {"search": {HEADS: {"low": 3, "high": 4}}},
-        {"search": {HEADS: {"choices": [3, 5]}, "model.width": {"choices": [64, 9]}}},
+        {"search": {HEADS: {"choices": [3, 5]}, "crystalframer.width": {"choices": [64, 9]}}},
         {"search": {HEADS: {"choices": [3]}}, "trials": 0},
         {
             "search": {
                 HEADS: {"low": 3, "high": 1e15},
-                "model.window_sigmas": {"choices": [None, 4]},
+                "crystalframer.window_sigmas": {"choices": [None, 4]},
             }
         },
         {"search": {"training.epochs": {"low": 1, "high": 9}}},
@@ -212,7 +220,7 @@ def test_override_names_a_wrong_key_or_value(key):
         ({"cleaning": {"duplicates": "drop"}}, {"clean"}),
         ({"graphs": {"cutoff_angstrom": 7}}, {"graphs"}),
         ({"graphs": {"crystals_per_shard": 7}}, {"graphs"}),
-        ({"model": {"width": 64}}, {"tune", "train", "compare"}),
+        ({"crystalframer": {"width": 64}}, {"tune", "train", "compare"}),
         ({"training": {"epochs": 50}}, {"tune", "train", "compare"}),
         ({"tfn": {"layers": 2}}, {"compare"}),
         ({"encoder": "tfn"}, {"tune", "train", "compare"}),
@@ -237,11 +245,11 @@ def test_every_section_belongs_to_a_stage():
 
 
 def test_the_settings_of_other_encoders_make_no_stage_run_again():
-    for encoder, section in SECTIONS.items():
+    for encoder in ENCODERS:
         chosen = Config(encoder=encoder)
         settings = stage_settings(chosen, "train")
         assert settings["encoder"] == encoder
-        assert set(settings) & set(SECTIONS.values()) == {section}
+        assert set(settings) & set(ENCODERS) == {encoder}
 
 
 def test_an_encoder_cannot_see_further_than_the_graphs():

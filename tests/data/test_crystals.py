@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from helpers.crystals import crystal
 
-from dglframer.common.elements import HEAVIEST, SYMBOLS, atomic_number
+from dglframer.common.elements import MAX_Z, SYMBOLS, atomic_number
 from dglframer.common.errors import Rejected
 from dglframer.common.files import sha256, write_parquet
 from dglframer.data.crystals import crystal_rows, crystals_table, validated
@@ -118,7 +118,7 @@ def test_bad_records_do_not_stop_the_others_and_nothing_is_lost():
     "change",
     [
         {"lattice": CUBE[[1, 0, 2]]},  # left-handed
-        {"species": (1, HEAVIEST)},
+        {"species": (1, MAX_Z)},
         {"species": np.array([11, 17], dtype=np.int16)},
         {"species": (" Na ", "D")},
         {"lattice": 4 * np.eye(3, dtype=int)},
@@ -270,6 +270,6 @@ def test_bytes_do_not_depend_on_the_order_of_the_records(tmp_path):
 def test_elements_are_those_of_the_periodic_table():
     from pymatgen.core import Element
 
-    assert [Element.from_Z(z).symbol for z in range(1, HEAVIEST + 1)] == list(SYMBOLS)
-    assert [atomic_number(symbol) for symbol in SYMBOLS] == list(range(1, HEAVIEST + 1))
+    assert [Element.from_Z(z).symbol for z in range(1, MAX_Z + 1)] == list(SYMBOLS)
+    assert [atomic_number(symbol) for symbol in SYMBOLS] == list(range(1, MAX_Z + 1))
     assert atomic_number("D") == atomic_number("T") == 1 and atomic_number("Es") is None

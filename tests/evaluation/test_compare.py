@@ -19,7 +19,11 @@ CONFIG = parse_config(
     {
         "training": {"epochs": 10, "averaged_epochs": 4},
         "compare": {
-            "variants": {"slow": {}, "fast": {"model.frame": "none"}, "tfn": {"encoder": "tfn"}}
+            "variants": {
+                "slow": {},
+                "fast": {"crystalframer.frame": "none"},
+                "tfn": {"encoder": "tfn"},
+            }
         },
     }
 )
@@ -55,7 +59,7 @@ def test_equal_epochs_are_those_of_the_configuration(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"model.blockz": 8}, r"compare.variants.odd: unknown key model.blockz"),
+        ({"crystalframer.blockz": 8}, r"compare.variants.odd: unknown key model.blockz"),
         ({"encoder": "tfn", "tfn.cutoff_angstrom": 9}, r"compare.variants.odd: .*exceed"),
         ({"encoder": "cgcnn"}, r"compare.variants.odd: encoder"),
     ],
@@ -68,7 +72,7 @@ def test_a_variant_that_is_not_possible_is_refused_before_any_training(settings,
 
 
 def test_a_search_over_one_encoder_does_not_hinder_the_others(tmp_path):
-    config = parse_config({"tune": {"search": {"model.heads": {"choices": [4, 8]}}}})
+    config = parse_config({"tune": {"search": {"crystalframer.heads": {"choices": [4, 8]}}}})
     write_plans(config, "epochs", tmp_path, tmp_path)
     plan = read_json(tmp_path / "tfn.json")["params"]
     assert override(config, plan).encoder == "tfn"

@@ -10,7 +10,7 @@ import torch
 from dglframer.common.errors import UserError
 from dglframer.config import Config
 from dglframer.config.data import GraphsConfig
-from dglframer.config.networks import ModelConfig
+from dglframer.config.networks import CrystalFramerConfig
 from dglframer.config.training import TrainingConfig
 from dglframer.data.split import SPLITS, read_split
 from dglframer.evaluation.baselines import composition_prediction, element_fractions
@@ -24,8 +24,8 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def models(tiny_run, tmp_path_factory):
-    small = ModelConfig(blocks=1, width=16, heads=2, feedforward=16)
-    config = Config(model=small, training=TrainingConfig(epochs=2, averaged_epochs=1))
+    small = CrystalFramerConfig(blocks=1, width=16, heads=2, feedforward=16)
+    config = Config(crystalframer=small, training=TrainingConfig(epochs=2, averaged_epochs=1))
     parts = read_split(tiny_run.split)
     sets = [GraphDataset(tiny_run.graphs, parts[name]) for name in ("train", "val")]
     root = tmp_path_factory.mktemp("models")

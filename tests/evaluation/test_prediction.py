@@ -14,14 +14,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from dglframer.common.errors import DamagedFile, UserError
-from dglframer.config.networks import ModelConfig
+from dglframer.config.networks import CrystalFramerConfig
 from dglframer.evaluation.predict import predict_files
-from dglframer.networks.crystalframer import CrystalFramer, initialise
+from dglframer.networks.crystalframer import CrystalFramer
 from dglframer.networks.model_directory import Target, TrainedModel, load_model, save_model
 from dglframer.networks.published_checkpoint import read_checkpoint
 
 CPU = torch.device("cpu")
-SMALL = ModelConfig(blocks=1, width=16, heads=2, feedforward=16)
+SMALL = CrystalFramerConfig(blocks=1, width=16, heads=2, feedforward=16)
 CIF = """data_NaCl
 _cell_length_a 3.99
 _cell_length_b 3.99
@@ -51,7 +51,7 @@ direct
 
 
 def make_model(folder: Path, seed: int = 0, cutoff: float = 5.0, unit: str = "eV") -> Path:
-    network = initialise(CrystalFramer(SMALL), seed).eval()
+    network = CrystalFramer(SMALL).draw(seed).eval()
     for block in network.blocks:
         block.attention.sigma_scale.fill_(20.0)
     target = Target("energy", unit, -1.0, 2.0)

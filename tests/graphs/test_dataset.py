@@ -203,7 +203,7 @@ def test_two_processes_decode_at_once_and_both_succeed(graphs, tiny_run):
 
 def test_process_that_loses_the_race_uses_the_winners_arrays(graphs, monkeypatch):
     """The other process finishes while this one decodes."""
-    from dglframer.structures.periodic_graph import dataset as module
+    from dglframer.graphs import dataset as module
 
     decode = module.decode
 

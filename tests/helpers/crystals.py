@@ -54,6 +54,73 @@ def crystal(id: str, symbols: str, lattice_33, frac_N3, **labels: float) -> Crys
     return Crystal(id, np.array(numbers, np.int16), lattice_33, frac_N3, labels)
 
 
+def rocksalt() -> Crystal:
+    """NaCl, primitive cell."""
+    lattice_33 = 2.82 * (np.ones((3, 3)) - np.eye(3))
+    return crystal("rocksalt", "Na Cl", lattice_33, [[0, 0, 0], [0.5, 0.5, 0.5]])
+
+
+def cscl_like() -> Crystal:
+    """Two elements on a body-centred cubic lattice."""
+    return crystal("cscl", "Cs Cl", 4.12 * np.eye(3), [[0, 0, 0], [0.5, 0.5, 0.5]])
+
+
+def triclinic() -> Crystal:
+    """No symmetry at all, and coordinates outside the cell."""
+    lattice_33 = [[4.1, 0.3, -0.2], [-1.3, 5.2, 0.4], [0.9, 1.7, 6.3]]
+    frac_N3 = [[0.03, 0.11, 0.92], [0.31, -0.42, 0.57], [1.68, 0.77, 0.24], [0.45, 0.15, 2.33]]
+    return crystal("triclinic", "Li Si O F", lattice_33, frac_N3)
+
+
+def quartz() -> Crystal:
+    """Right-handed alpha quartz, P3_1 21: chiral."""
+    a, c = 4.914, 5.405
+    lattice_33 = [[a, 0, 0], [-a / 2, a * np.sqrt(3) / 2, 0], [0, 0, c]]
+    u, (x, y, z) = 0.4697, (0.4135, 0.2669, 0.1191)
+    silicon = [[u, 0, 1 / 3], [0, u, 2 / 3], [-u, -u, 0]]
+    oxygen = [
+        [x, y, z + 1 / 3],
+        [-y, x - y, z + 2 / 3],
+        [y - x, -x, z],
+        [y, x, 2 / 3 - z],
+        [x - y, -y, 1 / 3 - z],
+        [-x, y - x, -z],
+    ]
+    return crystal("quartz", "Si Si Si O O O O O O", lattice_33, silicon + oxygen)
+
+
+def mirror_site() -> Crystal:
+    """Space group Pm: two images tie for the first axis, and a mirror, no rotation, relates them."""
+    lattice_33 = np.array([[6.1, 0, 0], [1.4, 6.6, 0], [0, 0, 7.3]])
+    sites_N3 = np.array([[0, 0, 0], [1.1, 0.7, 1.5], [1.1, 0.7, -1.5], [2.7, 3.9, 0]])
+    return crystal("mirror", "Ti O O Sr", lattice_33, sites_N3 @ np.linalg.inv(lattice_33))
+
+
+def copper() -> Crystal:
+    """One atom with twelve neighbours in one shell."""
+    return crystal("copper", "Cu", 1.8 * (np.ones((3, 3)) - np.eye(3)), [[0, 0, 0]])
+
+
+def diamond() -> Crystal:
+    lattice_33 = 1.785 * (np.ones((3, 3)) - np.eye(3))
+    return crystal("diamond", "C C", lattice_33, [[0, 0, 0], [0.25, 0.25, 0.25]])
+
+
+def own_images() -> Crystal:
+    """One atom whose nearest images are its own, in pairs."""
+    return crystal("own", "Fe", [[2.4, 0, 0], [0.9, 3.4, 0], [0.3, 1.1, 3.9]], [[0, 0, 0]])
+
+
+def lonely() -> Crystal:
+    """An atom without neighbours."""
+    return crystal("lonely", "He", 30 * np.eye(3), [[0, 0, 0]])
+
+
+def line() -> Crystal:
+    """Two atoms far from all images: every neighbour is on one line."""
+    return crystal("line", "H Li", 30 * np.eye(3), [[0, 0, 0], [0.02, 0.01, 0.01]])
+
+
 def reasons_by_id(rejections: Rejections) -> dict[str, str]:
     """Why each id was rejected; of an id that was rejected twice, one reason."""
     return {row["id"]: row["reason"] for row in rejections.table().to_pylist()}

@@ -168,16 +168,16 @@ def warm_up() -> None:
     import torch
 
     from dglframer.common.device import make_reproducible
-    from dglframer.config.networks import ModelConfig
+    from dglframer.config.networks import CrystalFramerConfig
     from dglframer.graphs.batch import batch_graphs
-    from dglframer.networks.crystalframer import CrystalFramer, initialise
+    from dglframer.networks.crystalframer import CrystalFramer
     from dglframer.structures.crystal import Crystal
     from dglframer.structures.periodic_graph import build_graph
 
     make_reproducible(1, torch.device("cpu"))
     salt = Crystal("salt", np.array([11, 17], np.int16), 4 * np.eye(3), np.eye(3)[:2] / 2, {})
-    small = ModelConfig(blocks=1, width=16, heads=2, feedforward=16, angle_bins=16)
-    network = initialise(CrystalFramer(small), 0)
+    small = CrystalFramerConfig(blocks=1, width=16, heads=2, feedforward=16, angle_bins=16)
+    network = CrystalFramer(small).draw(0)
     network(batch_graphs([build_graph(salt, 5.0)])).sum().backward()
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from helpers.paths import ROOT
 
 SMALL_RUN = {
-    "model": {"blocks": 1, "width": 16, "heads": 2, "feedforward": 16},
+    "crystalframer": {"blocks": 1, "width": 16, "heads": 2, "feedforward": 16},
     "graphs": {"cutoff_angstrom": 4.0, "crystals_per_shard": 200},
     "training": {"epochs": 2, "averaged_epochs": 1, "batch_size": 32},
     "tune": {"trials": 1, "epochs": 1},

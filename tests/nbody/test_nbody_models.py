@@ -6,7 +6,7 @@ import pytest
 import torch
 from helpers.edges import check_twins
 
-from dglframer.config.training import NbodyModel
+from dglframer.config.experiments import NbodyModel
 from dglframer.nbody.evaluation import equivariance_errors
 from dglframer.nbody.models import RECEIVERS, SENDERS, Linear, build, complete_graph
 from dglframer.nbody.table import LABELS

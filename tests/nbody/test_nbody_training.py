@@ -9,7 +9,7 @@ import torch
 from dglframer.common.errors import DamagedFile, TrainingFailed
 from dglframer.common.files import sha256, write_json
 from dglframer.config import Config
-from dglframer.config.training import NbodyConfig
+from dglframer.config.experiments import NbodyConfig
 from dglframer.nbody.bounds import measure_bounds
 from dglframer.nbody.budgets import BUDGETS, budget_of, trainings
 from dglframer.nbody.evaluation import evaluate

@@ -15,7 +15,8 @@ from dglframer.config.training import TrainingConfig
 from dglframer.data.split import read_split
 from dglframer.graphs.batch import batch_graphs
 from dglframer.graphs.dataset import GraphDataset
-from dglframer.networks.base import PropertyNetwork, fresh_network
+from dglframer.networks.base import PropertyNetwork
+from dglframer.networks.build import build
 from dglframer.networks.model_directory import Target, TrainedModel, load_model, save_model
 from dglframer.networks.se3_transformer.network import SE3Network
 from dglframer.structures.crystal import Crystal, Record, validate
@@ -35,7 +36,7 @@ SETTINGS = {
 
 @pytest.fixture(scope="module", params=SETTINGS)
 def network(request) -> PropertyNetwork:
-    return fresh_network(SETTINGS[request.param], 1, seed=0).double().eval()
+    return build(SETTINGS[request.param], 1).draw(0).double().eval()
 
 
 def output(network: PropertyNetwork, *crystals: Crystal, cutoff: float = 6.0) -> np.ndarray:
@@ -107,7 +108,7 @@ def test_molecule(network):
 @pytest.mark.parametrize("parity", ["so3", "o3"])
 def test_hands_of_quartz_differ_unless_parity_is_kept(parity):
     settings = Se3TransformerConfig(degrees=3, heads=2, parity=parity, **SMALL)
-    network = fresh_network(settings, 1, seed=0).double().eval()
+    network = build(settings, 1).draw(0).double().eval()
     left, right = CRYSTALS["quartz"], mirrored(CRYSTALS["quartz"])
     difference = abs(output(network, left) - output(network, right)).max()
     assert difference < 1e-12 if parity == "o3" else difference > 1e-6
@@ -115,7 +116,7 @@ def test_hands_of_quartz_differ_unless_parity_is_kept(parity):
 
 def test_gradients_are_finite_along_the_axes_of_a_cubic_crystal():
     """Every edge of a simple cubic crystal up to sqrt 2 a is along an axis or a face diagonal."""
-    network = fresh_network(SETTINGS["se3_transformer"], 1, seed=0).double()
+    network = build(SETTINGS["se3_transformer"], 1).draw(0).double()
     cubic = Crystal("Po", np.array([84], np.int16), 3.35 * np.eye(3), np.zeros((1, 3)), {})
     batch = batch_graphs([build_graph(cubic, 5.0)], torch.float64)
     batch.r_E3.requires_grad_()
@@ -154,7 +155,7 @@ def test_training_is_deterministic_and_its_model_directory_complete(
     save_model(first, tmp_path)
     read = load_model(tmp_path)
     assert isinstance(read.network, SE3Network)
-    assert read.network.model == settings.encoder_settings
+    assert read.network.settings == settings.encoder_settings
     batch = sets[1].collate(sets[1].rows)
     assert torch.equal(read.network(batch), first.network(batch))
     assert json.loads((tmp_path / "model.json").read_text())["encoder"] == encoder
@@ -168,7 +169,7 @@ def test_it_can_learn_a_few_crystals_by_heart(sets):
 
 
 def test_an_unknown_encoder_is_named(tmp_path):
-    network = fresh_network(SETTINGS["tfn"], 1, seed=0)
+    network = build(SETTINGS["tfn"], 1).draw(0)
     save_model(TrainedModel(network, 5.0, (Target("x", "eV", 0.0, 1.0),), {}), tmp_path)
     description = json.loads((tmp_path / "model.json").read_text())
     (tmp_path / "model.json").write_text(json.dumps({**description, "encoder": "cgcnn"}))
@@ -180,7 +181,7 @@ def test_drawing_parameters_leaves_the_generator_of_torch_alone():
     torch.manual_seed(7)
     expected = torch.rand(3)
     torch.manual_seed(7)
-    networks = [fresh_network(SETTINGS["tfn"], 1, seed) for seed in (0, 0, 1)]
+    networks = [build(SETTINGS["tfn"], 1).draw(seed) for seed in (0, 0, 1)]
     assert torch.equal(torch.rand(3), expected)
     first, again, other = (network.head.hidden.weight for network in networks)
     assert torch.equal(first, again) and not torch.equal(first, other)

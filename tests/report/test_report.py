@@ -24,7 +24,7 @@ from dglframer.data.rejections import Rejections
 from dglframer.data.split import split_crystals, write_split
 from dglframer.evaluation.evaluate import evaluate
 from dglframer.graphs.shards import write_graphs
-from dglframer.networks.crystalframer import CrystalFramer, initialise
+from dglframer.networks.crystalframer import CrystalFramer
 from dglframer.networks.model_directory import Target, TrainedModel, save_model
 from dglframer.report import report
 from dglframer.report.inspection import inspect
@@ -66,7 +66,7 @@ def write_stages(folder: Path, targets: list[str], seeds: tuple[int, ...], tuned
     """The files that the stages before the report write, by their own writers."""
     folder.mkdir()
     tuning = {"tune.trials": 3 if tuned else 0, "training.epochs": 3, "training.averaged_epochs": 1}
-    plain = {f"model.{key}": value for key, value in TINY.items()} | tuning
+    plain = {f"crystalframer.{key}": value for key, value in TINY.items()} | tuning
     config = override(Config(), {**plain, "dataset.targets": targets})
     files = Inputs(
         config=folder / "config.json",
@@ -145,7 +145,7 @@ def write_model(config: Config, graphs: Path, seed: int, folder: Path, targets: 
         "training": config.training.model_dump(mode="json"),
         "data_manifest_hash": hash_of(read_json(graphs / "manifest.json")),
     }
-    network = initialise(CrystalFramer(config.model, len(targets)), seed)
+    network = CrystalFramer(config.crystalframer, len(targets)).draw(seed)
     statistics = tuple(Target(name, UNITS[name], 0.0, 1.0) for name in targets)
     save_model(TrainedModel(network, 4.0, statistics, history), folder)
 

@@ -3,20 +3,24 @@
 import pytest
 from helpers.figures import texts
 
-from dglframer.config.training import SearchChoices, SearchRange
+from dglframer.config.tuning import SearchChoices, SearchRange
 from dglframer.report import plots
 from dglframer.report.tuning_plots import height, ticks, tuning_panels
 
 SEARCH = {
     "training.learning_rate": SearchRange(low=1e-4, high=1e-2, log=True),
-    "model.window_sigmas": SearchChoices(choices=(None, 4)),
-    "model.blocks": SearchRange(low=2, high=2),
+    "crystalframer.window_sigmas": SearchChoices(choices=(None, 4)),
+    "crystalframer.blocks": SearchRange(low=2, high=2),
 }
-IMPORTANCE = {"training.learning_rate": 0.75, "model.window_sigmas": 0.25}
+IMPORTANCE = {"training.learning_rate": 0.75, "crystalframer.window_sigmas": 0.25}
 
 
 def trial(number: int, loss: float | None, state: str = "complete") -> dict:
-    params = {"training.learning_rate": 1e-3, "model.window_sigmas": None, "model.blocks": 2}
+    params = {
+        "training.learning_rate": 1e-3,
+        "crystalframer.window_sigmas": None,
+        "crystalframer.blocks": 2,
+    }
     return {"number": number, "state": state, "val_loss": loss, "params": params}
 
 
@@ -41,7 +45,7 @@ def test_every_figure_says_what_it_shows():
         ([], {}, SEARCH, []),
         (TRIALS[:3], {}, SEARCH, []),
         (TRIALS, {}, {}, ["history"]),
-        (TRIALS, {}, {"model.heads": SEARCH["model.blocks"]}, ["history"]),
+        (TRIALS, {}, {"crystalframer.heads": SEARCH["crystalframer.blocks"]}, ["history"]),
     ],
 )
 def test_no_figure_without_trials_that_fit(trials, importance, search, names):
@@ -49,8 +53,8 @@ def test_no_figure_without_trials_that_fit(trials, importance, search, names):
 
 
 def test_equal_losses_and_one_key_can_be_drawn():
-    only = {"model.blocks": SEARCH["model.blocks"]}
-    same = [{**trial(k, 0.5), "params": {"model.blocks": 2}} for k in range(3)]
+    only = {"crystalframer.blocks": SEARCH["crystalframer.blocks"]}
+    same = [{**trial(k, 0.5), "params": {"crystalframer.blocks": 2}} for k in range(3)]
     for panel in tuning_panels(same, {}, only).values():
         assert texts(plots.svg([panel]))
 
@@ -58,7 +62,8 @@ def test_equal_losses_and_one_key_can_be_drawn():
 def test_heights_are_on_the_axis():
     rate = SEARCH["training.learning_rate"]
     assert [round(height(rate, value), 6) for value in (1e-4, 1e-3, 1e-2)] == [0, 0.5, 1]
-    assert height(SEARCH["model.window_sigmas"], 4) == 1
+    assert height(SEARCH["crystalframer.window_sigmas"], 4) == 1
     assert (
-        ticks(SEARCH["model.blocks"]) == [(0.5, "2")] and height(SEARCH["model.blocks"], 2) == 0.5
+        ticks(SEARCH["crystalframer.blocks"]) == [(0.5, "2")]
+        and height(SEARCH["crystalframer.blocks"], 2) == 0.5
     )

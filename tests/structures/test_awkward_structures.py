@@ -5,10 +5,10 @@ import pytest
 import torch
 from helpers.paths import SHARED, needs_shared
 
-from dglframer.config.networks import ModelConfig
+from dglframer.config.networks import CrystalFramerConfig
 from dglframer.data.sources.structure_files import read_structure
 from dglframer.graphs.batch import batch_graphs
-from dglframer.networks.crystalframer import CrystalFramer, initialise
+from dglframer.networks.crystalframer import CrystalFramer
 from dglframer.structures.crystal import Crystal, validate
 from dglframer.structures.periodic_graph import build_graph
 
@@ -24,7 +24,7 @@ def crystal(name: str) -> Crystal:
 
 @pytest.fixture(scope="module", params=["max", "none"])
 def network(request) -> CrystalFramer:
-    network = initialise(CrystalFramer(ModelConfig(frame=request.param, blocks=2)), 0).double()
+    network = CrystalFramer(CrystalFramerConfig(frame=request.param, blocks=2)).draw(0).double()
     network.calibrate(
         batch_graphs([build_graph(crystal("Al2O3_mp-1143.cif"), CUTOFF)], torch.float64)
     )

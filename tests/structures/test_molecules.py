@@ -6,13 +6,13 @@ import torch
 
 from dglframer.common.files import write_parquet
 from dglframer.config.data import GraphsConfig
-from dglframer.config.networks import ModelConfig
+from dglframer.config.networks import CrystalFramerConfig
 from dglframer.data.crystals import crystals_table
 from dglframer.graphs.batch import batch_graphs
 from dglframer.graphs.dataset import GraphDataset
 from dglframer.graphs.shard_table import shard_graphs
 from dglframer.graphs.shards import read_manifest, read_shard, write_graphs
-from dglframer.networks.crystalframer import CrystalFramer, initialise
+from dglframer.networks.crystalframer import CrystalFramer
 from dglframer.structures.crystal import Crystal, Record, validate
 from dglframer.structures.periodic_graph import build_graph
 
@@ -76,8 +76,8 @@ def test_isolated_atom_has_its_self_edge():
 
 
 def test_network_gives_the_molecule_what_it_gives_the_box(ethanol, boxed):
-    settings = ModelConfig(blocks=2, width=16, heads=2, feedforward=16)
-    network = initialise(CrystalFramer(settings).double(), seed=0).eval()
+    settings = CrystalFramerConfig(blocks=2, width=16, heads=2, feedforward=16)
+    network = CrystalFramer(settings).double().draw(0).eval()
     batch = batch_graphs([build_graph(one, CUTOFF) for one in (ethanol, boxed)], torch.float64)
     network.calibrate(batch)
     with torch.no_grad():
@@ -113,8 +113,8 @@ def test_the_sum_over_atoms_grows_with_the_molecule_and_the_mean_does_not(ethano
     batch = batch_graphs([build_graph(one, CUTOFF) for one in (ethanol, two)], torch.float64)
     encoded = {}
     for pooling in ("mean", "sum", "max"):
-        settings = ModelConfig(blocks=1, width=16, heads=2, feedforward=16, pooling=pooling)
-        network = initialise(CrystalFramer(settings).double(), seed=0).eval()
+        settings = CrystalFramerConfig(blocks=1, width=16, heads=2, feedforward=16, pooling=pooling)
+        network = CrystalFramer(settings).double().draw(0).eval()
         network.calibrate(batch)
         network.head = torch.nn.Identity()  # what is pooled, as it is
         encoded[pooling] = network(batch).detach()

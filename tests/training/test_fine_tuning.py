@@ -10,7 +10,7 @@ from helpers.published import load_oracle, needs_oracle, write_checkpoint
 from dglframer.cli.main import main
 from dglframer.common.errors import ConfigError, UserError
 from dglframer.config import Config, parse_config
-from dglframer.config.networks import ModelConfig
+from dglframer.config.networks import CrystalFramerConfig
 from dglframer.config.training import TrainingConfig
 from dglframer.data.split import read_split
 from dglframer.graphs.dataset import GraphDataset
@@ -19,7 +19,7 @@ from dglframer.training.run import identity_of, train_model
 from dglframer.training.trainer import Trainer, predict
 
 CPU = torch.device("cpu")
-SMALL = ModelConfig(blocks=2, width=16, heads=2, feedforward=16, angle_bins=16)
+SMALL = CrystalFramerConfig(blocks=2, width=16, heads=2, feedforward=16, angle_bins=16)
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def sets(tiny_run):
 
 def config(**training) -> Config:
     given = {"epochs": 2, "averaged_epochs": 0, "batch_size": 4} | training
-    return Config(model=SMALL, training=TrainingConfig(**given))
+    return Config(crystalframer=SMALL, training=TrainingConfig(**given))
 
 
 @pytest.fixture(scope="module")
@@ -89,14 +89,14 @@ def test_an_imported_checkpoint_starts_as_published_and_learns(sets, tmp_path, m
         UserError, match=r"model\.frame_ties: first(.|\n)*model\.window_sigmas: 4\.0"
     ):
         trainer(sets, folder)
-    model = parse_config({"model": imported.network.model.model_dump(mode="json")}).model
+    model = parse_config({"model": imported.network.settings.model_dump(mode="json")}).model
     run = trainer(sets, folder, model, target_statistics="keep")
     mine = predict(run.network, sets[1], CPU) * run.std_T + run.mean_T
     output = torch.from_numpy(predict(imported.network.float(), sets[1], CPU))
     assert np.array_equal(mine, imported.denormalise(output).numpy())
 
     training = config(init_from=str(folder), epochs=30, learning_rate=0.005).training
-    tuned = train_model(Config(model=model, training=training), *sets, 0, CPU)
+    tuned = train_model(Config(crystalframer=model, training=training), *sets, 0, CPU)
     before, after = (error_on(sets[0], one) for one in (imported, tuned))
     assert after < before / 2
 

@@ -16,7 +16,7 @@ from helpers.interrupted import Nursery, Training, kill_and_rerun
 
 from dglframer.common.errors import DamagedFile, UserError
 from dglframer.common.files import hash_of
-from dglframer.config.networks import ModelConfig
+from dglframer.config.networks import CrystalFramerConfig
 from dglframer.data.split import read_split
 from dglframer.graphs.dataset import GraphDataset
 from dglframer.networks.model_directory import load_model
@@ -40,7 +40,7 @@ def make_training(nursery, tiny_run, folder, **training) -> Training:
     """Four epochs of three steps, a checkpoint after each, unless the settings say otherwise."""
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "config.json"
-    config.write_text(json.dumps({"model": SMALL, "training": EVERY_STEP | training}))
+    config.write_text(json.dumps({"crystalframer": SMALL, "training": EVERY_STEP | training}))
     return Training(nursery, config, tiny_run.graphs, tiny_run.split, folder / "model")
 
 
@@ -314,5 +314,5 @@ def test_what_a_checkpoint_holds(whole):
     assert set(newest.values["random"]) == {"torch", "cuda", "numpy", "python"}
     assert newest.values["current"]["batch"] == 3 and newest.values["best"]["epoch"] <= 3
     identity = json.loads((whole[0].checkpoints()[-1].parent / "identity.json").read_text())
-    assert identity["settings"]["model"]["blocks"] == ModelConfig(**SMALL).blocks
+    assert identity["settings"]["model"]["blocks"] == CrystalFramerConfig(**SMALL).blocks
     assert len(identity["data"]["manifest_hash"]) == 64

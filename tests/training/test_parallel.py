@@ -49,7 +49,7 @@ def command(tiny_run, folder: Path, processes: int, **training) -> list[str]:
     folder.mkdir(exist_ok=True)
     config = folder / "config.json"
     settings = {"epochs": 3, "averaged_epochs": 1, "batch_size": 5, "checkpoint_minutes": 0}
-    config.write_text(json.dumps({"model": MODEL, "training": settings | training}))
+    config.write_text(json.dumps({"crystalframer": MODEL, "training": settings | training}))
     run = "-m torch.distributed.run --standalone --nproc-per-node".split()
     launcher = [*run, str(processes)] if processes > 1 else []
     train = f"-m dglframer train --seed 0 --device cpu --config {config} --graphs {tiny_run.graphs}"

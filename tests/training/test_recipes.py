@@ -13,7 +13,7 @@ from helpers.paths import ROOT
 
 from dglframer.common.errors import UserError
 from dglframer.config import parse_config
-from dglframer.config.networks import ModelConfig
+from dglframer.config.networks import CrystalFramerConfig
 from dglframer.config.training import TrainingConfig
 from dglframer.data.sources.catalogue import BY_NAME
 from dglframer.data.split import read_split
@@ -67,7 +67,7 @@ def test_presets_are_the_published_recipes(name):
     if last_rate is not None:
         rate = 5e-4 * (4000 / (4000 + taken)) ** 0.5
         assert abs(rate * 1e5 - last_rate) < 0.005
-    assert preset(name).model == ModelConfig()
+    assert preset(name).crystalframer == CrystalFramerConfig()
 
 
 def test_every_preset_is_known_and_valid():
@@ -76,14 +76,14 @@ def test_every_preset_is_known_and_valid():
     assert {path.stem for path in PRESETS.glob("*.yaml")} == {*PUBLISHED, *on_top, *molecules}
     for name in molecules:
         assert set(preset(name).dataset.targets) <= set(BY_NAME["qm9"].targets)
-    light = preset("jarvis_bandgap_mbj", "lightweight").model
+    light = preset("jarvis_bandgap_mbj", "lightweight").crystalframer
     assert (light.angle_bins, light.angle_width_bins) == (16, 1.0)
     assert (light.distance_coefficient, light.angle_coefficient) == (1.5, 6.0)
-    assert preset("oqmd_bandgap", "eight_blocks").model.blocks == 8
+    assert preset("oqmd_bandgap", "eight_blocks").crystalframer.blocks == 8
     assert preset("mp_bandgap", "released_optimizer").training.bias_decay == 0.01
 
 
-MODEL = ModelConfig(blocks=1, width=16, heads=2, feedforward=16)
+MODEL = CrystalFramerConfig(blocks=1, width=16, heads=2, feedforward=16)
 STRICT = TrainingConfig(  # every quantity of the recipe has an effect that shows in a few steps
     epochs=3,
     averaged_epochs=1,

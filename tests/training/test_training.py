@@ -13,7 +13,7 @@ import torch
 
 from dglframer.common.errors import UserError
 from dglframer.config import Config
-from dglframer.config.networks import ModelConfig
+from dglframer.config.networks import CrystalFramerConfig
 from dglframer.config.training import TrainingConfig
 from dglframer.data.split import read_split
 from dglframer.graphs.dataset import GraphDataset
@@ -26,7 +26,9 @@ from dglframer.training.snapshot import snapshot_of
 from dglframer.training.trainer import Trainer, predict
 
 CPU = torch.device("cpu")
-SMALL = ModelConfig(blocks=1, width=16, heads=2, feedforward=16, angle_bins=16, distance_bins=16)
+SMALL = CrystalFramerConfig(
+    blocks=1, width=16, heads=2, feedforward=16, angle_bins=16, distance_bins=16
+)
 
 
 @pytest.fixture
@@ -37,12 +39,12 @@ def sets(tiny_run):
 
 def config(**training) -> Config:
     given = {"epochs": 3, "averaged_epochs": 1, "batch_size": 4} | training
-    return Config(model=SMALL, training=TrainingConfig(**given))
+    return Config(crystalframer=SMALL, training=TrainingConfig(**given))
 
 
 def trainer(sets, seed=0, **training) -> Trainer:
     settings = config(**training)
-    return Trainer(settings.model, settings.training, *sets, seed, CPU)
+    return Trainer(settings.crystalframer, settings.training, *sets, seed, CPU)
 
 
 def test_rate_at_step_t():

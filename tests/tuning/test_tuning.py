@@ -13,8 +13,8 @@ import torch
 from dglframer.common.errors import Sealed, TrainingFailed, UserError
 from dglframer.common.files import write_json
 from dglframer.config import Config, override
-from dglframer.config.networks import ModelConfig
-from dglframer.config.training import SearchChoices, SearchRange, TuneConfig
+from dglframer.config.networks import CrystalFramerConfig
+from dglframer.config.tuning import SearchChoices, SearchRange, TuneConfig
 from dglframer.data.split import read_split
 from dglframer.graphs.dataset import GraphDataset
 from dglframer.graphs.held_out import VISIBLE, SealedDataset, visible_datasets
@@ -25,15 +25,15 @@ from dglframer.tuning.tune import tune
 CPU = torch.device("cpu")
 SEARCH = {
     "training.learning_rate": SearchRange(low=1e-4, high=1e-2, log=True),
-    "model.blocks": SearchRange(low=1, high=2),
-    "model.frame": SearchChoices(choices=("max", "none")),
+    "crystalframer.blocks": SearchRange(low=1, high=2),
+    "crystalframer.frame": SearchChoices(choices=("max", "none")),
 }
 
 
 def config(trials: int = 3, **changes) -> Config:
-    small = ModelConfig(width=16, heads=2, feedforward=16, angle_bins=16, distance_bins=16)
+    small = CrystalFramerConfig(width=16, heads=2, feedforward=16, angle_bins=16, distance_bins=16)
     settings = {"trials": trials, "epochs": 2, "search": SEARCH, **changes}
-    return Config(model=small, tune=TuneConfig(**settings))
+    return Config(crystalframer=small, tune=TuneConfig(**settings))
 
 
 @pytest.fixture
@@ -118,7 +118,7 @@ def test_samplers_and_pruners_by_name(run, tmp_path, monkeypatch, sampler, prune
 
     def quick(config, train_set, val_set, seed, device, each_epoch):
         for epoch in (1, 2):
-            loss = config.training.learning_rate * config.model.blocks / epoch
+            loss = config.training.learning_rate * config.crystalframer.blocks / epoch
             each_epoch({"epoch": epoch, "val_loss": loss})
 
     monkeypatch.setattr(tuning, "train_model", quick)
@@ -167,12 +167,12 @@ def retrained(tiny_run, settings: Config, best: dict) -> float:
 
 def test_an_impossible_combination_is_left_out_with_its_reason(run, tmp_path):
     search = {
-        "model.heads": SearchChoices(choices=(2, 3, 5)),
-        "model.blocks": SEARCH["model.blocks"],
+        "crystalframer.heads": SearchChoices(choices=(2, 3, 5)),
+        "crystalframer.blocks": SEARCH["crystalframer.blocks"],
     }
     best = run(config(trials=3, search=search, sampler="random"))
     assert len(trials(tmp_path)) == 3
-    assert best["params"]["model.heads"] == 2
+    assert best["params"]["crystalframer.heads"] == 2
     study = optuna.load_study(
         study_name=best["study"], storage=f"sqlite:///{tmp_path}/study.sqlite3"
     )
@@ -184,14 +184,14 @@ def test_an_impossible_combination_is_left_out_with_its_reason(run, tmp_path):
 
 def test_training_that_diverges_ends_its_trial_alone(run, tmp_path, monkeypatch):
     def diverges(config, *args, **kwargs):
-        if config.model.frame == "none":
+        if config.crystalframer.frame == "none":
             raise TrainingFailed("step 3: loss is nan")
         return train_model(config, *args, **kwargs)
 
     monkeypatch.setattr(tuning, "train_model", diverges)
-    search = {"model.frame": SEARCH["model.frame"]}
+    search = {"crystalframer.frame": SEARCH["crystalframer.frame"]}
     best = run(config(trials=2, search=search, sampler="grid"))
-    assert best["params"] == {"model.frame": "max"}
+    assert best["params"] == {"crystalframer.frame": "max"}
     spoiled = trials(tmp_path)[1]
     assert (spoiled["state"], spoiled["reason"]) == ("pruned", "step 3: loss is nan")
     monkeypatch.setattr(tuning, "train_model", lambda config, *a, **k: 1 / 0)

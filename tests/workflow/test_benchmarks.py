@@ -11,9 +11,9 @@ import torch
 from helpers.crystals import crystal
 from helpers.paths import ROOT
 
-from dglframer.config.networks import ModelConfig
+from dglframer.config.networks import CrystalFramerConfig
 from dglframer.graphs.batch import batch_graphs
-from dglframer.networks.crystalframer import CrystalFramer, initialise
+from dglframer.networks.crystalframer import CrystalFramer
 from dglframer.structures.periodic_graph import build_graph
 
 BENCHMARKS = ROOT / "benchmarks"
@@ -41,9 +41,9 @@ def generic():
 def test_the_literal_formulation_equals_the_model(benchmark, generic):
     """Outputs and gradients, in float64; what differs is which far images each leaves out."""
     literal = benchmark("literal")
-    model = ModelConfig(blocks=2, width=32, heads=4, feedforward=32, frame_ties="first")
+    model = CrystalFramerConfig(blocks=2, width=32, heads=4, feedforward=32, frame_ties="first")
     batch = batch_graphs([build_graph(one, 11.9) for one in generic], torch.float64)
-    network = initialise(CrystalFramer(model), 0).double()
+    network = CrystalFramer(model).draw(0).double()
     network.calibrate(batch)
     baseline = literal.LiteralFramer(model).double()
     baseline.load_state_dict(network.state_dict())
@@ -58,9 +58,9 @@ def test_the_literal_formulation_equals_the_model(benchmark, generic):
 
 def test_counted_work_grows_as_stated(benchmark):
     limits = benchmark("speed_limits")
-    model = ModelConfig()
+    model = CrystalFramerConfig()
     train, infer = (limits.work(model, 1000, 170_000, mode) for mode in ("train", "infer"))
-    framed, plain = infer, limits.work(ModelConfig(frame="none"), 1000, 170_000, "infer")
+    framed, plain = infer, limits.work(CrystalFramerConfig(frame="none"), 1000, 170_000, "infer")
     assert train["gflop"] > 2 * infer["gflop"] > 2 * plain["gflop"]
     assert framed["gexp"] == plain["gexp"] == train["gexp"]
     twice = limits.work(model, 2000, 340_000, "train")

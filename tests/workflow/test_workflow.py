@@ -171,7 +171,7 @@ CHANGES = [
         "clean inspect split leakage tune train_seed evaluate report",
     ),
     ({"graphs": {"cutoff_angstrom": 4.5}}, "graphs tune train_seed evaluate report"),
-    ({"model": {"heads": 4}}, "tune train_seed evaluate report"),
+    ({"crystalframer": {"heads": 4}}, "tune train_seed evaluate report"),
     ({"encoder": "tfn", "tfn": {"cutoff_angstrom": 4}}, "tune train_seed evaluate report"),
     ({"tfn": {"channels": 8}}, ""),  # not the chosen encoder
     ({"training": {"epochs": 3}}, "tune train_seed evaluate report"),
@@ -202,7 +202,7 @@ def test_new_code_reruns_its_stage_through_the_format_version(finished, stage, r
     settings = command_line(finished, "--dry-run", "--quiet", "rules")
     raised = f"""
 import sys
-from dglframer.config import STAGES
+from dglframer.config.stages import STAGES
 STAGES[{stage!r}] = (99, STAGES[{stage!r}][1])
 from snakemake.cli import main
 sys.argv[0] = "snakemake"

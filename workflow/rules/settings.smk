@@ -4,7 +4,8 @@ import os
 
 from snakemake.exceptions import WorkflowError
 
-from dglframer.config import parse_config, stage_settings
+from dglframer.config import parse_config
+from dglframer.config.stages import stage_settings
 from dglframer.common.errors import ConfigError
 from dglframer.common.files import write_json
 from dglframer.graphs.shards import count_parts

@@ -1,14 +1,14 @@
 """Weighted sums of the bases on a CPU, and their gradients, compiled by numba.
 
-Like ``kernels``, over ranges of whole crystals, edges whose weight cannot matter (``kept_E`` is 0)
-passed over. Lanes: the axes along which an atom looks, of all heads and views, side by side; a lane
-belongs to the slot axis * H + head.
+Like ``weights``, over ranges of whole crystals, edges whose weight cannot matter (``matters_E`` is 0)
+passed over. Lanes are the axes of an atom that have a share, of all its rows of ``WeightedAxes``, side by
+side; a lane belongs to the column axis * H + head.
 """
 
 import numba
 import numpy as np
 
-from dglframer.attention.gaussians import SELF_DISTANCE_SQUARED
+from dglframer.attention.constants import SELF_DISTANCE_SQUARED
 
 VECTOR = 8  # lanes are padded to a multiple of this: what is left over would go one by one
 BLOCK = 8  # edges whose recurrences run side by side: one alone would wait for its own last result
@@ -35,20 +35,20 @@ def distance_windows(d2_E, spacing, width, bins, low_E, window_EW):
 
 @numba.njit(cache=True, nogil=True, fastmath=FAST)
 def sum_bases(
-    first_atom, last_atom, ptr, kept_E, alpha_EH, low_E, window_EW, u_E3, d2_E, view_ptr, axes_P3L,
+    first_atom, last_atom, ptr, matters_E, alpha_EH, low_E, window_EW, u_E3, d2_E, axes_ptr, axes_P3L,
     share_PL, dist_NHK, cheb_NQL,
 ):  # fmt: skip
     """dist_NHK += alpha b_dist; cheb_NQL += alpha T_q(e . u), self edges left out of the latter."""
     heads, terms = alpha_EH.shape[1], cheb_NQL.shape[1]
-    most = _most_lanes(first_atom, last_atom, view_ptr, axes_P3L)
-    axes, share, slot = _lane_buffers(most, alpha_EH.dtype)
-    older, newer, double = np.empty((3, BLOCK, most), alpha_EH.dtype)
-    cheb = np.empty((terms, most), alpha_EH.dtype)
+    max_lanes = _max_lanes(first_atom, last_atom, axes_ptr, axes_P3L)
+    axes, share, column = _lane_buffers(max_lanes, alpha_EH.dtype)
+    older, newer, double = np.empty((3, BLOCK, max_lanes), alpha_EH.dtype)
+    cheb = np.empty((terms, max_lanes), alpha_EH.dtype)
     chosen = np.empty(BLOCK, np.int64)
     for i in range(first_atom, last_atom):
         dist = dist_NHK[i]
         for e in range(ptr[i], ptr[i + 1]):
-            if kept_E[e] == 0:
+            if matters_E[e] == 0:
                 continue
             for start in range(0, window_EW.shape[1], WINDOW_BINS):
                 low = low_E[e] + start
@@ -56,15 +56,15 @@ def sum_bases(
                     weight = alpha_EH[e, h]
                     for k in range(WINDOW_BINS):
                         dist[h, low + k] += weight * window_EW[e, start + k]
-        lanes = _lanes_of(i, view_ptr, axes_P3L, share_PL, axes, share, slot)
+        lanes = _lanes_of(i, axes_ptr, axes_P3L, share_PL, axes, share, column)
         cheb[:, :lanes] = 0.0
         edge = ptr[i] if lanes else ptr[i + 1]
         while edge < ptr[i + 1]:
-            edge, count = _next_block(edge, ptr[i + 1], kept_E, d2_E, chosen)
+            edge, count = _next_block(edge, ptr[i + 1], matters_E, d2_E, chosen)
             _double_cosines(chosen, count, u_E3, axes, lanes, double)
             for b in range(count):
                 for lane in range(lanes):
-                    weight = alpha_EH[chosen[b], slot[lane] % heads] * share[lane]
+                    weight = alpha_EH[chosen[b], column[lane] % heads] * share[lane]
                     older[b, lane] = weight
                     newer[b, lane] = weight * double[b, lane] / 2
                     cheb[0, lane] += older[b, lane]
@@ -81,18 +81,18 @@ def sum_bases(
                         next_row[lane] += next_value
         for q in range(terms):
             for lane in range(lanes):
-                cheb_NQL[i, q, slot[lane]] += cheb[q, lane]
+                cheb_NQL[i, q, column[lane]] += cheb[q, lane]
 
 
 @numba.njit(cache=True, nogil=True, fastmath=FAST | {"reassoc"})
 def distance_gradients(
-    first_atom, last_atom, ptr, kept_E, low_E, window_EW, grad_dist_NHK, out_EH
+    first_atom, last_atom, ptr, matters_E, low_E, window_EW, grad_dist_NHK, out_EH
 ):  # fmt: skip
     """out_EH = the distance basis, times the gradient of its sums."""
     for i in range(first_atom, last_atom):
         grad_dist = grad_dist_NHK[i]
         for e in range(ptr[i], ptr[i + 1]):
-            if kept_E[e] == 0:
+            if matters_E[e] == 0:
                 continue
             out_EH[e] = 0.0
             for start in range(0, window_EW.shape[1], WINDOW_BINS):
@@ -106,24 +106,24 @@ def distance_gradients(
 
 @numba.njit(cache=True, nogil=True, fastmath=FAST)
 def angle_gradients(
-    first_atom, last_atom, ptr, kept_E, u_E3, d2_E, view_ptr, axes_P3L, share_PL, grad_cheb_NQL,
+    first_atom, last_atom, ptr, matters_E, u_E3, d2_E, axes_ptr, axes_P3L, share_PL, grad_cheb_NQL,
     out_EH,
 ):  # fmt: skip
     """out_EH += T_q(e . u), times the gradients of their sums, by Clenshaw's recurrence."""
     heads, terms = out_EH.shape[1], grad_cheb_NQL.shape[1]
-    most = _most_lanes(first_atom, last_atom, view_ptr, axes_P3L)
-    axes, share, slot = _lane_buffers(most, out_EH.dtype)
-    older, newer, double = np.empty((3, BLOCK, most), out_EH.dtype)
-    grad = np.empty((terms, most), out_EH.dtype)
+    max_lanes = _max_lanes(first_atom, last_atom, axes_ptr, axes_P3L)
+    axes, share, column = _lane_buffers(max_lanes, out_EH.dtype)
+    older, newer, double = np.empty((3, BLOCK, max_lanes), out_EH.dtype)
+    grad = np.empty((terms, max_lanes), out_EH.dtype)
     chosen = np.empty(BLOCK, np.int64)
     for i in range(first_atom, last_atom):
-        lanes = _lanes_of(i, view_ptr, axes_P3L, share_PL, axes, share, slot)
+        lanes = _lanes_of(i, axes_ptr, axes_P3L, share_PL, axes, share, column)
         for q in range(terms):
             for lane in range(lanes):
-                grad[q, lane] = grad_cheb_NQL[i, q, slot[lane]] * share[lane]
+                grad[q, lane] = grad_cheb_NQL[i, q, column[lane]] * share[lane]
         edge = ptr[i] if lanes else ptr[i + 1]
         while edge < ptr[i + 1]:
-            edge, count = _next_block(edge, ptr[i + 1], kept_E, d2_E, chosen)
+            edge, count = _next_block(edge, ptr[i + 1], matters_E, d2_E, chosen)
             _double_cosines(chosen, count, u_E3, axes, lanes, double)
             older[:count] = 0.0
             newer[:count] = 0.0
@@ -139,50 +139,54 @@ def angle_gradients(
                 for lane in range(lanes):
                     value = grad[1, lane] + double[b, lane] * newer[b, lane] - older[b, lane]
                     total = grad[0, lane] + double[b, lane] / 2 * value - newer[b, lane]
-                    out_EH[chosen[b], slot[lane] % heads] += total
+                    out_EH[chosen[b], column[lane] % heads] += total
 
 
 @numba.njit(cache=True, nogil=True)
-def _most_lanes(first_atom, last_atom, view_ptr, axes_P3L):
-    """Room for the lanes of all views of any atom of a range, a multiple of VECTOR."""
-    most = 0
+def _max_lanes(first_atom, last_atom, axes_ptr, axes_P3L):
+    """Room for the lanes of all axes of any atom of a range, a multiple of VECTOR."""
+    max_lanes = 0
     for i in range(first_atom, last_atom):
-        most = max(most, view_ptr[i + 1] - view_ptr[i])
-    return (most * axes_P3L.shape[2] + VECTOR - 1) // VECTOR * VECTOR
+        max_lanes = max(max_lanes, axes_ptr[i + 1] - axes_ptr[i])
+    return (max_lanes * axes_P3L.shape[2] + VECTOR - 1) // VECTOR * VECTOR
 
 
 @numba.njit(cache=True, nogil=True)
-def _lane_buffers(most, dtype):
-    return np.empty((3, most), dtype), np.empty(most, dtype), np.empty(most, np.int64)
+def _lane_buffers(max_lanes, dtype):
+    return (
+        np.empty((3, max_lanes), dtype),
+        np.empty(max_lanes, dtype),
+        np.empty(max_lanes, np.int64),
+    )
 
 
 @numba.njit(cache=True, nogil=True)
-def _lanes_of(i, view_ptr, axes_P3L, share_PL, axes, share, slot):
+def _lanes_of(i, axes_ptr, axes_P3L, share_PL, axes, share, column):
     """Put the lanes of atom i that have a share side by side; returns how many, a multiple of VECTOR.
 
     What is added to reach it has no share.
     """
     count = 0
-    for p in range(view_ptr[i], view_ptr[i + 1]):
+    for p in range(axes_ptr[i], axes_ptr[i + 1]):
         for lane in range(axes_P3L.shape[2]):
             if share_PL[p, lane] > 0.0:
-                share[count], slot[count] = share_PL[p, lane], lane
+                share[count], column[count] = share_PL[p, lane], lane
                 for x in range(3):
                     axes[x, count] = axes_P3L[p, x, lane]
                 count += 1
     while count % VECTOR:
-        share[count], slot[count] = 0.0, 0
+        share[count], column[count] = 0.0, 0
         axes[:, count] = 0.0
         count += 1
     return count
 
 
 @numba.njit(cache=True, nogil=True)
-def _next_block(edge, end, kept_E, d2_E, chosen):
+def _next_block(edge, end, matters_E, d2_E, chosen):
     """Collect up to BLOCK edges that matter and have a direction; returns where to go on, and how many."""
     count = 0
     while edge < end and count < BLOCK:
-        if kept_E[edge] and d2_E[edge] > SELF_DISTANCE_SQUARED:
+        if matters_E[edge] and d2_E[edge] > SELF_DISTANCE_SQUARED:
             chosen[count] = edge
             count += 1
         edge += 1

@@ -1,30 +1,30 @@
-"""The search for ``max`` frames on a CPU, compiled by numba; ``frames.max_views`` states the rule.
+"""The search for ``max`` frames on a CPU, compiled by numba; ``attention.frames`` states the rule.
 
 Frames that tie are merged axis by axis: the encoding along an axis depends on nothing but the
 distribution of the cosines with it, so axes with the same distribution count as one, with the sum of
-their shares. Most ties are symmetries, and most of them leave a single view.
+their shares. Most ties are symmetries, and most of them leave a single axis.
 """
 
 import numba
 import numpy as np
 
-from dglframer.attention.gaussians import SELF_DISTANCE_SQUARED
+from dglframer.attention.constants import ALONG_AXIS, SELF_DISTANCE_SQUARED
 
 FAST = {"contract", "nsz", "reassoc"}
 NEAR = 0.02  # axes are sought among images of this part of the largest weight; seldom farther
 
 
 @numba.njit(cache=True, nogil=True)
-def max_views(first_atom, last_atom, ptr, alpha_EH, u_E3, d2_E, width, same):
-    """(rounds [atoms], axes [P, 3, L], shares [P, L]) of a range of atoms, as in ``frames.Views``.
+def max_axes(first_atom, last_atom, ptr, alpha_EH, u_E3, d2_E, width, same):
+    """(rows [atoms], axes [P, 3, L], shares [P, L]) of a range of atoms, as in ``WeightedAxes``.
 
     ``alpha_EH`` are the weights of the attention. A ``width`` of 0 takes the first of the best.
     ``same``: components and keys of axes that differ by less are equal.
     """
     heads, dtype = alpha_EH.shape[1], alpha_EH.dtype
-    rounds = np.ones(last_atom - first_atom, np.int64)
-    axes_P3L = np.zeros((len(rounds) + 8, 3, 3 * heads), dtype)
-    share_PL = np.zeros((len(rounds) + 8, 3 * heads), dtype)
+    rows = np.ones(last_atom - first_atom, np.int64)
+    axes_P3L = np.zeros((len(rows) + 8, 3, 3 * heads), dtype)
+    share_PL = np.zeros((len(rows) + 8, 3 * heads), dtype)
     frames, share = np.empty((16, 3, 3), dtype), np.empty(16, dtype)
     merged, part = np.empty((16, 3), dtype), np.empty(16, dtype)
     used, most = 0, 0
@@ -57,16 +57,16 @@ def max_views(first_atom, last_atom, ptr, alpha_EH, u_E3, d2_E, width, same):
                 merged, part = np.empty((len(frames), 3), dtype), np.empty(len(frames), dtype)
             for axis in range(3):
                 kept = _merge(frames[:found, axis], share, weight_F, u_3F, same, merged, part)
-                rounds[here] = max(rounds[here], kept)
-                while used + rounds[here] > len(axes_P3L):
+                rows[here] = max(rows[here], kept)
+                while used + rows[here] > len(axes_P3L):
                     axes_P3L = np.concatenate((axes_P3L, np.zeros_like(axes_P3L)))
                     share_PL = np.concatenate((share_PL, np.zeros_like(share_PL)))
                 for k in range(kept):
                     share_PL[used + k, axis * heads + h] = part[k]
                     for x in range(3):
                         axes_P3L[used + k, x, axis * heads + h] = merged[k, x]
-        used += rounds[here]
-    return rounds, axes_P3L[:used], share_PL[:used]
+        used += rows[here]
+    return rows, axes_P3L[:used], share_PL[:used]
 
 
 @numba.njit(cache=True, nogil=True, fastmath=FAST | {"nnan", "ninf"})
@@ -160,7 +160,7 @@ def _tie_share(value, best, width):
 def _score(weight, e1, u):
     """Weight times (1 - |cos|); images along e1 are out."""
     c = abs(e1[0] * u[0] + e1[1] * u[1] + e1[2] * u[2])
-    return weight * (1 - c) if c < 0.9999 else weight * 0
+    return weight * (1 - c) if c < ALONG_AXIS else weight * 0
 
 
 @numba.njit(cache=True, nogil=True)

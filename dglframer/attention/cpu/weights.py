@@ -2,7 +2,7 @@
 
 Each works on a range of atoms whose edges lead to no atom outside it (whole crystals), so that
 ranges can run side by side, and the order of additions, hence every bit, does not depend on how
-many do. Edges whose weight cannot matter (``kept_E`` is 0) are passed over.
+many do. Edges whose weight cannot matter (``matters_E`` is 0) are passed over.
 """
 
 import numba
@@ -27,10 +27,10 @@ def logits(first_atom, last_atom, ptr, src, q_NHD, k_NHD, decay_NH, d2_E, scale,
 
 
 @numba.njit(cache=True, nogil=True, fastmath=FAST)
-def attend(first_atom, last_atom, ptr, src, v_NHD, smallest, alpha_EH, kept_E, y_NHD):
+def attend(first_atom, last_atom, ptr, src, v_NHD, gap, alpha_EH, matters_E, y_NHD):
     """Turn logits into weights in place, mark the edges that matter, y_i = sum alpha v_j.
 
-    An edge matters if, for some head, its weight is at least exp(-smallest) of the largest.
+    An edge matters if, for some head, its weight is at least exp(-gap) of the largest.
     """
     heads, width = v_NHD.shape[1:]
     largest, total = np.empty((2, heads), alpha_EH.dtype)
@@ -41,13 +41,13 @@ def attend(first_atom, last_atom, ptr, src, v_NHD, smallest, alpha_EH, kept_E, y
             for h in range(heads):
                 largest[h] = max(largest[h], alpha_EH[e, h])
         for e in range(ptr[i], ptr[i + 1]):
-            kept_E[e] = 0
+            matters_E[e] = 0
             for h in range(heads):
                 alpha_EH[e, h] -= largest[h]
-                if alpha_EH[e, h] >= -smallest:
-                    kept_E[e] = 1
+                if alpha_EH[e, h] >= -gap:
+                    matters_E[e] = 1
             for h in range(heads):
-                if kept_E[e] == 0 or alpha_EH[e, h] < -60.0:  # exp of less, squared, is denormal
+                if matters_E[e] == 0 or alpha_EH[e, h] < -60.0:  # exp of less, squared, is denormal
                     alpha_EH[e, h] = 0.0
                 else:
                     alpha_EH[e, h] = np.exp(alpha_EH[e, h])
@@ -55,7 +55,7 @@ def attend(first_atom, last_atom, ptr, src, v_NHD, smallest, alpha_EH, kept_E, y
         y = y_NHD[i]
         y[:] = 0.0
         for e in range(ptr[i], ptr[i + 1]):
-            if kept_E[e] == 0:
+            if matters_E[e] == 0:
                 continue
             v = v_NHD[src[e]]
             for h in range(heads):
@@ -67,7 +67,7 @@ def attend(first_atom, last_atom, ptr, src, v_NHD, smallest, alpha_EH, kept_E, y
 
 @numba.njit(cache=True, nogil=True, fastmath=FAST | {"reassoc"})
 def attend_backward(
-    first_atom, last_atom, ptr, src, q_NHD, k_NHD, v_NHD, d2_E, scale, alpha_EH, kept_E, grad_y_NHD,
+    first_atom, last_atom, ptr, src, q_NHD, k_NHD, v_NHD, d2_E, scale, alpha_EH, matters_E, grad_y_NHD,
     grad_alpha_EH, grad_q_NHD, grad_k_NHD, grad_v_NHD, grad_decay_NH,
 ):  # fmt: skip
     """Gradients of q, k, v and decay; grad_alpha_EH holds the basis sums' part and is overwritten.
@@ -82,7 +82,7 @@ def attend_backward(
         grad_q[:] = 0.0
         grad_decay[:] = 0.0
         for e in range(ptr[i], ptr[i + 1]):
-            if kept_E[e] == 0:
+            if matters_E[e] == 0:
                 continue
             v, grad_v = v_NHD[src[e]], grad_v_NHD[src[e]]
             for h in range(heads):
@@ -95,7 +95,7 @@ def attend_backward(
                 grad_alpha_EH[e, h] += value
                 mean[h] += weight * grad_alpha_EH[e, h]
         for e in range(ptr[i], ptr[i + 1]):
-            if kept_E[e] == 0:
+            if matters_E[e] == 0:
                 continue
             k, grad_k = k_NHD[src[e]], grad_k_NHD[src[e]]
             for h in range(heads):

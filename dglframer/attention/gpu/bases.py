@@ -8,9 +8,9 @@ lane = axis * H + head.
 import triton
 import triton.language as tl
 
-from dglframer.attention import frames
+from dglframer.attention import constants
 
-ALONG_AXIS = tl.constexpr(frames.ALONG_AXIS)
+ALONG_AXIS = tl.constexpr(constants.ALONG_AXIS)
 NEVER = tl.constexpr(float("-inf"))
 
 
@@ -95,7 +95,7 @@ def clamped(cosine):
 
 @triton.jit
 def distance_basis(d2, k, STEP: tl.constexpr, WIDTH: tl.constexpr):
-    """[BLOCK, KP] Gaussians of the distance: ``encodings.distance_basis``."""
+    """[BLOCK, KP] Gaussians of the distance: ``gaussians.distance_basis``."""
     z_EK = (tl.sqrt(d2)[:, None] - (k + 1)[None] * STEP) / WIDTH
     return tl.exp(-0.5 * z_EK * z_EK)
 

@@ -1,22 +1,23 @@
-"""The search for ``max`` frames on a GPU, compiled by Triton; ``frames.max_views`` states the rule.
+"""The search for ``max`` frames on a GPU, compiled by Triton; ``attention.frames`` states the rule.
 
 The heads of an atom search side by side: what differs between them (edges, axes, scores) are vectors
 [HP], and loops run while any head has something left to do. Pairs of tied images (e, f) are taken up
-in the order of the edges, the axes of their frames put into slots, VIEWS for each lane. What an axis
+in the order of the edges, the axes of their frames held, at most HELD for each lane. What an axis
 sees is how the weight is distributed over the cosines to it: of axes for which that is the same, known
 by two means of powers of it (the key), one is kept, with the shares of all. (Images that the symmetry
 of a site exchanges then have the right gradient in their sum, not each for itself.) Where a lane has no
-slot for one more, an axis gives way; ``next_view`` hands out those, and in the end all that are left.
-So the average is over every tie, whatever the number of slots.
+room for one more, an axis gives way; ``next_axes`` hands out those, and in the end all that are left.
+So the average is over every tie, however many are held.
 
-An ``atom`` is (u_E3, d2_E, logits_EH, first edge, last edge + 1, largest logit of other images [HP], h),
-a vector in space a tuple of three tensors. TIE is the width of ties, 0 to take the first of the best.
+A vector in space is a tuple of three tensors. TIE is the width of ties, 0 to take the first of the best.
 """
+
+from typing import Any, NamedTuple
 
 import triton
 import triton.language as tl
 
-from dglframer.attention import gaussians as encodings
+from dglframer.attention import constants
 from dglframer.attention.gpu.bases import (
     NEVER,
     across,
@@ -29,124 +30,159 @@ from dglframer.attention.gpu.bases import (
     to_lanes,
 )
 
-SELF_DISTANCE_SQUARED = tl.constexpr(encodings.SELF_DISTANCE_SQUARED)
+SELF_DISTANCE_SQUARED = tl.constexpr(constants.SELF_DISTANCE_SQUARED)
 # Edges of one tile: of the search [BLOCK, HP], and of the keys [KEY_BLOCK, 4 HP].
 BLOCK, KEY_BLOCK = tl.constexpr(32), tl.constexpr(16)
 
 
-@triton.jit
-def start_search(atom, H: tl.constexpr, TIE: tl.constexpr, VIEWS: tl.constexpr):
-    """(search, slots) for the first call of ``next_view``.
+class Atom(NamedTuple):
+    """The atom whose frames are sought, with all its heads."""
 
-    The search is, of every head: e and f of the frame that is next (e = last: none), the first axis,
-    the score of the best f, and the totals of the shares of all e and of all f beside this e. Slots
-    [VIEWS, 4 HP] are (x, y, z, odd key, even key, share), a share of 0 if free.
-    """
-    first, last, best_H, h = atom[3], atom[4], atom[5], atom[6]
-    none_H = tl.zeros_like(best_H)
+    u_E3: Any  # pointers
+    d2_E: Any
+    logits_EH: Any
+    first: Any  # its edges: from this one
+    last: Any  # to before this one
+    best_H: Any  # the largest logit of other images
+    head_H: Any  # 0 .. HP - 1
+
+
+class Search(NamedTuple):
+    """How far each head has come."""
+
+    e_H: Any  # the edges of the frame that is next; e = last: there is none
+    f_H: Any
+    e1: Any  # the first axis of that frame
+    second_H: Any  # the score of the best f beside this e
+    total_H: Any  # sum of the shares of all e
+    total_f_H: Any  # sum of the shares of all f beside this e
+
+
+class HeldAxes(NamedTuple):
+    """Axes [HELD, 4 HP] that wait for others which see the same; a share of 0 marks a free place."""
+
+    x_VL: Any
+    y_VL: Any
+    z_VL: Any
+    odd_VL: Any  # the key
+    even_VL: Any
+    share_VL: Any
+
+
+@triton.jit
+def start_search(atom, H: tl.constexpr, TIE: tl.constexpr, HELD: tl.constexpr):
+    """(Search, HeldAxes) for the first call of ``next_axes``."""
+    none_H = tl.zeros_like(atom.best_H)
     total_H = none_H
     if TIE > 0:
-        for start in range(first, last, BLOCK):
+        for start in range(atom.first, atom.last, BLOCK):
             logit_EH = other_logits(atom, start, H)[1]
-            total_H += tl.sum(tie_share(best_H[None] - logit_EH, TIE), 0)
-    before_H = tl.zeros_like(h) + first - 1
-    done_H = tl.zeros_like(h) + last
-    search = (before_H, done_H, (none_H, none_H, none_H), none_H, total_H, none_H)
-    free_VL = tl.zeros((VIEWS, 4 * h.shape[0]), best_H.dtype)
-    slots = (free_VL, free_VL, free_VL, free_VL, free_VL, free_VL)
-    return next_frames(atom, search, H, TIE), slots
+            total_H += tl.sum(tie_share(atom.best_H[None] - logit_EH, TIE), 0)
+    before_H = tl.zeros_like(atom.head_H) + atom.first - 1
+    done_H = tl.zeros_like(atom.head_H) + atom.last
+    search = Search(before_H, done_H, (none_H, none_H, none_H), none_H, total_H, none_H)
+    free_VL = tl.zeros((HELD, 4 * atom.head_H.shape[0]), atom.best_H.dtype)
+    held = HeldAxes(free_VL, free_VL, free_VL, free_VL, free_VL, free_VL)
+    return next_frames(atom, search, H, TIE), held
 
 
 @triton.jit
-def next_view(
-    atom, search, slots, H: tl.constexpr, TIE: tl.constexpr, VIEWS: tl.constexpr,
-    ALIKE: tl.constexpr,
+def next_axes(
+    atom, search, held, H: tl.constexpr, TIE: tl.constexpr, HELD: tl.constexpr,
+    SAME: tl.constexpr,
 ):  # fmt: skip
-    """(search, slots, axes (x_L, y_L, z_L), their shares [L], whether there is more to come).
+    """(Search, HeldAxes, axes (x_L, y_L, z_L), their shares [L], whether there is more to come).
 
-    A share of 0 marks a lane that sees nothing this time. Keys within ``ALIKE`` are the same.
+    A share of 0 marks a lane that sees nothing this time. Keys within ``SAME`` are the same.
     """
-    last = atom[4]
-    slot_V1 = tl.arange(0, VIEWS)[:, None]
-    x_L, y_L, z_L, share_L = slot(slots, slot_V1 == 0)
+    place_V1 = tl.arange(0, HELD)[:, None]
+    x_L, y_L, z_L, share_L = taken_out(held, place_V1 == 0)
     crowded = 0
-    while (tl.min(search[0], 0) < last) & (crowded == 0):
+    while (tl.min(search.e_H, 0) < atom.last) & (crowded == 0):
         axis, new_L = frame(atom, search, H, TIE)
         odd_L, even_L = tl.zeros_like(new_L), tl.zeros_like(new_L)
         if tl.min(tl.where(new_L > 0, new_L, 1.0), 0) < 1:  # a head has other frames beside this
             odd_L, even_L = keys(atom, axis, H)
-        is_used_VL = slots[5] > 0
-        distance_VL = tl.maximum(tl.abs(slots[3] - odd_L[None]), tl.abs(slots[4] - even_L[None]))
-        same_L = tl.min(tl.where(is_used_VL & (distance_VL <= ALIKE), slot_V1, VIEWS), 0)
-        free_L = tl.min(tl.where(is_used_VL, VIEWS, slot_V1), 0)
-        place_L = tl.where(same_L < VIEWS, same_L, tl.where(free_L < VIEWS, free_L, 0))
-        here_VL = (slot_V1 == place_L[None]) & (new_L > 0)[None]
-        gives_way_VL = here_VL & (same_L == VIEWS)[None]
-        x_L, y_L, z_L, share_L = slot(slots, gives_way_VL)
+        is_used_VL = held.share_VL > 0
+        distance_VL = tl.maximum(
+            tl.abs(held.odd_VL - odd_L[None]), tl.abs(held.even_VL - even_L[None])
+        )
+        same_L = tl.min(tl.where(is_used_VL & (distance_VL <= SAME), place_V1, HELD), 0)
+        free_L = tl.min(tl.where(is_used_VL, HELD, place_V1), 0)
+        place_L = tl.where(same_L < HELD, same_L, tl.where(free_L < HELD, free_L, 0))
+        here_VL = (place_V1 == place_L[None]) & (new_L > 0)[None]
+        gives_way_VL = here_VL & (same_L == HELD)[None]
+        x_L, y_L, z_L, share_L = taken_out(held, gives_way_VL)
         crowded = (tl.max(share_L, 0) > 0).to(tl.int32)
-        slots = (
-            tl.where(gives_way_VL, axis[0][None], slots[0]),
-            tl.where(gives_way_VL, axis[1][None], slots[1]),
-            tl.where(gives_way_VL, axis[2][None], slots[2]),
-            tl.where(gives_way_VL, odd_L[None], slots[3]),
-            tl.where(gives_way_VL, even_L[None], slots[4]),
-            tl.where(gives_way_VL, 0.0, slots[5]) + tl.where(here_VL, new_L[None], 0.0),
+        held = HeldAxes(
+            tl.where(gives_way_VL, axis[0][None], held.x_VL),
+            tl.where(gives_way_VL, axis[1][None], held.y_VL),
+            tl.where(gives_way_VL, axis[2][None], held.z_VL),
+            tl.where(gives_way_VL, odd_L[None], held.odd_VL),
+            tl.where(gives_way_VL, even_L[None], held.even_VL),
+            tl.where(gives_way_VL, 0.0, held.share_VL) + tl.where(here_VL, new_L[None], 0.0),
         )
         search = next_frames(atom, search, H, TIE)
     if crowded == 0:
-        full_L = tl.min(tl.where(slots[5] > 0, slot_V1, VIEWS), 0)
-        out_VL = slot_V1 == full_L[None]
-        x_L, y_L, z_L, share_L = slot(slots, out_VL)
-        share_VL = tl.where(out_VL, 0.0, slots[5])
-        slots = (slots[0], slots[1], slots[2], slots[3], slots[4], share_VL)
-    more = (tl.min(search[0], 0) < last) | (tl.max(tl.max(slots[5], 0), 0) > 0)
-    return search, slots, (x_L, y_L, z_L), share_L, more
+        full_L = tl.min(tl.where(held.share_VL > 0, place_V1, HELD), 0)
+        out_VL = place_V1 == full_L[None]
+        x_L, y_L, z_L, share_L = taken_out(held, out_VL)
+        held = HeldAxes(
+            held.x_VL,
+            held.y_VL,
+            held.z_VL,
+            held.odd_VL,
+            held.even_VL,
+            tl.where(out_VL, 0.0, held.share_VL),
+        )
+    more = (tl.min(search.e_H, 0) < atom.last) | (tl.max(tl.max(held.share_VL, 0), 0) > 0)
+    return search, held, (x_L, y_L, z_L), share_L, more
 
 
 @triton.jit
-def slot(slots, chosen_VL):
-    """(x, y, z, share) [L] of the one slot of each lane that is chosen; 0 where none is."""
-    x_L = tl.sum(tl.where(chosen_VL, slots[0], 0.0), 0)
-    y_L = tl.sum(tl.where(chosen_VL, slots[1], 0.0), 0)
-    z_L = tl.sum(tl.where(chosen_VL, slots[2], 0.0), 0)
-    return x_L, y_L, z_L, tl.sum(tl.where(chosen_VL, slots[5], 0.0), 0)
+def taken_out(held, chosen_VL):
+    """(x, y, z, share) [L] of the one held axis of each lane that is chosen; 0 where none is."""
+    x_L = tl.sum(tl.where(chosen_VL, held.x_VL, 0.0), 0)
+    y_L = tl.sum(tl.where(chosen_VL, held.y_VL, 0.0), 0)
+    z_L = tl.sum(tl.where(chosen_VL, held.z_VL, 0.0), 0)
+    return x_L, y_L, z_L, tl.sum(tl.where(chosen_VL, held.share_VL, 0.0), 0)
 
 
 @triton.jit
 def next_frames(atom, search, H: tl.constexpr, TIE: tl.constexpr):
     """The search, each head one frame further."""
-    first, last, h = atom[3], atom[4], atom[6]
-    e_H, f_H, a, second_H, total_H, total_f_H = search
+    first, last = atom.first, atom.last
+    e_H, e1, second_H, total_f_H = search.e_H, search.e1, search.second_H, search.total_f_H
     if TIE > 0:
-        f_H = next_second(atom, a, second_H, f_H + 1, H, TIE)
+        f_H = next_second(atom, e1, second_H, search.f_H + 1, H, TIE)
     else:
-        f_H = tl.zeros_like(h) + last
+        f_H = tl.zeros_like(atom.head_H) + last
     spent_H = (f_H == last) & (e_H < last)
     if tl.max(spent_H.to(tl.int32), 0) > 0:
         if TIE > 0:
             e_H = tl.where(spent_H, next_first(atom, e_H + 1, H, TIE), e_H)
         else:
             e_H = tl.where(e_H < first, next_first(atom, e_H + 1, H, TIE), last)
-        a = direction(atom, e_H)
-        second_H, best_f_H = best_second(atom, a, H)
+        e1 = direction(atom, e_H)
+        second_H, best_f_H = best_second(atom, e1, H)
         if TIE > 0:
-            total_f_H = second_total(atom, a, second_H, H, TIE)
-            found_H = next_second(atom, a, second_H, tl.zeros_like(h) + first, H, TIE)
+            total_f_H = second_total(atom, e1, second_H, H, TIE)
+            found_H = next_second(atom, e1, second_H, tl.zeros_like(atom.head_H) + first, H, TIE)
             f_H = tl.where(spent_H, found_H, f_H)
         else:
             f_H = best_f_H
-    return e_H, f_H, a, second_H, total_H, total_f_H
+    return Search(e_H, f_H, e1, second_H, search.total_H, total_f_H)
 
 
 @triton.jit
 def next_first(atom, start_H, H: tl.constexpr, TIE: tl.constexpr):
     """The first edge from ``start_H`` on whose logit ties with the best; ``last`` if none does."""
-    last, best_H, h = atom[4], atom[5], atom[6]
-    found_H = tl.zeros_like(h) + last
+    last = atom.last
+    found_H = tl.zeros_like(atom.head_H) + last
     start = tl.min(start_H, 0)
     while (start < last) & (tl.max(found_H, 0) == last):
         e, logit_EH = other_logits(atom, start, H)
-        gap_EH = best_H[None] - logit_EH
+        gap_EH = atom.best_H[None] - logit_EH
         tied_EH = gap_EH < TIE if TIE > 0 else gap_EH == 0
         tied_EH = tied_EH & (e[:, None] >= start_H[None])
         found_H = tl.minimum(found_H, tl.min(tl.where(tied_EH, e[:, None], last), 0))
@@ -157,8 +193,8 @@ def next_first(atom, start_H, H: tl.constexpr, TIE: tl.constexpr):
 @triton.jit
 def next_second(atom, a, second_H, start_H, H: tl.constexpr, TIE: tl.constexpr):
     """The first edge from ``start_H`` on whose score beside ``a`` ties with the best, or ``last``."""
-    last, h = atom[4], atom[6]
-    found_H = tl.zeros_like(h) + last
+    last = atom.last
+    found_H = tl.zeros_like(atom.head_H) + last
     start = tl.min(start_H, 0)
     while (start < last) & (tl.max(found_H, 0) == last):
         e, score_EH = scores(atom, a, start, H)
@@ -171,23 +207,23 @@ def next_second(atom, a, second_H, start_H, H: tl.constexpr, TIE: tl.constexpr):
 @triton.jit
 def best_second(atom, a, H: tl.constexpr):
     """(largest score beside ``a``, first edge that has it); (0, last) if all images lie along it."""
-    first, last, best_H, h = atom[3], atom[4], atom[5], atom[6]
-    largest_H = tl.full((h.shape[0],), NEVER, best_H.dtype)
-    f_H = tl.zeros_like(h) + last
-    for start in range(first, last, BLOCK):
+    last = atom.last
+    max_H = tl.full((atom.head_H.shape[0],), NEVER, atom.best_H.dtype)
+    f_H = tl.zeros_like(atom.head_H) + last
+    for start in range(atom.first, last, BLOCK):
         f, score_EH = scores(atom, a, start, H)
         top_H = tl.max(score_EH, 0)
         place_H = tl.min(tl.where(score_EH == top_H[None], f[:, None], last), 0)
-        f_H = tl.where(top_H > largest_H, place_H, f_H)
-        largest_H = tl.maximum(largest_H, top_H)
-    return tl.where(f_H < last, largest_H, 0.0), f_H
+        f_H = tl.where(top_H > max_H, place_H, f_H)
+        max_H = tl.maximum(max_H, top_H)
+    return tl.where(f_H < last, max_H, 0.0), f_H
 
 
 @triton.jit
 def second_total(atom, a, second_H, H: tl.constexpr, TIE: tl.constexpr):
     """[HP]: sum of the shares of second images beside ``a``."""
     total_H = tl.zeros_like(second_H)
-    for start in range(atom[3], atom[4], BLOCK):
+    for start in range(atom.first, atom.last, BLOCK):
         score_EH = scores(atom, a, start, H)[1]
         total_H += tl.sum(tie_share(second_H[None] - score_EH, TIE), 0)
     return total_H
@@ -196,17 +232,17 @@ def second_total(atom, a, second_H, H: tl.constexpr, TIE: tl.constexpr):
 @triton.jit
 def frame(atom, search, H: tl.constexpr, TIE: tl.constexpr):
     """(axis (x, y, z), share) [L] of the frame that is next; heads without one have share 0."""
-    logits_EH, last, best_H, h = atom[2], atom[4], atom[5], atom[6]
-    e_H, f_H, a, second_H, total_H, total_f_H = search
+    logits_EH, last, h = atom.logits_EH, atom.last, atom.head_H
+    e_H, f_H, total_H, total_f_H = search.e_H, search.f_H, search.total_H, search.total_f_H
     is_pair_H = f_H < last  # else every image is on one line, and any perpendicular serves
     is_next_H = (e_H < last) & (h < H)
-    share_H = tl.where(is_next_H, tl.full((h.shape[0],), 1.0, best_H.dtype), 0.0)
+    share_H = tl.where(is_next_H, tl.full((h.shape[0],), 1.0, atom.best_H.dtype), 0.0)
     if TIE > 0:
         logit_H = tl.load(logits_EH + e_H * H + h, mask=is_next_H, other=0.0)
-        share_H *= tie_share(best_H - logit_H, TIE) / tl.where(is_next_H, total_H, 1.0)
+        share_H *= tie_share(atom.best_H - logit_H, TIE) / tl.where(is_next_H, total_H, 1.0)
         logit_H = tl.load(logits_EH + f_H * H + h, mask=is_next_H & is_pair_H, other=0.0)
-        cosine_H = dot(a, direction(atom, f_H))
-        share_f_H = tie_share(second_H - score(logit_H, cosine_H), TIE)
+        cosine_H = dot(search.e1, direction(atom, f_H))
+        share_f_H = tie_share(search.second_H - score(logit_H, cosine_H), TIE)
         share_H *= tl.where(is_pair_H, share_f_H / tl.where(is_pair_H, total_f_H, 1.0), 1.0)
     axis = lanes(h.shape[0])[1]
     f_L = to_lanes(f_H)
@@ -231,16 +267,16 @@ def frame(atom, search, H: tl.constexpr, TIE: tl.constexpr):
 @triton.jit
 def keys(atom, axis, H: tl.constexpr):
     """(odd, even): means of c + c^3 + c^5 and c^2 + c^4 + c^6, c = e . u, over other images, by weight."""
-    u_E3, d2_E, logits_EH, first, last, best_H, h = atom
-    best_L = to_lanes(best_H)
-    head = lanes(h.shape[0])[0]
+    last = atom.last
+    best_L = to_lanes(atom.best_H)
+    head = lanes(atom.head_H.shape[0])[0]
     odd_L, even_L, total_L = tl.zeros_like(best_L), tl.zeros_like(best_L), tl.zeros_like(best_L)
-    for start in range(first, last, KEY_BLOCK):
+    for start in range(atom.first, last, KEY_BLOCK):
         e = start + tl.arange(0, KEY_BLOCK)
-        directed = tl.load(d2_E + e, mask=e < last, other=0.0) > SELF_DISTANCE_SQUARED
+        directed = tl.load(atom.d2_E + e, mask=e < last, other=0.0) > SELF_DISTANCE_SQUARED
         is_el = directed[:, None] & (head < H)[None]
-        logit_EL = tl.load(logits_EH + e[:, None] * H + head[None], mask=is_el, other=NEVER)
-        cosine_EL = axis_cosines(u_E3, e, e < last, axis)
+        logit_EL = tl.load(atom.logits_EH + e[:, None] * H + head[None], mask=is_el, other=NEVER)
+        cosine_EL = axis_cosines(atom.u_E3, e, e < last, axis)
         square_EL = cosine_EL * cosine_EL
         weight_EL = tl.exp(logit_EL - best_L[None])
         both_EL = weight_EL * cosine_EL * (1 + square_EL * (1 + square_EL))
@@ -254,18 +290,18 @@ def keys(atom, axis, H: tl.constexpr):
 @triton.jit
 def other_logits(atom, start, H: tl.constexpr):
     """(edges, logits [BLOCK, HP]) from ``start`` on: minus infinity for the atom itself and the end."""
-    d2_E, logits_EH, last, h = atom[1], atom[2], atom[4], atom[6]
+    h = atom.head_H
     e = start + tl.arange(0, BLOCK)
-    directed = tl.load(d2_E + e, mask=e < last, other=0.0) > SELF_DISTANCE_SQUARED
+    directed = tl.load(atom.d2_E + e, mask=e < atom.last, other=0.0) > SELF_DISTANCE_SQUARED
     place_EH, is_eh = e[:, None] * H + h[None], directed[:, None] & (h < H)[None]
-    return e, tl.load(logits_EH + place_EH, mask=is_eh, other=NEVER)
+    return e, tl.load(atom.logits_EH + place_EH, mask=is_eh, other=NEVER)
 
 
 @triton.jit
 def scores(atom, a, start, H: tl.constexpr):
     """(edges, scores [BLOCK, HP] for a second image beside ``a``) from ``start`` on."""
     e, logit_EH = other_logits(atom, start, H)
-    return e, score(logit_EH, axis_cosines(atom[0], e, e < atom[4], a))
+    return e, score(logit_EH, axis_cosines(atom.u_E3, e, e < atom.last, a))
 
 
 @triton.jit
@@ -278,7 +314,7 @@ def tie_share(gap, TIE: tl.constexpr):
 @triton.jit
 def direction(atom, e_H):
     """The direction of one edge of each head, 0 past the end."""
-    u_E3, is_edge_H = atom[0], e_H < atom[4]
+    u_E3, is_edge_H = atom.u_E3, e_H < atom.last
     x_H = tl.load(u_E3 + 3 * e_H, mask=is_edge_H, other=0.0)
     y_H = tl.load(u_E3 + 3 * e_H + 1, mask=is_edge_H, other=0.0)
     return x_H, y_H, tl.load(u_E3 + 3 * e_H + 2, mask=is_edge_H, other=0.0)

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from dglframer.common.elements import HEAVIEST
+from dglframer.common.elements import MAX_Z
 from dglframer.config.networks import Se3TransformerConfig, TfnConfig
 from dglframer.graphs.batch import Batch
 from dglframer.networks.base import Features, Head, PropertyNetwork
@@ -14,11 +14,13 @@ from dglframer.networks.se3_transformer.encoder import SE3Encoder
 class SE3Network(PropertyNetwork):
     """As the published molecular model: scalars of degrees x channels leave the last layer."""
 
+    settings: Se3TransformerConfig | TfnConfig
+
     def __init__(self, settings: Se3TransformerConfig | TfnConfig, n_targets: int = 1):
-        super().__init__(settings)
+        super().__init__(settings, n_targets)
         width = settings.degrees * settings.channels
         self.cutoff = settings.cutoff_angstrom
-        self.embedding = nn.Embedding(HEAVIEST, settings.channels)
+        self.embedding = nn.Embedding(MAX_Z, settings.channels)
         self.encoder = SE3Encoder(settings, {0: settings.channels}, {0: width})
         self.head = Head(width, n_targets)
 
@@ -27,9 +29,10 @@ class SE3Network(PropertyNetwork):
         scalars_NC1 = self.embedding(batch.numbers_N - 1).unsqueeze(-1)
         return self.encoder({0: scalars_NC1}, edges_within(batch, self.cutoff))
 
-
-def drawn(settings: Se3TransformerConfig | TfnConfig, n_targets: int, seed: int) -> SE3Network:
-    """A network with parameters from ``seed``; torch's own generator is left as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return SE3Network(settings, n_targets)
+    def draw(self, seed: int) -> "SE3Network":
+        """torch's own initialisation; its generator is left as it was."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            drawn = SE3Network(self.settings, self.n_targets)
+        self.load_state_dict(drawn.state_dict())
+        return self

@@ -1,0 +1,1 @@
+"""Attention as edge operations of DGL or torch: the definition, which runs anywhere."""

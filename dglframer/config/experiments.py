@@ -1,0 +1,83 @@
+"""Settings of what is done beside the main job: comparisons of encoders, N-body."""
+
+import re
+from typing import Literal, get_args
+
+from pydantic import Field, field_validator, model_validator
+
+from dglframer.config.section import Section
+
+Setting = bool | int | float | str | None
+
+
+DEFAULT_VARIANTS: dict[str, dict[str, Setting]] = {
+    "crystalframer": {"encoder": "crystalframer"},
+    "crystalformer": {"encoder": "crystalframer", "crystalframer.frame": "none"},
+    "se3_transformer": {"encoder": "se3_transformer"},
+    "tfn": {"encoder": "tfn"},
+}
+
+
+class CompareConfig(Section):
+    """`snakemake compare`: encoders on the same graphs, split and seeds (docs/compare.md)."""
+
+    # Empty and not DEFAULT_VARIANTS: Snakemake merges a user's mapping into that of config.yaml, key by key.
+    variants: dict[str, dict[str, Setting]] = Field(
+        {},
+        description="name: its settings by dotted key; the first one's time is given to all",
+    )
+
+    @property
+    def chosen(self) -> dict[str, dict[str, Setting]]:
+        """The variants of the configuration, or the four of the documentation."""
+        return self.variants or DEFAULT_VARIANTS
+
+    @field_validator("variants")
+    @classmethod
+    def names_are_file_names(
+        cls, variants: dict[str, dict[str, Setting]]
+    ) -> dict[str, dict[str, Setting]]:
+        for name in variants:
+            if not re.fullmatch(r"[A-Za-z0-9_+-]+", name):
+                raise ValueError(f"compare.variants: {name!r}: letters, digits, _, + and - only")
+        return variants
+
+    def trained_in(self, budget: str) -> list[str]:
+        """The variants trained for equal ``epochs``, or equal ``time``: that of the first one's epochs."""
+        names = list(self.chosen)
+        return names if budget == "epochs" else names[1:]
+
+
+NbodyModel = Literal["deepset", "tfn", "set_transformer", "se3_transformer", "egnn"]
+
+
+class NbodyConfig(Section):
+    """The N-body experiment, `snakemake nbody` (docs/nbody.md); nothing else depends on it."""
+
+    budget: Literal["smoke", "default", "full"] = Field(
+        "default", description="smoke (minutes), default (under an hour on 2 cores) or full (a GPU)"
+    )
+    caps: tuple[Literal["component", "norm"], ...] = Field(
+        ("component", "norm"), min_length=1, description="data sets: which force cap (docs)"
+    )
+    models: tuple[NbodyModel, ...] = Field(
+        get_args(NbodyModel),
+        min_length=1,
+        description="rows of the table, besides constant velocity",
+    )
+    simulations: tuple[int, int, int] | None = Field(
+        None, description="of train, val and test; null: the budget's"
+    )
+    steps: int | None = Field(
+        None, ge=1, description="of every training; null: the budget's, which differ by model"
+    )
+    seeds: tuple[int, ...] | None = Field(
+        None, min_length=1, description="a training of each model for each; null: the budget's"
+    )
+    data_seed: int = Field(0, ge=0, description="seed of the simulations")
+
+    @model_validator(mode="after")
+    def parts_are_not_tiny(self) -> "NbodyConfig":
+        if self.simulations and min(self.simulations) < 2:
+            raise ValueError("nbody.simulations must be at least 2 each")
+        return self

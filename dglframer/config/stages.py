@@ -1,0 +1,50 @@
+"""What of the configuration each stage depends on."""
+
+from typing import Any
+
+from dglframer.config import Config
+from dglframer.config.networks import ENCODERS
+
+# What a change of the config makes each stage do again (besides changed inputs). The numbers are
+# raised when a stage's code starts to write something else: Snakemake does not see package code.
+STAGES: dict[str, tuple[int, tuple[str, ...]]] = {
+    "download": (1, ("dataset", "materials_project")),
+    "crystals": (3, ("dataset",)),
+    "clean": (1, ("cleaning",)),
+    "split": (3, ("split",)),
+    "leakage": (2, ()),
+    "inspect": (1, ()),
+    "graphs": (2, ("graphs",)),
+    "tune": (3, ("encoder", "training", "tune")),
+    "train": (3, ("encoder", "training")),
+    "evaluate": (3, ()),
+    "report": (3, ()),
+    "compare": (1, ("encoder", *ENCODERS, "training", "compare")),
+    "nbody_simulate": (1, ("nbody",)),
+    "nbody_bounds": (1, ("nbody",)),
+    "nbody_train": (1, ("nbody",)),
+    "nbody_evaluate": (1, ()),
+    "nbody_table": (1, ()),
+}
+
+
+# Settings that change nothing in what a stage writes, or only how often it is run: they make no stage
+# run again.
+WITHOUT_EFFECT = {
+    "training": ("checkpoint_minutes", "tensorboard"),
+    "tune": ("workers", "max_retries", "storage"),
+    "nbody": ("caps", "models", "seeds"),
+}
+
+
+def stage_settings(config: Config, stage: str) -> dict[str, Any]:
+    """The format version and the part of the config that ``stage`` depends on."""
+    version, sections = STAGES[stage]
+    plain = config.model_dump(mode="json")
+    for section, keys in WITHOUT_EFFECT.items():
+        for key in keys:
+            del plain[section][key]
+    chosen = {name: plain[name] for name in sections}
+    if "encoder" in chosen:  # settings of the others change nothing
+        chosen[config.encoder] = plain[config.encoder]
+    return {"format_version": version, **chosen}

@@ -1,0 +1,146 @@
+"""Frames against their definition, and the compiled search for them against that of torch."""
+
+import pytest
+import torch
+from helpers import crystals
+from helpers.attention import random
+
+from dglframer.attention.constants import SELF_DISTANCE_SQUARED
+from dglframer.attention.cpu.attention import CpuAttention
+from dglframer.attention.frames import WeightedAxes, max_axes
+from dglframer.attention.gaussians import distance_basis
+from dglframer.attention.reference.bases import basis_sums
+from dglframer.config.networks import CrystalFramerConfig
+from dglframer.graphs.batch import Batch, batch_graphs
+from dglframer.graphs.edge_ops import edge_ops
+from dglframer.structures.periodic_graph import build_graph
+
+HEADS = 4
+WIDTH = 0.005
+DTYPES = {torch.float64: 1e-12, torch.float32: 2e-5}
+
+
+@pytest.fixture(params=DTYPES, ids=str)
+def dtype(request):
+    return request.param
+
+
+@pytest.fixture
+def batch(triclinic, rocksalt, dtype) -> Batch:
+    lonely = crystals.lonely()
+    return batch_graphs([build_graph(c, 6.0) for c in (triclinic, rocksalt, lonely)], dtype)
+
+
+def geometry(batch: Batch):
+    d2_E = batch.r_E3.square().sum(-1)
+    return d2_E, batch.r_E3 / d2_E.sqrt().clamp(min=1e-6)[:, None]
+
+
+def attention_inputs(batch: Batch, dtype: torch.dtype):
+    d2_E, u_E3 = geometry(batch)
+    logits = random(len(batch.src_E), HEADS, like=d2_E, seed=0) - 0.25 * d2_E[:, None]
+    axes = max_axes(logits, u_E3, d2_E, batch.edge_ptr, WIDTH)
+    return logits, d2_E, u_E3, axes
+
+
+def frames_of(axes: WeightedAxes) -> torch.Tensor:
+    """[N, H, 3, 3] with the axes as rows; every atom has one view."""
+    assert (axes.share_PL == 1).all()
+    return axes.axes_P3L.unflatten(2, (3, -1)).permute(0, 3, 2, 1)
+
+
+def test_frames_are_right_handed_and_orthonormal(batch, dtype):
+    *_, axes = attention_inputs(batch, dtype)
+    assert len(axes.share_PL) > len(batch.numbers_N)  # rocksalt: several axes
+    frames = axes.axes_P3L.unflatten(2, (3, -1)).permute(0, 3, 2, 1)
+    frames = frames[axes.share_PL.unflatten(1, (3, -1))[:, 0] > 0]
+    identity = torch.eye(3, dtype=dtype)
+    assert abs(frames @ frames.transpose(-1, -2) - identity).max() < DTYPES[dtype] * 10
+    assert abs(torch.linalg.det(frames) - 1).max() < DTYPES[dtype] * 10
+
+
+@pytest.mark.parametrize("width", [None, 1e-7], ids=["first", "average"])
+def test_frames_by_definition(triclinic, dtype, width):
+    """Without ties: largest weight, then largest (1 - |cos|) x weight, found one by one."""
+    one = batch_graphs([build_graph(triclinic, 6.0)], dtype)
+    logits, d2, u, _ = attention_inputs(one, dtype)
+    frames = frames_of(max_axes(logits, u, d2, one.edge_ptr, width))
+    for i in range(len(one.numbers_N)):
+        mine = ((one.dst_E == i) & (d2 > SELF_DISTANCE_SQUARED)).nonzero().flatten()
+        for h in range(HEADS):
+            weight = logits[mine, h].double().exp()
+            e1 = u[mine][weight.argmax()].double()
+            adjusted = (1 - (u[mine].double() @ e1).abs()) * weight
+            e2 = u[mine][adjusted.argmax()].double()
+            e2 = torch.nn.functional.normalize(e2 - (e1 @ e2) * e1, dim=0)
+            expected = torch.stack([e1, e2, torch.linalg.cross(e1, e2)])
+            assert abs(frames[i, h] - expected).max() < 10 * DTYPES[dtype]
+
+
+def test_tied_frames_by_definition(dtype):
+    """Four images, two of which nearly tie for each axis: directions and shares worked out by hand."""
+    u = torch.eye(3, dtype=dtype)[[0, 0, 1, 2]]
+    u[1] = torch.tensor([-1.0, 0, 0])
+    d2 = torch.ones(4, dtype=dtype)
+    gap = WIDTH / 2
+    logits = torch.tensor([[0.0], [-gap], [-1.0], [-1.0 - gap]], dtype=dtype)
+    axes = max_axes(logits, u, d2, torch.tensor([0, 4]), WIDTH)
+    rest = (1 - 0.25) ** 2  # the share of half a width, before they are made to add to one
+    x, y, z = torch.eye(3, dtype=dtype)
+    expected = {
+        (x, y, z): 1.0,
+        (x, z, -y): rest,
+        (-x, y, -z): rest,
+        (-x, z, y): rest**2,
+    }
+    assert len(axes.share_PL) == len(expected)
+    for frame, share in expected.items():
+        frame_33 = torch.stack(frame, 1)
+        match = (axes.axes_P3L - frame_33).abs().amax((1, 2)).argmin()
+        assert abs(axes.axes_P3L[match] - frame_33).max() < DTYPES[dtype]
+        assert abs(axes.share_PL[match] - share / (1 + rest) ** 2).max() < 100 * DTYPES[dtype]
+
+
+def compiled_axes(batch: Batch, logits: torch.Tensor, changes) -> WeightedAxes:
+    alpha = edge_ops(batch).softmax(logits)
+    return CpuAttention(batch, CrystalFramerConfig(heads=HEADS, **changes)).axes(alpha)
+
+
+@pytest.mark.parametrize("ties", ["first", "average"])
+def test_compiled_and_torch_frames_agree(triclinic, dtype, ties):
+    one = batch_graphs([build_graph(triclinic, 6.0)], dtype)
+    logits, d2, u, _ = attention_inputs(one, dtype)
+    width = WIDTH if ties == "average" else None
+    torch_axes = max_axes(logits, u, d2, one.edge_ptr, width)
+    compiled = compiled_axes(one, logits, {"frame_ties": ties})
+    assert torch.equal(compiled.ptr, torch_axes.ptr)
+    assert abs(compiled.share_PL - torch_axes.share_PL).max() < DTYPES[dtype]
+    assert abs(compiled.axes_P3L - torch_axes.axes_P3L).max() < DTYPES[dtype]
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-3, 3e-2], ids=["exact", "near", "wide"])
+def test_compiled_and_torch_agree_on_ties(rocksalt, cscl_like, dtype, noise):
+    """Merged or not, exact ties, near ones or many accidental ones: the sums are the same."""
+    tied = batch_graphs([build_graph(c, 6.0) for c in (rocksalt, cscl_like)], dtype)
+    d2, u = geometry(tied)
+    logits = -0.25 * d2[:, None].repeat(1, HEADS)
+    logits += noise * random(*logits.shape, like=d2, seed=0)
+    changes = {"frame_tie_width": 0.1 if noise == 3e-2 else WIDTH}
+    settings = CrystalFramerConfig(heads=HEADS, **changes)
+    every = max_axes(logits, u, d2, tied.edge_ptr, settings.frame_tie_width)
+    merged = compiled_axes(tied, logits, changes)
+    assert len(merged.share_PL) < len(every.share_PL)
+    sums = [
+        basis_sums(
+            edge_ops(tied).softmax(logits),
+            distance_basis(d2.sqrt(), settings),
+            u,
+            d2,
+            axes,
+            tied.edge_ptr,
+            settings,
+        )[1]
+        for axes in (every, merged)
+    ]
+    assert abs(sums[0] - sums[1]).max() < DTYPES[dtype]
+    assert abs(sums[0]).max() > 0.1

@@ -74,10 +74,11 @@ test-slow: env  ## run the tests that take minutes
 test-cluster: env  ## run the workflow through a Slurm of its own (as root, packages of docs/clusters.md)
 	@$(BIN)/python -m pytest -m cluster -rs tests/cluster $(ARGS)
 
-lint: env  ## check style, formatting and types
+lint: env  ## check style, formatting, types and imports
 	@$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 	$(BIN)/snakefmt --check Snakefile workflow/
 
 # Versions already in the lock stay unless they no longer fit: `make lock LOCK_ARGS=--upgrade` renews

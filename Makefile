@@ -71,7 +71,7 @@ test: env  ## run the tests
 test-slow: env  ## run the tests that take minutes
 	@$(BIN)/python -m pytest -m slow $(ARGS)
 
-test-cluster: env  ## run the workflow through a Slurm of its own (as root, packages of docs/clusters.md)
+test-cluster: env  ## run the workflow through a Slurm of its own (as root, packages of docs/guide/clusters.md)
 	@$(BIN)/python -m pytest -m cluster -rs tests/cluster $(ARGS)
 
 lint: env  ## check style, formatting, types and imports

@@ -3,8 +3,8 @@
 Draws 2,000 training, 200 validation and 500 test crystals (seed 0) from
 ../shared/data/mp_megnet.parquet, runs `snakemake compare` on them in a scratch folder (--folder
 keeps it, and goes on where it was stopped), and writes benchmarks/results/compare.json,
-docs/compare.svg and the table of docs/compare.md. Each training has one thread. `--page` only
-writes the page anew.
+docs/measured/compare.svg and the table of docs/measured/compare.md. Each training has one thread. `--page`
+only writes the page anew.
 """
 
 import argparse
@@ -23,7 +23,8 @@ from pages import publish
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data" / "mp_megnet.parquet"
 RESULTS_FILE = ROOT / "benchmarks" / "results" / "compare.json"
-PAGE, PLOT = ROOT / "docs" / "compare.md", ROOT / "docs" / "compare.svg"
+MEASURED = ROOT / "docs" / "measured"
+PAGE, PLOT = MEASURED / "compare.md", MEASURED / "compare.svg"
 BEGIN, END = "<!-- table: written by benchmarks/compare.py -->", "<!-- end of table -->"
 SIZES = {"train": 2000, "val": 200, "test": 500}
 CONFIG: dict[str, Any] = {

@@ -3,8 +3,8 @@
     python benchmarks/failure_drills.py --results results
 
 Takes graphs and split of a finished run, trains a small model on them, writes
-benchmarks/results/failure_drills.json and the table of docs/failure_drills.md. `--page` only does the
-last. The processes are real and so are the signals (tests/interrupted.py).
+benchmarks/results/failure_drills.json and the table of docs/measured/failure_drills.md. `--page` only
+does the last. The processes are real and so are the signals (tests/helpers/interrupted.py).
 """
 
 import json
@@ -25,7 +25,7 @@ from pages import publish
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS_FILE = ROOT / "benchmarks" / "results" / "failure_drills.json"
-PAGE = ROOT / "docs" / "failure_drills.md"
+PAGE = ROOT / "docs" / "measured" / "failure_drills.md"
 BEGIN = "<!-- table: written by benchmarks/failure_drills.py -->"
 END = "<!-- end of table -->"
 SETTINGS = {

@@ -3,9 +3,9 @@
     python benchmarks/graphs.py [--quick]
 
 needs ../shared/data/mp_megnet.parquet (crystals of the MEGNet benchmark) and writes
-benchmarks/results/graphs.json and the tables of docs/shards.md (``--page``: these alone). Neighbours are
-searched by each package in passes of its own, as a stage would, and the sets of edges compared. The
-stages run as a user runs them: as commands, parts of the graphs two at a time, each process's CPU time
+benchmarks/results/graphs.json and the tables of docs/measured/shards.md (``--page``: these alone).
+Each package searches neighbours in passes of its own, as a stage would, and the sets of edges are compared.
+The stages run as a user runs them: as commands, parts of the graphs two at a time, each process's CPU time
 and peak memory read when it ends; once more through Snakemake. The 10x data set is the same rows ten
 times under new ids. ``--quick`` takes 300 rows, which says nothing.
 """
@@ -45,7 +45,7 @@ from dglframer.structures.periodic_graph import PeriodicGraph, build_graph
 SOURCE = ROOT.parent / "shared" / "data" / "mp_megnet.parquet"
 TARGET = "formation_energy_per_atom"
 RESULTS_FILE = ROOT / "benchmarks" / "results" / "graphs.json"
-PAGE = ROOT / "docs" / "shards.md"
+PAGE = ROOT / "docs" / "measured" / "shards.md"
 BEGIN, END = "<!-- tables: written by benchmarks/graphs.py -->", "<!-- end of tables -->"
 CUTOFF, CORES = 8.4, 2
 ROUNDS, OUR_PASSES = 3, 20  # its passes are too short to be timed one by one

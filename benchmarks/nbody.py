@@ -1,4 +1,4 @@
-"""The table of docs/nbody.md: `python benchmarks/nbody.py`, after `snakemake nbody`.
+"""The table of docs/measured/nbody.md: `python benchmarks/nbody.py`, after `snakemake nbody`.
 
 Copies results/nbody/table.json (--results) to benchmarks/results/nbody.json and writes the table of the
 page from it. `--page` only does the last.
@@ -13,7 +13,7 @@ from dglframer.nbody.table import markdown as rendered
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS_FILE = ROOT / "benchmarks" / "results" / "nbody.json"
-PAGE = ROOT / "docs" / "nbody.md"
+PAGE = ROOT / "docs" / "measured" / "nbody.md"
 BEGIN, END = "<!-- table: written by benchmarks/nbody.py -->", "<!-- end of table -->"
 
 

@@ -2,7 +2,7 @@
 
 Reads graphs and split of a finished run (--results), trains in both precisions and with another seed
 in float32, for the scale of what chance does; writes benchmarks/results/precision.json and the table of
-docs/training.md. `--page` only does the last.
+docs/measured/precision.md. `--page` only does the last.
 """
 
 import time
@@ -13,7 +13,7 @@ from pages import publish
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS_FILE = ROOT / "benchmarks" / "results" / "precision.json"
-PAGE = ROOT / "docs" / "training.md"
+PAGE = ROOT / "docs" / "measured" / "precision.md"
 BEGIN, END = "<!-- table: written by benchmarks/precision.py -->", "<!-- end of table -->"
 RUNS = (("float32", 0), ("bfloat16", 0), ("float32", 1))
 

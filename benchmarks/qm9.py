@@ -1,8 +1,8 @@
 """Two encoders on QM9: `python benchmarks/qm9.py`.
 
 Runs `snakemake compare` with workflow/presets/qm9_subset.yaml in a scratch folder (--folder keeps it, and
-goes on where it was stopped), writes benchmarks/results/qm9.json and the table of docs/qm9.md, beside the
-published one. `--page` only does the last. Needs the package qm9pack.
+goes on where it was stopped), writes benchmarks/results/qm9.json and the table of docs/measured/qm9.md
+beside the published one. `--page` only does the last. Needs the package qm9pack.
 """
 
 from pathlib import Path
@@ -14,7 +14,7 @@ from pages import publish
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS_FILE = ROOT / "benchmarks" / "results" / "qm9.json"
 PRESET = ROOT / "workflow" / "presets" / "qm9_subset.yaml"
-PAGE = ROOT / "docs" / "qm9.md"
+PAGE = ROOT / "docs" / "measured" / "qm9.md"
 BEGIN, END = "<!-- table: written by benchmarks/qm9.py -->", "<!-- end of table -->"
 HARTREE_MEV = 27211.386
 # Target: symbol, unit of the published table, our unit in that one.

@@ -2,9 +2,9 @@
 
 `python benchmarks/se3.py [--lie-learn-python PYTHON]`: training steps in turn with a network that has the
 same weights and builds every kernel as a matrix (checked: equal outputs), and milliseconds for the
-harmonics of 100,000 directions. Writes benchmarks/results/se3.json, docs/harmonics.svg and the tables
-of docs/se3.md; `--page` only does the last. lie_learn is timed by an interpreter that has it
-(pip install lie-learn-escience "scipy<1.15").
+harmonics of 100,000 directions. Writes benchmarks/results/se3.json, docs/models/harmonics.svg and the
+tables of docs/models/se3_transformer.md; `--page` only does the last. lie_learn is timed by an interpreter
+that has it (pip install lie-learn-escience "scipy<1.15").
 """
 
 import copy
@@ -33,7 +33,8 @@ from dglframer.networks.se3_transformer.layers import HIDDEN, Features, Kernels
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS_FILE = ROOT / "benchmarks" / "results" / "se3.json"
-PAGE, PLOT = ROOT / "docs" / "se3.md", ROOT / "docs" / "harmonics.svg"
+MODELS = ROOT / "docs" / "models"
+PAGE, PLOT = MODELS / "se3_transformer.md", MODELS / "harmonics.svg"
 BEGIN, END = "<!-- table: written by benchmarks/se3.py -->", "<!-- end of table -->"
 ROUNDS = 7
 POINTS = 100_000

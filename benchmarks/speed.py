@@ -2,7 +2,7 @@
 
     python benchmarks/speed.py [--model results/models/seed-0] [--peers-python PEERS/bin/python]
 
-prints Markdown tables and writes benchmarks/results/speed.json and docs/speed.md (``--page`` writes
+prints Markdown tables and writes benchmarks/results/speed.json and docs/measured/speed.md (``--page`` writes
 the page from the results that are there). Every case runs in every round, in
 turn, so that what else the machine does falls on all alike; the tables show medians of wall time.
 A step is forward, backward, clipping and AdamW on a batch that is in memory; graph building and
@@ -231,7 +231,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--quick", action="store_true", help="tiny sizes: a test of this script")
     parser.add_argument("--output", type=Path, default=RESULTS_FILE)
-    parser.add_argument("--page", action="store_true", help="only write docs/speed.md again")
+    parser.add_argument("--page", action="store_true", help="only write the page again")
     parser.add_argument("--one", help=argparse.SUPPRESS)  # a memory measurement's own process
     args = parser.parse_args()
     make_reproducible(args.threads, torch.device("cpu"))

@@ -8,7 +8,7 @@ from pages import fill
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS_FILE = ROOT / "benchmarks" / "results" / "speed.json"
-PAGE = ROOT / "docs" / "speed.md"
+PAGE = ROOT / "docs" / "measured" / "speed.md"
 BEGIN, END = "<!-- tables: written by benchmarks/speed.py -->", "<!-- end of tables -->"
 
 
@@ -35,7 +35,7 @@ def rendered(numbers: dict[str, Any]) -> str:
 
 
 def write_page(numbers: dict[str, Any]) -> None:
-    """Replace what stands between the markers of docs/speed.md."""
+    """Replace what stands between the markers of docs/measured/speed.md."""
     fill(PAGE, BEGIN, END, rendered(numbers))
 
 

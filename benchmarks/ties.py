@@ -5,7 +5,7 @@
 Describes each crystal anew (order of atoms, rotation, supercell, basis of the lattice, all at once)
 and prints how far the outputs of these descriptions lie apart, with frame_ties average and first, and
 how far average and first lie apart; then how many atoms and crystals have ties, and the time of both
-side by side. Writes benchmarks/results/ties.json and docs/ties.md (``--page``: the page alone, from
+side by side. Writes benchmarks/results/ties.json and docs/measured/ties.md (``--page``: the page alone, from
 the results that are there). The network is the default one with random weights unless a model
 directory is given. Crystals: a mirror-site crystal, the high-symmetry files and a seeded draw of the
 Materials Project set in ../shared/data.
@@ -36,7 +36,7 @@ from dglframer.structures.crystal import Crystal, validate
 from dglframer.structures.periodic_graph import build_graph
 
 RESULTS_FILE = Path(__file__).parent / "results" / "ties.json"
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "ties.md"
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "measured" / "ties.md"
 LARGEST = 20  # atoms; a supercell has twice as many
 SEED = 0
 TIES = ("average", "first")
@@ -189,7 +189,7 @@ def measure(network: CrystalFramer, cutoff: float, count: int, rounds: int) -> d
 
 
 def page(numbers: dict[str, Any]) -> str:
-    """docs/ties.md."""
+    """docs/measured/ties.md."""
     sites, times = numbers["sites"], numbers["milliseconds_per_crystal"]
     rows = []
     for name, group in numbers["outputs"].items():
@@ -202,9 +202,9 @@ def page(numbers: dict[str, Any]) -> str:
     lines = [
         "# Tied frames, measured",
         "",
-        "Written by `python benchmarks/ties.py`; docs/model.md, section 6, says what ties are. Each "
-        "crystal is described in six ways (as given, atoms permuted, rotated, as a supercell, in "
-        "another basis of its lattice, all at once). *Spread* is the largest range of a crystal's "
+        "Written by `python benchmarks/ties.py`. [CrystalFramer](../models/crystalframer.md), §6, explains "
+        "ties. Each crystal is described in six ways (as given, atoms permuted, rotated, as a supercell, "
+        "in another basis of its lattice, all at once). *Spread* is the largest range of a crystal's "
         "outputs over the six; outputs are in units of the training set's standard deviation "
         f"({numbers['network']}).",
         "",
@@ -215,8 +215,8 @@ def page(numbers: dict[str, Any]) -> str:
         "",
         f"In the first block {sites['atoms_with_several_views'] / sites['atoms']:.0%} of the atoms of "
         f"the Materials Project sample, in {sites['crystals_with_several_views']} of its crystals, "
-        f"look along more than one view in some head after axes that see the same were merged; "
-        f"{sites['axes_per_lane']:.2f} axes per axis of a single frame in all.",
+        f"have more than one frame in some head, although axes with the same distribution of cosines are "
+        f"merged; on average there are {sites['axes_per_lane']:.2f} axes for each axis of a single frame.",
         "",
         f"`average` takes {share['inference']:.2f} times the time of `first` in inference and "
         f"{share['training']:.2f} times in training (forward and backward), on that sample in one "
@@ -235,7 +235,7 @@ def main() -> None:
     parser.add_argument("--crystals", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=5, help="of the timing")
     parser.add_argument("--out", type=Path, default=RESULTS_FILE)
-    parser.add_argument("--page", action="store_true", help="only write docs/ties.md again")
+    parser.add_argument("--page", action="store_true", help="only write the page again")
     args = parser.parse_args()
     if not args.page:
         if args.model:

@@ -2,6 +2,7 @@
 
 ``attention_over`` chooses the fastest backend of ``BACKENDS`` that serves. A backend has the files
 ``attention`` (the class), ``weights``, ``bases`` and, where it finds frames by itself, ``frames``.
+Sections (§) are those of docs/models/crystalframer.md.
 """
 
 import importlib.util

@@ -17,7 +17,7 @@ from dglframer.graphs.batch import Batch
 
 
 class AttentionSums(NamedTuple):
-    """Sums over the edges of each atom, weighted by the attention alpha (docs/model.md, sections 3 and 5)."""
+    """Sums over the edges of each atom, weighted by the attention alpha (§3 and §5)."""
 
     values_NHD: Tensor  # sum of alpha v_j
     distances_NHK: Tensor  # sum of alpha b(|r|)

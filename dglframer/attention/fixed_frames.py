@@ -2,7 +2,7 @@
 
 Each returns frames [N, H or 1, 3, 3] with the axes as rows. Principal axes are those of a symmetric
 matrix by ascending eigenvalue; their signs make the third moment positive and the triple is
-right-handed. Where two eigenvalues are equal the axes are not unique (docs/model.md, section 6).
+right-handed. Where two eigenvalues are equal the axes are not unique (§6).
 """
 
 import functools
@@ -18,7 +18,7 @@ PARALLEL = 1e-5  # 1 - |cos| below this: the same line; |cos| to the normal belo
 
 @torch.no_grad()
 def weighted_pca_frames(alpha_EH: Tensor, u_E3: Tensor, d2_E: Tensor, edge_ptr: Tensor) -> Tensor:
-    """[N, H, 3, 3]: principal axes of sum alpha u u^T over the images (section 6.2, the paper's)."""
+    """[N, H, 3, 3]: principal axes of sum alpha u u^T over the images (§6.2, the paper's)."""
     weight_EH = alpha_EH.double().masked_fill(d2_E.unsqueeze(1) <= SELF_DISTANCE_SQUARED, 0)
     u_E3 = u_E3.double()
     moments_EH33 = torch.einsum("eh,ex,ey->ehxy", weight_EH, u_E3, u_E3)
@@ -32,7 +32,7 @@ def weighted_pca_frames(alpha_EH: Tensor, u_E3: Tensor, d2_E: Tensor, edge_ptr: 
 
 @torch.no_grad()
 def pca_frames(frac_N3: Tensor, lattice_B33: Tensor, atoms_B: Tensor) -> Tensor:
-    """[N, 1, 3, 3]: principal axes of the atoms of the cell as it is given (section 6.4).
+    """[N, 1, 3, 3]: principal axes of the atoms of the cell as it is given (§6.4).
 
     One atom has the identity. The frames depend on the cell and on which images of the atoms it
     holds, as in the paper.
@@ -60,7 +60,7 @@ def with_signs(axes_X33: Tensor, third_XA: Tensor) -> Tensor:
 
 
 def lattice_frames(lattice_B33: Tensor, atoms_B: Tensor) -> Tensor:
-    """[N, 1, 3, 3]: three shortest lattice vectors that span space (section 6.5), not orthogonal."""
+    """[N, 1, 3, 3]: three shortest lattice vectors that span space (§6.5), not orthogonal."""
     frames = [shortest_frame(lattice.tobytes()) for lattice in lattice_B33.double().cpu().numpy()]
     frames_B33 = torch.from_numpy(np.stack(frames)).to(lattice_B33)
     return frames_B33.repeat_interleave(atoms_B, 0).unsqueeze(1)

@@ -1,4 +1,4 @@
-"""Dynamic frames: axes per atom and head, from the attention weights themselves (section 6).
+"""Dynamic frames: axes per atom and head, from the attention weights themselves (§6).
 
 Frames are constants for the gradient (paper, footnote): everything here runs without autograd.
 
@@ -58,7 +58,7 @@ def tie_share(gap: Tensor, width: float) -> Tensor:
 def max_axes(
     logits_EH: Tensor, u_E3: Tensor, d2_E: Tensor, edge_ptr: Tensor, tie_width: float | None
 ) -> WeightedAxes:
-    """``max`` frames (docs/model.md, section 6); ``tie_width`` None takes the first of the best.
+    """``max`` frames (§6.1); ``tie_width`` None takes the first of the best.
 
     e1: direction of the image of largest weight (logit), the atom itself left out. e2: direction of
     the image with the largest (1 - |cos(e1, r)|) x weight, made perpendicular to e1; e3 = e1 x e2.

@@ -1,4 +1,4 @@
-"""Gaussian bases of distances and cosines (Crystal[Frame]rmer, section 5), and Chebyshev moments.
+"""Gaussian bases of distances and cosines (Crystal[Frame]rmer; §5), and Chebyshev moments.
 
 The 64 Gaussians of a cosine are smooth on [-1, 1], so that T_q, q < 40, span them to 2e-6: sums of
 the basis over edges follow from sums of T_q, which a recurrence yields without exponentials.
@@ -16,7 +16,7 @@ from dglframer.config.networks import CrystalFramerConfig
 
 
 def distance_basis(d_E: Tensor, settings: CrystalFramerConfig) -> Tensor:
-    """[E, K] exp(-(d - mu_k)^2 / 2 s^2) at mu_k = (k + 1) delta, k = 0 .. K - 1 (section 5.1)."""
+    """[E, K] exp(-(d - mu_k)^2 / 2 s^2) at mu_k = (k + 1) delta, k = 0 .. K - 1 (§5.1)."""
     delta = settings.distance_max_angstrom / settings.distance_bins
     centres_K = (
         torch.arange(1, settings.distance_bins + 1, device=d_E.device, dtype=d_E.dtype) * delta
@@ -45,7 +45,7 @@ def gaussians(x: Tensor, centres_K: Tensor, width: float) -> Tensor:
 
 
 def angle_step(settings: CrystalFramerConfig) -> float:
-    """Spacing of the cosine Gaussians, mu_k = -1 + k step (section 5.2)."""
+    """Spacing of the cosine Gaussians, mu_k = -1 + k step (§5.2)."""
     return 2.0 / (settings.angle_bins - 1)
 
 
@@ -98,7 +98,7 @@ def angle_functions(c: Tensor, settings: CrystalFramerConfig) -> Iterator[Tensor
 
 
 def windowed_gaussians(c: Tensor, settings: CrystalFramerConfig) -> Iterator[Tensor]:
-    """The cosine Gaussians one by one, cut as in published checkpoints (section 5.2, code only)."""
+    """The cosine Gaussians one by one, cut as in published checkpoints (§5.2, code only)."""
     assert settings.window_sigmas is not None
     step = angle_step(settings)
     width = settings.angle_width_bins * step

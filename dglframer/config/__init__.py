@@ -1,4 +1,4 @@
-"""The configuration: what is computed. Where and with how many cores is Snakemake's business.
+"""The settings of a computation. Where it runs, and on how many cores, is Snakemake's business.
 
 ``config.yaml`` and ``workflow/schemas/config.schema.json`` are generated from these classes
 (``dglframer config --write``); a test holds them equal. Each section has a class in a module

@@ -88,11 +88,11 @@ class CleaningConfig(Section):
     """Doubts about valid crystals: ignore, report (changes nothing) or drop (in no split)."""
 
     duplicates: Check = Field(
-        "report", description="all but the first crystal of one structure (docs/splits.md)"
+        "report", description="all but the first crystal of one structure (docs/guide/splits.md)"
     )
     unphysical_labels: Check = Field("report", description="labels outside of their range")
     label_ranges: dict[str, tuple[float, float]] = Field(
-        {}, description="target: [low, high], besides the known ones in docs/splits.md"
+        {}, description="target: [low, high], besides the known ones in docs/guide/splits.md"
     )
     disagreements: Check = Field(
         "report", description="one id with two structures, or one structure with two labels"
@@ -126,7 +126,7 @@ SplitMethod = Literal[
 
 
 class SplitConfig(Section):
-    """Which crystals train, validate and test (docs/splits.md)."""
+    """Which crystals train, validate and test (docs/guide/splits.md)."""
 
     method: SplitMethod = Field(
         "canonical",

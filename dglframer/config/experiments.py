@@ -19,7 +19,7 @@ DEFAULT_VARIANTS: dict[str, dict[str, Setting]] = {
 
 
 class CompareConfig(Section):
-    """`snakemake compare`: encoders on the same graphs, split and seeds (docs/compare.md)."""
+    """`snakemake compare`: encoders on the same graphs, split and seeds (docs/guide/compare.md)."""
 
     # Empty and not DEFAULT_VARIANTS: Snakemake merges a user's mapping into that of config.yaml, key by key.
     variants: dict[str, dict[str, Setting]] = Field(
@@ -52,7 +52,7 @@ NbodyModel = Literal["deepset", "tfn", "set_transformer", "se3_transformer", "eg
 
 
 class NbodyConfig(Section):
-    """The N-body experiment, `snakemake nbody` (docs/nbody.md); nothing else depends on it."""
+    """The N-body experiment, `snakemake nbody` (docs/measured/nbody.md); nothing else depends on it."""
 
     budget: Literal["smoke", "default", "full"] = Field(
         "default", description="smoke (minutes), default (under an hour on 2 cores) or full (a GPU)"

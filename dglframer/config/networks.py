@@ -79,7 +79,7 @@ class TfnConfig(EquivariantConfig):
 
 
 class Se3TransformerConfig(EquivariantConfig):
-    """SE(3)-Transformer (NeurIPS 2020), with a smooth cutoff for crystals (docs/se3.md)."""
+    """SE(3)-Transformer (NeurIPS 2020) with a smooth cutoff for crystals (docs/models/se3_transformer.md)."""
 
     heads: int = Field(4, ge=1, description="attention heads; divides channels / value_divisor")
     value_divisor: int = Field(2, ge=1, description="values have channels / value_divisor")

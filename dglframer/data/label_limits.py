@@ -1,7 +1,7 @@
 """What values of well-known properties are physical, and how far two of one structure may differ.
 
 The ranges are wide: outside of them a number is a failed calculation or a wrong unit, not a discovery.
-They apply to targets of these very names, in these units; a test holds docs/splits.md to this table.
+They apply to targets of these very names, in these units; a test holds docs/guide/splits.md to this table.
 """
 
 import math

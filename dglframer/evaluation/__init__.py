@@ -1,1 +1,1 @@
-"""What is done with trained models: errors on every split, predictions."""
+"""Trained models at work: errors on every split, baselines, predictions."""

@@ -1,7 +1,7 @@
-"""CrystalFramer (Ito et al., ICLR 2025), read top to bottom as docs/model.md goes.
+"""CrystalFramer (Ito et al., ICLR 2025), read top to bottom as docs/models/crystalframer.md goes.
 
 Shapes: B crystals, N atoms, E edges (j, n) -> i, H heads, D features of a head, W = H D features of
-an atom, K Gaussians of a basis, T targets. Lengths in angstrom. Sections (§) are those of docs/model.md.
+an atom, K Gaussians of a basis, T targets. Lengths in angstrom. Sections (§) are those of that page.
 """
 
 from collections.abc import Sequence

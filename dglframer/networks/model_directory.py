@@ -1,6 +1,6 @@
 """The model directory: model.safetensors (weights) and model.json (everything else), no pickle.
 
-Every format version is read for ever; tests/models holds a small model of each. Format 2 states how
+Every format version is read for ever; tests/networks/models holds a small model of each. Format 2 states how
 tied frames are treated (settings.frame_ties, frame_tie_width). Format 1 took one of them by a rule
 that is no longer there: its models are read with the average, which is the same where nothing ties.
 Format 3 knows several encoders and states how atoms are pooled (before: CrystalFramer, by the mean).

@@ -1,1 +1,1 @@
-"""What people read: pages, plots and tables."""
+"""For people: pages, plots and tables."""

@@ -1,1 +1,1 @@
-"""One training, from a network to a trained network, to the same bits."""
+"""One training, repeatable to the bit, from a network to a trained model."""

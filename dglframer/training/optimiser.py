@@ -1,6 +1,6 @@
 """The recipe of a step: AdamW, L1 loss, rate, and what does not fit into the memory.
 
-The recipe is that of the CrystalFramer paper (docs/model.md, section 8).
+The recipe is that of the CrystalFramer paper (docs/models/crystalframer.md §8).
 """
 
 import math

@@ -266,5 +266,5 @@ def test_sources_are_listed_for_people_and_programs(run):
     assert set(rows) == set(get_args(DatasetConfig.model_fields["source"].annotation))
     assert rows["megnet"]["targets"]["e_form"] == "eV/atom"
     assert all(row["size"] and row["licence"] and row["citation"] for row in rows.values())
-    documented = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
+    documented = (ROOT / "docs" / "guide" / "data.md").read_text(encoding="utf-8")
     assert all(f"| `{name}` |" in documented for name in rows)

@@ -79,7 +79,7 @@ def why_not() -> str | None:
     """The reason why no Slurm can be started here, if there is one."""
     missing = [name for name in DAEMONS if not shutil.which(name, path=search_path())]
     if missing:
-        return f"not installed: {' '.join(missing)} (docs/clusters.md names the packages)"
+        return f"not installed: {' '.join(missing)} (docs/guide/clusters.md names the packages)"
     if os.geteuid() != 0:
         return "only root can start Slurm's daemons"
     if (CONFIG / "slurm.conf").exists():

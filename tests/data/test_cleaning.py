@@ -165,7 +165,7 @@ def test_the_two_halves_of_the_elasticity_data(tmp_path, shared_data):
 
 
 def test_the_documented_limits_are_those_that_apply():
-    text = (ROOT / "docs" / "splits.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "guide" / "splits.md").read_text(encoding="utf-8")
     table = text.split("<!-- limits")[1].split("<!-- end of limits")[0]
     rows = [line for line in table.splitlines() if line.startswith("| `")]
     assert rows == [

@@ -144,7 +144,7 @@ def published(target):
 def test_published_ids_of_different_targets_follow_one_file_order(target, n):
     """Two published splits are two shuffles of one file: undone, they must agree on its order.
 
-    The table (maintenance/official_split.py) is of ids in val or test of both; nothing but the right
+    The table (tools/official_split.py) is of ids in val or test of both; nothing but the right
     rule with the right seed and sizes puts them all into one order.
     """
     main, other = official_order(55_723), official_order(n)

@@ -1,4 +1,4 @@
-# Several encoders on the same graphs, split and seeds: `snakemake compare` (docs/compare.md).
+# Several encoders on the same graphs, split and seeds: `snakemake compare` (docs/guide/compare.md).
 
 COMPARED = [
     f"results/compare/{budget}/{variant}"

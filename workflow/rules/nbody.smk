@@ -1,4 +1,4 @@
-# The N-body experiment (docs/nbody.md): `snakemake nbody`. Nothing else needs it, and it needs nothing else.
+# The N-body experiment (docs/measured/nbody.md): `snakemake nbody`. Nothing else needs it, and it needs nothing else.
 from dglframer.nbody.budgets import budget_of, trainings
 
 BUDGET = budget_of(SETTINGS.nbody)

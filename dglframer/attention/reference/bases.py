@@ -1,7 +1,7 @@
 """Weighted sums of the position encodings over the edges of each atom, and their gradient.
 
 psi_ij(n) = E0 b_dist(|r|) + sum_k E_k b_ang(e_k . r / |r|) is linear in the bases, so the attention
-needs sum_e alpha_e b_e per (atom, head), which is projected afterwards (section 5). Positions and
+needs sum_e alpha_e b_e per (atom, head), which is projected afterwards (§5). Positions and
 frames carry no gradient: the weights alpha do, and the backward pass recomputes the bases. Nothing
 of size edges x heads x basis is ever in memory.
 """

@@ -1,4 +1,4 @@
-"""The weights of the attention, as logarithms (docs/model.md, section 3)."""
+"""The weights of the attention, as logarithms (§3)."""
 
 import math
 

@@ -1,7 +1,7 @@
 """jarvis_minerals: JARVIS-DFT crystals that jarvis-tools carries as mineral prototypes.
 
 The structures come from the installed jarvis-tools, the labels and the canonical split from the
-table in ``dglframer/data/jarvis_minerals`` (see the README there for their origin).
+table in ``dglframer/data/sources/minerals`` (see the README there for their origin).
 """
 
 import csv

@@ -2,7 +2,7 @@
 
 Nothing in the package uses it. It recovers sin(theta) from cos(theta) = x, which loses half of
 the digits near the polar axis, and phi has no gradient on it: edges along a lattice axis, the rule
-in cubic crystals, would be wrong or NaN. The test in tests/test_se3_harmonics.py shows both.
+in cubic crystals, would be wrong or NaN. The test in tests/networks/test_se3_harmonics.py shows both.
 """
 
 import math

@@ -1,6 +1,6 @@
-"""Write or check dglframer/data/jarvis_minerals/labels.csv.
+"""Write or check dglframer/data/sources/minerals/labels.csv.
 
-    python maintenance/jarvis_minerals_labels.py [--wheel PATH.whl] [--check]
+    python tools/jarvis_minerals_labels.py [--wheel PATH.whl] [--check]
 
 The ids come from the mineral file of the installed jarvis-tools, the labels and splits from the
 jarvis-leaderboard wheel. Both are pinned by sha256. README.md beside the CSV explains the columns.

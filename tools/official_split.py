@@ -1,6 +1,6 @@
 """Check the official split against the published id lists of jarvis-leaderboard; write a test's table.
 
-    python maintenance/official_split.py [--wheel PATH.whl] [--out tests/official_split.csv]
+    python tools/official_split.py [--wheel PATH.whl] [--out tests/data/official_split.csv]
 
 The benchmark files list the ids of val and test in the order of the shuffle (train has repeated ids
 collapsed), so that the rule gives each id's position among the labelled entries of its target. Three
@@ -37,7 +37,7 @@ def places(benchmark: dict, n: int) -> dict[str, int]:
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--wheel", type=Path)
-    arguments.add_argument("--out", type=Path, default=Path("tests/official_split.csv"))
+    arguments.add_argument("--out", type=Path, default=Path("tests/data/official_split.csv"))
     args = arguments.parse_args()
     with zipfile.ZipFile(memory.BytesIO(read_wheel(args.wheel))) as wheel:
         lists = {name: read_zipped_json(wheel.read(MEMBER.format(name))) for name in SIZES}

@@ -1,6 +1,6 @@
-"""Draw the three figures of model.md, computed by dglframer itself on small crystals.
+"""Draw the three figures of docs/models/crystalframer.md, computed by dglframer itself on small crystals.
 
-python docs/draw_model.py
+python tools/draw_model.py
 """
 
 import sys
@@ -193,14 +193,15 @@ def random_network(ties: Literal["first", "average"]) -> Callable[[Batch], Tenso
 def drawings() -> dict[str, str]:
     """File name to SVG text."""
     return {
-        "model_frame.svg": svg(frame_panels(), size=(3.9, 3.9)),
-        "model_weights.svg": svg(weight_panels(), size=(4.2, 3.4)),
-        "model_tie.svg": svg(tie_panels(), size=(4.2, 3.0)),
+        "crystalframer_frame.svg": svg(frame_panels(), size=(3.9, 3.9)),
+        "crystalframer_weights.svg": svg(weight_panels(), size=(4.2, 3.4)),
+        "crystalframer_tie.svg": svg(tie_panels(), size=(4.2, 3.0)),
     }
 
 
 if __name__ == "__main__":
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent
+    models = Path(__file__).parents[1] / "docs" / "models"
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else models
     for name, text in drawings().items():
         (folder / name).write_text(text, encoding="utf-8")
         print(folder / name)

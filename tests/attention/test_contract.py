@@ -3,6 +3,7 @@
 A new backend needs a line in BACKENDS and nothing else here.
 """
 
+import importlib
 import importlib.util
 
 import pytest
@@ -41,17 +42,16 @@ CRYSTALS = {
         crystals.line(),
     )
 }
-# Where these frames are unique: elsewhere rounding chooses between equal axes (docs/model.md, section 6).
+# Where these frames are unique: elsewhere rounding chooses between equal axes (§6).
 UNIQUE = {"weighted_pca": ("triclinic",), "pca": ("triclinic",), "lattice": ("triclinic", "own")}
 
 
 def class_of(backend: str, request) -> type[Attention]:
-    if backend == "cpu":
-        return CpuAttention
-    request.getfixturevalue("triton_interpreter")
-    from dglframer.attention.gpu.attention import GpuAttention
-
-    return GpuAttention
+    """The class that the folder of a backend is named after, such as CpuAttention."""
+    if backend == "gpu":
+        request.getfixturevalue("triton_interpreter")
+    module = importlib.import_module(f"dglframer.attention.{backend}.attention")
+    return getattr(module, f"{backend.capitalize()}Attention")
 
 
 def batch_of(*names: str, dtype: torch.dtype, device: str = "cpu") -> Batch:

@@ -59,6 +59,19 @@ def test_conda_environments_pin_what_the_lock_pins(file):
         assert str(requirement.specifier) == f"=={version}", line
 
 
+def test_hooks_before_a_commit_pin_what_the_lock_pins():
+    (repository,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))[
+        "repos"
+    ]
+    lines = [line for hook in repository["hooks"] for line in hook["additional_dependencies"]]
+    found = {
+        requirement.name: str(requirement.specifier) for requirement in map(Requirement, lines)
+    }
+    assert {"ruff", "snakefmt"} <= set(found)
+    locked = pins("3.11")
+    assert found == {name: f"=={locked[canonicalize_name(name)]}" for name in found}
+
+
 @pytest.mark.parametrize("python", SUPPORTED)
 def test_lock_satisfies_every_direct_dependency(python):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

@@ -78,7 +78,7 @@ lint: env  ## check style, formatting, types and imports
 	@$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports --no-cache
+	$(BIN)/lint-imports --no-cache --no-logo
 	$(BIN)/snakefmt --check Snakefile workflow/
 
 # Versions already in the lock stay unless they no longer fit: `make lock LOCK_ARGS=--upgrade` renews

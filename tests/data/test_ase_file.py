@@ -69,8 +69,9 @@ def test_slab_and_flat_cell_are_rejected_with_what_to_do(tmp_path):
     ase.io.write(tmp_path / "a.traj", [slab, flat, with_info(CRYSTAL, gap=1.0)])
     valid, reasons = read(tmp_path / "a.traj")
     assert [one.id for one in valid] == ["a-2"]
-    assert reasons["slab"].startswith("periodic along 2 of 3 axes; give it a cell with vacuum")
-    assert reasons["flat"] == "cell without three independent vectors"
+    assert reasons["slab"].startswith("periodic along 2 of 3 axes: for a crystal state all three")
+    flat = "cell without three independent vectors, periodic along 3 of 3 axes"
+    assert reasons["flat"] == flat
 
 
 def test_label_that_is_missing_or_text_is_validated_as_elsewhere(tmp_path):
@@ -93,9 +94,15 @@ def test_unit_comes_from_the_config_and_unknown_targets_are_named(tmp_path):
         source.unit("e")
 
 
-def test_file_that_ase_cannot_read_is_named(tmp_path):
-    (tmp_path / "a.extxyz").write_text("2\n\nNa 0 0")
-    with pytest.raises(DamagedFile, match=r"a\.extxyz: ASE cannot read it"):
-        list(opened(tmp_path / "a.extxyz").records())
+@pytest.mark.parametrize("name", ["a.traj", "a.db", "a.xsf", "a.cfg"])
+@pytest.mark.parametrize("content", [b"", b"2\n\nNa 0 0"])
+def test_file_that_ase_cannot_read_is_named(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DamagedFile, match=rf"{name}: (ASE cannot read it|no SQLite database)"):
+        list(opened(tmp_path / name).records())
+    assert (tmp_path / name).read_bytes() == content
+
+
+def test_absent_file_is_named(tmp_path):
     with pytest.raises(ConfigError, match="no file"):
         opened(tmp_path / "b.extxyz")

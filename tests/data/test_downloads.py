@@ -25,7 +25,8 @@ from dglframer.data.rejections import Rejections
 from dglframer.data.sources import describe, downloads, open_source, verify
 from dglframer.data.sources.archives import open_member
 from dglframer.data.sources.jarvis import jarvis_file
-from dglframer.data.sources.json_list import entries, jarvis_atoms
+from dglframer.data.sources.json_list import jarvis_atoms
+from dglframer.data.sources.json_stream import list_entries
 
 FILE_ID, MEMBER = jarvis_file("dft_3d_2021")
 TARGET = "formation_energy_peratom"
@@ -481,4 +482,4 @@ def test_flipped_byte_in_the_member_is_noticed_while_reading(tmp_path):
     content = bytearray(DATA)
     content[len(content) // 2] ^= 1
     with pytest.raises(DamagedFile, match="damaged"):
-        list(entries(archive(tmp_path, bytes(content)), MEMBER))
+        list(list_entries(archive(tmp_path, bytes(content)), MEMBER))

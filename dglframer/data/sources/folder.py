@@ -7,6 +7,7 @@ the name with its number (``run-0``, ``run-1``).
 
 import logging
 import os
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import chain, islice
@@ -58,8 +59,9 @@ class FolderSource:
         self.table = read_targets(
             self.table_path, targets, lambda id: bool(self.names.fitting(id)[1])
         )
-        numbers = {id: int(id) for id in self.table.rows if id.isdecimal()}
-        self.row_of_number = {number: id for id, number in numbers.items()}
+        self.rows_of_number: dict[int, list[str]] = defaultdict(list)
+        for id in filter(str.isdecimal, self.table.rows):
+            self.rows_of_number[int(id)].append(id)
 
     def files(self) -> list[Path]:
         return [self.table_path, *self.paths]
@@ -80,7 +82,9 @@ class FolderSource:
             head = list(islice(records, 2))
             row_of_file = matches.rows.get(k) if len(head) == 1 else None
             for record in chain(head, records):
-                row = self.row_that_it_states(record.id) if row_of_file is None else row_of_file
+                has_own_id = record.id != self.names.ids[k]
+                stated = self.row_that_it_states(record.id) if has_own_id else None
+                row = row_of_file or stated
                 if row is None:
                     yield self.without_row(record, matches.doubts.get(k, ""))
                 else:
@@ -102,7 +106,8 @@ class FolderSource:
         """The row for the id of a structure, be it without its leading zeros."""
         if id in self.table.rows:
             return id
-        return self.row_of_number.get(int(id)) if id.isdecimal() else None
+        rows = self.rows_of_number.get(int(id), []) if id.isdecimal() else []
+        return rows[0] if len(rows) == 1 else None
 
     def without_row(self, record: Record, doubt: str) -> Record:
         """The record as one without a label, or, if rows name it in vain, as a bad one."""

@@ -86,9 +86,10 @@ class JsonText:
         while True:
             try:
                 value, end = self.decoder.raw_decode(self.buffer, self.start)
+                length = end - self.start
                 may_go_on = isinstance(value, int | float) and len(self.buffer) - end < 4  # 1.5e-
                 if not (may_go_on and self.more()):
-                    self.start = end
+                    self.start += length
                     return value
             except json.JSONDecodeError as error:
                 if len(self.buffer) - self.start > LARGEST_ENTRY or not self.more():

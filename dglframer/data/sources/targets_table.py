@@ -43,13 +43,10 @@ def read_targets(
     try:
         text = read_text(path, "strict")
         delimiter = delimiter_of(text)
-        lines = [
-            [field.strip() for field in line]
-            for line in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-            if any(field.strip() for field in line)
-        ]
+        table = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
     except (UnicodeError, csv.Error, DamagedFile) as error:
         raise ConfigError(f"{path}: not a CSV file in UTF-8 ({error})") from None
+    lines = [fields for line in table if any(fields := [field.strip() for field in line])]
     header = header_of(path, lines, targets)
     id_column = column_of_ids(header, lines, names_file)
     rows: dict[str, dict[str, str]] = {}
@@ -61,6 +58,9 @@ def read_targets(
         rows[id] = dict(zip(header, line, strict=False))
         if any(line[len(header) :]):
             too_long.add(id)
+    padded = [line[id_column] for line in table if id_column < len(line)]
+    if n_padded := sum(id != id.strip() for id in padded):
+        log.info("%s: %d ids without the blanks around them", path, n_padded)
     for target in targets:
         if delimiter != "," and target in header:
             make_points(path, target, rows)

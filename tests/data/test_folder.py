@@ -274,7 +274,10 @@ def test_row_for_a_file_of_several_structures_is_not_given_to_one_of_them(opened
     write_frames(opened.folder / "run.extxyz", [None, None])
     valid, reasons = read(opened(["b.cif"], "id,gap\nrun,1\nb,4\n"))
     assert valid == {"b": 4}
-    assert reasons["run"].startswith("no structure file for this row")
+    assert reasons["run"] == (
+        "no structure file for this row of targets.csv; run.extxyz holds several structures: "
+        "run-0, ..."
+    )
     assert reasons["run-0"] == reasons["run-1"] == "no label: no row in targets.csv"
 
 

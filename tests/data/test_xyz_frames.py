@@ -106,6 +106,10 @@ def test_cell_under_another_name_is_no_molecule_in_silence(tmp_path, comment):
     assert "is not read: the names are Lattice" in reason
 
 
+def test_cell_under_two_names_is_read(tmp_path):
+    assert found(tmp_path, frame("Na Cl", LATTICE + 'cell="4 4 4" virial_box=3')) == ["NaCl"]
+
+
 @pytest.mark.parametrize(
     ("comment", "id"),
     [

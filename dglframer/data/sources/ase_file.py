@@ -72,7 +72,7 @@ def images(path: Path) -> Iterator["ase.Atoms | Rejected"]:
                 yield Rejected(f"{type(error).__name__}: {error}")
 
 
-def rows(path: Path) -> Iterator["ase.Atoms | Rejected"]:
+def rows(path: Path) -> Iterator["ase.Atoms"]:
     """The rows of a database, key-value pairs in ``info``."""
     import ase.db
 
@@ -80,12 +80,9 @@ def rows(path: Path) -> Iterator["ase.Atoms | Rejected"]:
         if file.read(len(SQLITE)) != SQLITE:  # ASE would make a database of an empty file
             raise DamagedFile(f"{path}: no SQLite database")
     for row in ase.db.connect(str(path)).select():
-        try:
-            atoms = row.toatoms()
-            atoms.info = dict(row.key_value_pairs)
-            yield atoms
-        except Exception as error:  # anything
-            yield Rejected(f"{type(error).__name__}: {error}")
+        atoms = row.toatoms()
+        atoms.info = dict(row.key_value_pairs)
+        yield atoms
 
 
 def any_format(path: Path) -> Iterator["ase.Atoms | Rejected"]:

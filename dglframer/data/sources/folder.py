@@ -52,7 +52,7 @@ class FolderSource:
         if not self.table_path.is_file():
             raise ConfigError(f"dataset.targets_csv: no file {table}")
         self.targets, self.units, self.assume_periodic = targets, units, assume_periodic
-        self.paths, self.other_names = structure_files(folder)
+        self.paths, self.other_names = find_files(folder)
         if not self.paths:
             raise ConfigError(f"dataset.path: no structure file in {folder}; {KNOWN}")
         self.names = FileNames(self.paths, folder)
@@ -76,11 +76,15 @@ class FolderSource:
         """
         matches = match_rows(self.names, self.table.rows)
         without_file = dict.fromkeys(self.table.rows)
+        several: dict[str, str] = {}
         shown: list[str] = []
         for k, path in enumerate(self.paths):
             records = read_structure_file(path, self.names.ids[k], self.assume_periodic)
             head = list(islice(records, 2))
-            row_of_file = matches.rows.get(k) if len(head) == 1 else None
+            row_of_file = matches.rows.get(k)
+            if row_of_file and len(head) > 1:
+                several[row_of_file] = f"; {path.name} holds several structures: {head[0].id}, ..."
+                row_of_file = None
             for record in chain(head, records):
                 has_own_id = record.id != self.names.ids[k]
                 stated = self.row_that_it_states(record.id) if has_own_id else None
@@ -100,7 +104,7 @@ class FolderSource:
         for row in without_file:
             if row not in matches.doubtful_rows:
                 said = f"no structure file for this row of {self.table_path.name}"
-                yield Record(row, problem=said + self.suggestion(row))
+                yield Record(row, problem=said + (several.get(row) or self.suggestion(row)))
 
     def row_that_it_states(self, id: str) -> str | None:
         """The row for the id of a structure, be it without its leading zeros."""
@@ -140,7 +144,7 @@ class FolderSource:
         return self.units.get(target, "")
 
 
-def structure_files(folder: Path) -> tuple[list[Path], dict[str, str]]:
+def find_files(folder: Path) -> tuple[list[Path], dict[str, str]]:
     """The structure files below a folder in order, and the names of the other files by their stem.
 
     Hidden files and folders are passed over, JSON without structures as well.

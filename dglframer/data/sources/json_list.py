@@ -65,6 +65,8 @@ def record(
             atoms = entry["atoms"]
             species, lattice_33, frac_N3 = jarvis_atoms(atoms)
             pbc = atoms.get("pbc", True)
+            if not atoms["cartesian"]:
+                reject_cartesian(lattice_33, frac_N3)
         elif "structure" in entry:
             structure = entry["structure"]
             species = pymatgen_species(structure["sites"])
@@ -74,9 +76,9 @@ def record(
             lattice_33 = np.array(structure["lattice"]["matrix"], dtype=np.float64)
             frac_N3 = np.array([site["abc"] for site in structure["sites"]], dtype=np.float64)
             pbc = structure["lattice"].get("pbc", True)
+            reject_cartesian(lattice_33, frac_N3)
         else:
             return Record(id, problem="neither atoms nor structure", **known)
-        reject_cartesian(lattice_33, frac_N3)
     except Rejected as reason:
         return Record(id, problem=str(reason), **known)
     except (KeyError, TypeError, ValueError, IndexError, np.linalg.LinAlgError) as error:

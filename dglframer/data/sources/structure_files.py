@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dglframer.common.errors import DamagedFile, Rejected
+from dglframer.data.sources import ase_file, cif, json_list, json_stream, poscar
 from dglframer.data.sources.file_ids import (
     CIF,
     FRAMES,
@@ -47,8 +48,6 @@ def read_structure_file(
     they state their own. Whatever goes wrong becomes a record with a ``problem``: one bad file must
     not stop the others.
     """
-    from dglframer.data.sources import ase_file, cif, json_list, json_stream, poscar
-
     path = Path(path)
     id = without_ending(path.name) if id is None else id
     if is_poscar(path):

@@ -87,8 +87,9 @@ def parsed(n_atoms: int, frame: list[str]) -> "ase.Atoms | Rejected":
             atoms = read(with_light_hydrogen(frame))
     except Exception as error:  # the reader raises anything
         return Rejected(f"{type(error).__name__}: {error}")
+    not_read = ("pbc",) if atoms.cell.any() else CELL_NAMES
     for name, value in atoms.info.items():
-        if name.lower() in CELL_NAMES and np.size(value) in (3, 6, 9):
+        if name.lower() in not_read and np.size(value) in (3, 6, 9):
             return Rejected(f"{name}=... is not read: the names are Lattice (of 9 numbers) and pbc")
     return atoms
 

@@ -11,7 +11,6 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 import torch
-from helpers.crystals import POSCAR
 from safetensors.torch import load_file, save_file
 
 from dglframer.common.errors import DamagedFile, UserError
@@ -107,7 +106,7 @@ def test_files_of_one_name_have_ids_of_their_own(tmp_path):
     paths = [tmp_path / run / "CONTCAR" for run in ("run1", "run2", "gone")]
     for path in paths[:2]:
         path.parent.mkdir()
-        path.write_text(POSCAR.format("x"))
+        path.write_text(POSCAR)
     records = list(read_records([*paths, tmp_path / "x.pdb"]))
     ids = ["run1/CONTCAR", "run2/CONTCAR", "gone/CONTCAR", "x.pdb"]
     assert [record.id for record in records] == ids

@@ -32,7 +32,8 @@ class DatasetConfig(Section):
         None, description="your folder or file; of a JARVIS set: a file that is there already"
     )
     targets_csv: str | None = Field(
-        None, description="folder source: CSV with a column id (file stem) and one per target"
+        None,
+        description="folder source: CSV of ids (file names) and targets; null: its id_prop.csv",
     )
     targets: tuple[str, ...] = Field(
         ("formation_energy_peratom",), min_length=1, description="properties to learn"
@@ -50,12 +51,15 @@ class DatasetConfig(Section):
         "first", description="of records with one id: the first, or all, as id, id#2, id#3"
     )
 
+    periodicity: Literal["as_stated", "assume_periodic"] = Field(
+        "as_stated",
+        description="own data: assume_periodic makes crystals of slabs and of cells without pbc",
+    )
+
     @model_validator(mode="after")
     def paths_where_needed(self) -> "DatasetConfig":
         if self.source in OWN_SOURCES and not self.path:
             raise ValueError(f"dataset.path is needed for source {self.source}")
-        if self.source == "folder" and not self.targets_csv:
-            raise ValueError("dataset.targets_csv is needed for source folder")
         return self
 
 

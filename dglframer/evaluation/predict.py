@@ -77,17 +77,18 @@ def check_same_targets(models: Sequence[TrainedModel], folders: Sequence[Path]) 
 
 def read_records(files: Sequence[Path]) -> Iterator[Record]:
     """The crystals of structure files and Parquet files; what cannot be read carries its problem."""
-    from dglframer.data.sources.structure_files import read_structures
+    from dglframer.data.sources.file_ids import file_ids
+    from dglframer.data.sources.structure_files import read_structure_file
 
-    for path in files:
+    for path, id in zip(files, file_ids(files), strict=True):
         if not path.is_file():
-            yield Record(path.stem, problem="no such file")
+            yield Record(id, problem="no such file")
         elif path.suffix == ".parquet":
             from dglframer.data.sources.parquet import ParquetSource
 
             yield from ParquetSource(path, {}).records()
         else:
-            yield from read_structures([path])
+            yield from read_structure_file(path, id)
 
 
 Item = tuple[str, Crystal | None, PeriodicGraph | None, str | None]

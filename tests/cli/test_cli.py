@@ -219,7 +219,7 @@ def test_too_many_rejected_records_stop_but_leave_the_reasons(
     run, stages, tiny_run, tmp_path, largest, status
 ):
     table = pq.read_table(tiny_run.crystals)
-    labels = [float("nan")] * 4 + table[TARGETS[0]].to_pylist()[4:]
+    labels = [float("inf")] * 4 + table[TARGETS[0]].to_pylist()[4:]
     column = table.schema.get_field_index(TARGETS[0])
     pq.write_table(table.set_column(column, TARGETS[0], [labels]), tmp_path / "source.parquet")
     settings = json.loads((tmp_path / "config.json").read_text())
@@ -231,7 +231,7 @@ def test_too_many_rejected_records_stop_but_leave_the_reasons(
     run(*stages["download"])
     result = run(*stages["crystals"])
     rejected = pq.read_table(tmp_path / "rejected.parquet")
-    assert rejected["reason"].to_pylist() == [f"label {TARGETS[0]} is nan"] * 4
+    assert rejected["reason"].to_pylist() == [f"label {TARGETS[0]} is inf"] * 4
     if status:
         assert_one_message(
             result, "4 of 12 labelled records rejected", "max_rejected_fraction = 25.0%"

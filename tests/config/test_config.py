@@ -85,7 +85,7 @@ def test_unknown_key_is_named_with_the_nearest_valid_one(values, name, hint):
         ({"crystalframer": {"heads": 3}}, "crystalframer.heads"),
         ({"dataset": {"source": "web"}}, "dataset.source"),
         ({"dataset": {"source": "parquet"}}, "dataset.path"),
-        ({"dataset": {"source": "folder", "path": "x"}}, "dataset.targets_csv"),
+        ({"dataset": {"periodicity": "yes"}}, "dataset.periodicity"),
         ({"dataset": {"targets": []}}, "dataset.targets"),
         ({"dataset": {"max_rejected_fraction": 1.1}}, "dataset.max_rejected_fraction"),
         ({"split": {"val_fraction": 0.5, "test_fraction": 0.5}}, "split.val_fraction"),

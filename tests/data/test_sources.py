@@ -133,11 +133,13 @@ def test_folder_reads_extxyz_with_one_structure_or_several(folder):
 @pytest.mark.parametrize(
     ("csv", "reason"),
     [
-        ("id,gap\nb,1\n", "no row in targets.csv"),
+        ("id,gap\nb,1\n", "no label: no row in targets.csv"),
         ("id,gap\na,\nb,1\n", "no label gap"),
         ("id,gap\na\nb,1\n", "no label gap"),
-        ("id,gap\na,na\nb,1\n", "label gap is not a number: 'na'"),
-        ("id,gap\na,nan\nb,1\n", "label gap is nan"),
+        ("id,gap\na,na\nb,1\n", "no label gap"),
+        ("id,gap\na,NaN\nb,1\n", "no label gap"),
+        ("id,gap\na,wide\nb,1\n", "label gap is not a number: 'wide'"),
+        ("id,gap\na,inf\nb,1\n", "label gap is inf"),
         ("id,gap\na,1,5\nb,1\n", "row of targets.csv has more fields than the header"),
     ],
 )
@@ -152,12 +154,14 @@ def test_csv_row_without_a_file_is_counted(folder):
     assert reasons == {"c": "no structure file for this row of targets.csv"}
 
 
-def test_unreadable_file_and_second_file_of_an_id_are_counted(folder):
+def test_unreadable_file_and_two_files_for_one_row_are_counted(folder):
     (folder.files / "c.cif").write_bytes(b"\x00\x01garbage")
     (folder.files / "b.cif").write_text(CIF)
     valid, reasons = read(folder("id,gap\na,1\nb,1\nc,1\n"), ["gap"])
-    assert set(valid) == {"a", "b"}
-    assert reasons["c"].startswith("cannot be read") and reasons["b"] == "repeated id"
+    assert set(valid) == {"a"}
+    assert reasons["c"].startswith("cannot be read")
+    fits = "targets.csv: row b fits b.cif, b.vasp; write the path in the id"
+    assert reasons["b.cif"] == reasons["b.vasp"] == fits
 
 
 @pytest.mark.parametrize(
@@ -251,7 +255,7 @@ CELL = [4.0, 0, 0, 0, 4.0, 0, 0, 0, 4.0]
         ("frac_coords", [0.0, 0.0], "fractional coordinates: shape (1, 2)"),
         ("frac_coords", [0.0] * 6, "fractional coordinates: shape (2, 3)"),
         ("gap", None, "no label gap"),
-        ("gap", float("nan"), "label gap is nan"),
+        ("gap", float("nan"), "no label gap"),
         ("id", None, "no id"),
     ],
 )

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from dglframer.common.errors import DamagedFile, UserError
 from dglframer.config.networks import CrystalFramerConfig
-from dglframer.evaluation.predict import predict_files
+from dglframer.evaluation.predict import predict_files, read_records
 from dglframer.networks.crystalframer import CrystalFramer
 from dglframer.networks.model_directory import Target, TrainedModel, load_model, save_model
 from dglframer.networks.published_checkpoint import read_checkpoint
@@ -100,6 +100,17 @@ def test_bad_files_get_a_row_and_the_others_are_predicted(model, files, tmp_path
     assert "partial occupancy" in by_id["disordered"]["error"]
     assert "no such file" in by_id["absent"]["error"]
     assert all(by_id[id]["prediction"] is None for id in ("broken", "disordered", "absent"))
+
+
+def test_files_of_one_name_have_ids_of_their_own(tmp_path):
+    paths = [tmp_path / run / "CONTCAR" for run in ("run1", "run2", "gone")]
+    for path in paths[:2]:
+        path.parent.mkdir()
+        path.write_text(POSCAR)
+    records = list(read_records([*paths, tmp_path / "x.pdb"]))
+    ids = ["run1/CONTCAR", "run2/CONTCAR", "gone/CONTCAR", "x.pdb"]
+    assert [record.id for record in records] == ids
+    assert [record.problem for record in records] == ["", "", "no such file", "no such file"]
 
 
 def test_good_files_exit_with_zero(model, files, tmp_path):

@@ -61,6 +61,7 @@ def open_source(
     )
 
     path = None if dataset.path is None else Path(dataset.path)
+    assume_periodic = dataset.periodicity == "assume_periodic"
     targets, units = dataset.targets, dict(dataset.target_units)
     if dataset.source == "jarvis_minerals":
         return jarvis_minerals.JarvisMinerals(targets)
@@ -76,13 +77,13 @@ def open_source(
         return qm9.Qm9(targets)
     assert path is not None
     if dataset.source == "json":
-        return json_list.JsonSource(path, targets, units)
+        return json_list.JsonSource(path, targets, units, assume_periodic)
     if dataset.source == "ase":
-        return ase_file.AseSource(path, targets, units)
+        return ase_file.AseSource(path, targets, units, assume_periodic)
     if dataset.source == "parquet":
-        return parquet.ParquetSource(path, units)
-    assert dataset.targets_csv is not None
-    return folder.FolderSource(path, Path(dataset.targets_csv), units)
+        return parquet.ParquetSource(path, units, assume_periodic)
+    table = None if dataset.targets_csv is None else Path(dataset.targets_csv)
+    return folder.FolderSource(path, table, targets, units, assume_periodic)
 
 
 def describe(source: Source) -> dict[str, Any]:

@@ -1,19 +1,28 @@
 """Files that ASE reads: extxyz, xyz, xsf, trajectories, ASE databases, ..."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterator, Sequence
+from io import StringIO
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dglframer.common.errors import ConfigError, DamagedFile
-from dglframer.data.sources.json_list import number
+import numpy as np
+
+from dglframer.common.errors import ConfigError, DamagedFile, Rejected
+from dglframer.data.sources.file_ids import ending, without_ending
+from dglframer.data.sources.labels import number
 from dglframer.data.sources.own_file import OwnFile
+from dglframer.data.sources.periodicity import structure_record
+from dglframer.data.sources.text import read_text
+from dglframer.data.sources.xyz_frames import ID_KEYS, xyz_frames
 from dglframer.structures.crystal import Record
 
 if TYPE_CHECKING:
     import ase
 
-ID_KEYS = ("id", "material_id", "jid")
+SQLITE = b"SQLite format 3\0"
+HEAVY_HYDROGEN = re.compile(r"^(\s*)[DT](?=\s)", re.MULTILINE)  # of which ASE knows nothing
 
 
 class AseSource(OwnFile):
@@ -23,45 +32,99 @@ class AseSource(OwnFile):
 
     def records(self) -> Iterator[Record]:
         """Structures in file order; raises DamagedFile where ASE cannot go on."""
-        for k, (atoms, info) in enumerate(frames(self.path)):
-            yield record(atoms, info, f"{self.path.stem}-{k}", self.targets)
+        for k, frame in enumerate(frames(self.path)):
+            name = f"{without_ending(self.path.name)}-{k}"
+            yield record(frame, name, self.targets, self.assume_periodic)
 
     def unit(self, target: str) -> str:
-        names = {name for _, info in islice(frames(self.path), 100) for name in info}
+        first = list(islice(frames(self.path), 100))
+        names = {name for frame in first if not isinstance(frame, Rejected) for name in said(frame)}
+        if first and all(isinstance(frame, Rejected) for frame in first):
+            raise DamagedFile(f"{self.path}: no structure of it can be read ({first[0]})")
         if target not in names:
             raise ConfigError(f"{self.path} has no {target}; it has {', '.join(sorted(names))}")
         return self.units.get(target, "")
 
 
-def frames(path: Path) -> Iterator[tuple["ase.Atoms", dict[str, Any]]]:
-    """(Atoms, what is said of them) of each structure; raises DamagedFile."""
-    import ase.db
-    import ase.io
+def frames(path: Path) -> Iterator["ase.Atoms | Rejected"]:
+    """Each structure as Atoms, with its labels in ``info`` and results, or why it cannot be read.
 
+    Raises DamagedFile where it cannot be told where the next one begins.
+    """
+    readers = {".extxyz": xyz_frames, ".xyz": xyz_frames, ".traj": images, ".db": rows}
     try:
-        if path.suffix == ".db":
-            for row in ase.db.connect(path).select():
-                yield row.toatoms(), {"id": row.unique_id} | row.key_value_pairs
-            return
-        for atoms in ase.io.iread(path, index=":"):
-            yield atoms, {**(atoms.calc.results if atoms.calc else {}), **atoms.info}
+        yield from readers.get(ending(path), any_format)(path)
+    except DamagedFile:
+        raise
     except Exception as error:  # parsers raise anything
         raise DamagedFile(f"{path}: ASE cannot read it ({type(error).__name__}: {error})") from None
 
 
+def images(path: Path) -> Iterator["ase.Atoms | Rejected"]:
+    """The images of a trajectory."""
+    from ase.io.trajectory import TrajectoryReader
+
+    with TrajectoryReader(str(path)) as trajectory:
+        for k in range(len(trajectory)):
+            try:
+                yield trajectory[k]
+            except Exception as error:  # anything
+                yield Rejected(f"{type(error).__name__}: {error}")
+
+
+def rows(path: Path) -> Iterator["ase.Atoms"]:
+    """The rows of a database, key-value pairs in ``info``."""
+    import ase.db
+
+    with open(path, "rb") as file:
+        if file.read(len(SQLITE)) != SQLITE:  # ASE would make a database of an empty file
+            raise DamagedFile(f"{path}: no SQLite database")
+    for row in ase.db.connect(str(path)).select():
+        atoms = row.toatoms()
+        atoms.info = dict(row.key_value_pairs)
+        yield atoms
+
+
+def any_format(path: Path) -> Iterator["ase.Atoms | Rejected"]:
+    """What ASE finds in a file of another format."""
+    import ase.io
+    from ase.io.formats import filetype
+
+    if ending(path) == ".xsf":
+        text = HEAVY_HYDROGEN.sub(r"\1H", read_text(path))
+        yield from ase.io.iread(StringIO(text), index=":", format="xsf")
+    elif filetype(str(path)) == "extxyz":
+        yield from xyz_frames(path)
+    else:
+        yield from ase.io.iread(str(path), index=":", do_not_split_by_at_sign=True)
+
+
+def said(atoms: "ase.Atoms") -> dict[str, Any]:
+    """What a file says of a structure."""
+    return {**(atoms.calc.results if atoms.calc else {}), **atoms.info}
+
+
 def record(
-    atoms: "ase.Atoms", info: Mapping[str, Any], name: str, targets: Sequence[str] = ()
+    frame: "ase.Atoms | Rejected",
+    name: str,
+    targets: Sequence[str] = (),
+    assume_periodic: bool = False,
 ) -> Record:
-    """One structure: a molecule if it is periodic along no axis, a crystal if along all three."""
-    id = next((str(info[key]) for key in ID_KEYS if key in info), name)
+    """One structure under the id that it states, or ``name``."""
+    if isinstance(frame, Rejected):
+        return Record(name, problem=f"cannot be read: {frame}")
+    info = said(frame)
+    stated = (info[key] for key in ID_KEYS if info.get(key) is not None)
+    id = next(filter(None, (str(id).strip() for id in stated if np.size(id) == 1)), name)
     labels = {target: number(info.get(target)) for target in targets}
-    n_periodic = int(atoms.pbc.sum())
-    if n_periodic in (1, 2):
-        problem = f"periodic along {n_periodic} of 3 axes; give it a cell with vacuum and pbc T T T"
+    species, rank = frame.get_chemical_symbols(), frame.cell.rank
+    if rank == 0 and not frame.pbc.any():
+        return Record(id, species, None, frame.positions, labels)
+    if rank < 3:
+        axes = f"periodic along {int(frame.pbc.sum())} of 3 axes"
+        problem = f"cell without three independent vectors, {axes}"
         return Record(id, problem=problem, labels=labels)
-    if n_periodic == 0:
-        return Record(id, atoms.get_chemical_symbols(), None, atoms.positions, labels)
-    if atoms.cell.rank < 3:
-        return Record(id, problem="cell without three independent vectors", labels=labels)
-    frac_N3 = atoms.get_scaled_positions(wrap=False)
-    return Record(id, atoms.get_chemical_symbols(), atoms.cell.array, frac_N3, labels)
+    frac_N3 = frame.get_scaled_positions(wrap=False)
+    return structure_record(
+        id, species, frame.cell.array, frac_N3, frame.pbc, assume_periodic, labels=labels
+    )

@@ -194,8 +194,8 @@ ROWS = (
         "R. Ramakrishnan et al., Sci. Data 1, 140022 (2014), doi:10.1038/sdata.2014.22",
         QM9,
     ),
-    own("folder", "CIF, POSCAR, extxyz, xyz or xsf files and a CSV of targets"),
-    own("json", "a JSON list, or a zip with it, of jarvis-tools or pymatgen dictionaries"),
+    own("folder", "CIF, POSCAR, extxyz, JSON, ... files and a CSV of targets"),
+    own("json", "a JSON list, JSON lines or a frame of jarvis-tools or pymatgen dictionaries"),
     own("ase", "one file of many structures that ASE reads: extxyz, traj, db, ..."),
     own("parquet", "a Parquet file in the schema of crystals.parquet"),
 )

@@ -13,7 +13,8 @@ import httpx
 from dglframer.common.errors import ConfigError, NetworkError
 from dglframer.data.sources.catalogue import BY_NAME
 from dglframer.data.sources.downloads import RemoteFile, fetch, get_json
-from dglframer.data.sources.json_list import entries, record
+from dglframer.data.sources.json_list import record
+from dglframer.data.sources.json_stream import list_entries
 from dglframer.structures.crystal import Record
 
 FIGSHARE = "https://api.figshare.com/v2"
@@ -62,7 +63,7 @@ class JarvisSource:
     def records(self) -> Iterator[Record]:
         """Entries in file order."""
         (path,) = self.files()
-        for entry in entries(path, self.member):
+        for entry in list_entries(path, self.member):
             yield record(entry, self.targets)
 
     def unit(self, target: str) -> str:

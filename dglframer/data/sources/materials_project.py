@@ -27,7 +27,8 @@ from dglframer.common.files import (
 from dglframer.config.data import MaterialsProjectConfig
 from dglframer.data.sources.catalogue import BY_NAME
 from dglframer.data.sources.downloads import SILENCE_SECONDS, cache_folder, one_process, open_client
-from dglframer.data.sources.json_list import entries, record
+from dglframer.data.sources.json_list import record
+from dglframer.data.sources.json_stream import list_entries
 from dglframer.structures.crystal import Record
 
 log = logging.getLogger(__name__)
@@ -147,7 +148,7 @@ class MaterialsProject:
     def records(self) -> Iterator[Record]:
         """Documents in order of material_id."""
         for page in self.files()[1:]:
-            for document in entries(page):
+            for document in list_entries(page):
                 one = record(document, self.targets)
                 if document.get("deprecated"):
                     one = Record(one.id, problem="deprecated by the Materials Project")

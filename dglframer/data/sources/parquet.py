@@ -1,17 +1,21 @@
 """A Parquet file in the schema of crystals.parquet: id, numbers, lattice, frac_coords, targets.
 
-``split`` and ``date`` are optional; a null lattice marks a molecule. The names material_id and
-atomic_numbers are understood as well.
+``split``, ``date`` and ``pbc`` (three truth values) are optional; a null lattice marks a molecule. The
+names material_id and atomic_numbers are understood as well.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
-from dglframer.common.errors import ConfigError
+from dglframer.common.errors import ConfigError, Rejected
 from dglframer.common.files import parquet_batches, parquet_schema
+from dglframer.data.sources.fractional import reject_cartesian
+from dglframer.data.sources.labels import number
+from dglframer.data.sources.periodicity import notes, structure_record
 from dglframer.structures.crystal import Record
 
 STRUCTURE_COLUMNS = ("id", "numbers", "lattice", "frac_coords")
@@ -27,12 +31,11 @@ class ParquetSource:
     licence = "as the file's origin states"
     citation = "as the file's origin states"
 
-    def __init__(self, path: Path, units: dict[str, str]):
+    def __init__(self, path: Path, units: dict[str, str], assume_periodic: bool = False):
         if not path.is_file():
             raise ConfigError(f"dataset.path: no file {path}")
         schema = parquet_schema(path)
-        self.path = path
-        self.units = units
+        self.path, self.units, self.assume_periodic = path, units, assume_periodic
         self.columns = {OTHER_NAMES.get(name, name): name for name in schema.names}
         missing = [name for name in STRUCTURE_COLUMNS if name not in self.columns]
         if missing:
@@ -42,14 +45,14 @@ class ParquetSource:
             if not any(is_one(kind) for is_one in LISTS):
                 raise ConfigError(f"{path}: column {name} holds {kind}, not lists of numbers")
         self.metadata = {field.name: field.metadata or {} for field in schema}
-        described = (*STRUCTURE_COLUMNS, "split", "source", "date", "file_position")
+        described = (*STRUCTURE_COLUMNS, "split", "source", "date", "file_position", "pbc")
         self.targets = [name for name in self.columns if name not in described]
 
     def files(self) -> list[Path]:
         return [self.path]
 
     def notes(self) -> list[str]:
-        return []
+        return notes(self.assume_periodic)
 
     def records(self) -> Iterator[Record]:
         """Rows in file order; raises DamagedFile where a page's checksum is wrong."""
@@ -59,14 +62,26 @@ class ParquetSource:
 
     def record(self, values: dict[str, Any]) -> Record:
         """One row as Python values, in which nulls reach the validation."""
-        return Record(
-            id="" if values["id"] is None else str(values["id"]),
-            species=values["numbers"] or (),
-            lattice=triples(values["lattice"]),
-            frac_coords=triples(values["frac_coords"]),
-            labels={name: values[name] for name in self.targets},
-            split=values.get("split") or "",
-            date=values.get("date") and str(values["date"]),
+        id = "" if values["id"] is None else str(values["id"])
+        species, pbc = values["numbers"] or (), values.get("pbc")
+        lattice, coords = triples(values["lattice"]), triples(values["frac_coords"])
+        known: dict[str, Any] = {
+            "labels": {name: number(values[name]) for name in self.targets},
+            "split": values.get("split") or "",
+            "date": values.get("date") and str(values["date"]),
+        }
+        if lattice is None:
+            if pbc is not None and np.any(pbc):
+                return Record(id, problem=f"no lattice, but pbc {pbc}", **known)
+            return Record(id, species, None, coords, **known)
+        try:
+            if coords:
+                reject_cartesian(lattice, coords)
+        except Rejected as reason:
+            return Record(id, problem=str(reason), **known)
+        periodic = True if pbc is None else pbc
+        return structure_record(
+            id, species, lattice, coords, periodic, self.assume_periodic, **known
         )
 
     def unit(self, target: str) -> str:

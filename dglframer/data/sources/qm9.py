@@ -11,7 +11,7 @@ from pathlib import Path
 
 from dglframer.common.errors import ConfigError
 from dglframer.data.sources.catalogue import BY_NAME
-from dglframer.data.sources.json_list import number
+from dglframer.data.sources.labels import number
 from dglframer.structures.crystal import Record
 
 ROW = BY_NAME["qm9"]

@@ -1,84 +1,82 @@
-"""Reading structure files into records: CIF and POSCAR by pymatgen, extxyz and others by ASE."""
+"""Reading structure files into records, by their ending (or the name POSCAR, CONTCAR)."""
 
-import logging
-import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
-from dglframer.common.errors import DamagedFile
+from dglframer.common.errors import DamagedFile, Rejected
+from dglframer.data.sources import ase_file, cif, json_list, json_stream, poscar
+from dglframer.data.sources.file_ids import (
+    CIF,
+    FRAMES,
+    JSON,
+    KNOWN,
+    Item,
+    ending,
+    file_ids,
+    is_poscar,
+    numbered,
+    without_ending,
+)
 from dglframer.structures.crystal import Record
-
-log = logging.getLogger(__name__)
-
-SUFFIXES = (".cif", ".vasp", ".poscar", ".contcar")
-ASE_SUFFIXES = (".extxyz", ".xyz", ".xsf")  # these may hold several structures
-NAMES = ("POSCAR", "CONTCAR")
 
 
 def is_structure_file(path: Path) -> bool:
     """Whether the name is that of a file with structures."""
-    return path.suffix.lower() in SUFFIXES + ASE_SUFFIXES or path.name.upper().startswith(NAMES)
+    return bool(ending(path)) or is_poscar(path)
 
 
 def read_structure(path: Path) -> Record:
-    """Read a CIF or POSCAR as it stands (no primitive cell, no standard setting).
+    """The structure of a file that has one; several are a problem."""
+    (_, record), *others = numbered("", read_structure_file(path))
+    problem = f"{1 + len(others)} structures in one file" if others else record.problem
+    return replace(record, problem=problem)
 
-    Whatever goes wrong becomes the record's ``problem``: one bad file must not stop the others.
+
+def read_structures(paths: Sequence[Path]) -> Iterator[Record]:
+    """Records of many files, in order, under ids that tell the files apart."""
+    for path, id in zip(paths, file_ids(paths), strict=True):
+        yield from read_structure_file(path, id)
+
+
+def read_structure_file(
+    path: Path, id: str | None = None, assume_periodic: bool = False
+) -> Iterator[Record]:
+    """The structures of a file as they stand: no primitive cell, no standard setting.
+
+    A single one gets ``id`` (default: the name without its ending), several id-0, id-1, ..., unless
+    they state their own. Whatever goes wrong becomes a record with a ``problem``: one bad file must
+    not stop the others.
     """
-    from pymatgen.core import Structure
-    from pymatgen.io.vasp.inputs import Poscar
-
     path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            if path.suffix.lower() == ".cif":
-                structure = Structure.from_str(text, fmt="cif")
+    id = without_ending(path.name) if id is None else id
+    if is_poscar(path):
+        yield poscar.read_poscar(path, id)
+    elif ending(path) in CIF:
+        for name, record in numbered(id, cif.read_cif(path)):
+            yield replace(record, id=name)
+    elif ending(path) in FRAMES:
+        for name, frame in numbered(id, with_end(ase_file.frames(path))):
+            yield ase_file.record(frame, name, (), assume_periodic)
+    elif ending(path) in JSON:
+        for name, entry in numbered(id, with_end(json_stream.entries(path))):
+            if isinstance(entry, Rejected):
+                yield Record(name, problem=f"cannot be read: {entry}")
             else:
-                poscar = Poscar.from_str(text, read_velocities=False)
-                if not poscar.true_names:  # pymatgen has made up H, He, Li, ...
-                    return Record(path.stem, problem="no element symbols (POSCAR of VASP 4)")
-                structure = poscar.structure
-    except Exception as error:  # parsers raise anything; the reason goes to the user
-        return Record(path.stem, problem=f"cannot be read: {first_line(error)}")
-    for warning in caught:
-        log.warning("%s: %s", path, first_line(warning.message))
-    if not structure.is_ordered:
-        return Record(path.stem, problem="partial occupancy (disordered structure)")
-    return Record(
-        path.stem,
-        species=[str(getattr(site.specie, "symbol", site.specie)) for site in structure],
-        lattice=np.array(structure.lattice.matrix),
-        frac_coords=np.array(structure.frac_coords),
-    )
+                yield json_list.record(json_list.own_entry(entry, name), (), assume_periodic)
+    else:
+        yield Record(id, problem=f"unknown ending: {KNOWN}")
 
 
-def read_structures(paths: list[Path]) -> Iterator[Record]:
-    """Records of many files, in order."""
-    for path in paths:
-        if path.suffix.lower() in ASE_SUFFIXES:
-            yield from read_frames(path)
-        else:
-            yield read_structure(path)
-
-
-def read_frames(path: Path) -> Iterator[Record]:
-    """The structures of a file that ASE reads; what cannot be read ends it with a problem."""
-    from dglframer.data.sources.ase_file import frames, record
-
+def with_end(items: Iterable[Item]) -> Iterator[Item | Rejected]:
+    """The items, and why there are no more of them if that is not the end of the file."""
+    n_items = 0
     try:
-        read = list(frames(path))
-    except DamagedFile as error:
-        yield Record(path.stem, problem=f"cannot be read: {first_line(error)}")
+        for item in items:
+            n_items += 1
+            yield item
+    except (DamagedFile, OSError) as error:
+        yield Rejected(str(error))
         return
-    for k, (atoms, info) in enumerate(read):
-        yield record(atoms, info, path.stem if len(read) == 1 else f"{path.stem}-{k}")
-
-
-def first_line(error: object) -> str:
-    """The first line of a message, enough for a table."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    if not n_items:
+        yield Rejected("no structure in it")

@@ -18,8 +18,8 @@ from dglframer.evaluation.baselines import (
     median_prediction,
 )
 from dglframer.graphs.dataset import GraphDataset
+from dglframer.networks.inference import predict
 from dglframer.networks.model_directory import TrainedModel, load_model
-from dglframer.training.trainer import predict
 
 log = logging.getLogger(__name__)
 

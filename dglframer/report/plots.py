@@ -13,9 +13,9 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from dglframer.common.errors import DamagedFile
-from dglframer.common.files import read_json, read_json_lines, read_parquet, write_text
+from dglframer.common.files import read_json, read_parquet, write_text
 from dglframer.data.split import SPLITS
+from dglframer.training.metrics import read_metrics
 
 Panel = Callable[[Axes], None]
 
@@ -81,15 +81,6 @@ def read_predictions(path: Path) -> dict[str, Predictions]:
         values = (one["target"], one["prediction"], one["spread"])
         result[name] = Predictions(name, unit, ids, one["split"], *values, seeds)
     return result
-
-
-def read_metrics(model_folder: Path) -> list[dict[str, Any]]:
-    """metrics.jsonl of a model folder; raises DamagedFile without a line of JSON."""
-    path = Path(model_folder) / "metrics.jsonl"
-    lines = read_json_lines(path)
-    if not lines:
-        raise DamagedFile(f"{path}: no epoch in it")
-    return lines
 
 
 def plain_labels(axis: Axis, at: Sequence[float] = (1.0,)) -> None:

@@ -27,6 +27,7 @@ from dglframer.report.inspection import figures
 from dglframer.report.pages import environment
 from dglframer.report.tuning_plots import tuning_panels
 from dglframer.structures.symmetry import SYSTEMS, reduced_formula, space_group, system_of
+from dglframer.training.metrics import read_metrics
 
 LISTED = 1000  # ids of one reason on the page: thirty thousand without a label help nobody
 PACKAGES = "torch dgl numpy pyarrow spglib pymatgen optuna matplotlib".split()
@@ -73,7 +74,7 @@ class Run:
             read_json(folder / "model.json", "history", "targets") for folder in inputs.models
         ]
         self.epochs = {
-            f"seed {model['history']['seed']}": plots.read_metrics(folder)
+            f"seed {model['history']['seed']}": read_metrics(folder)
             for model, folder in zip(self.models, inputs.models, strict=True)
         }
         self.metrics = read_json(inputs.evaluation / "metrics.json", "targets")

@@ -4,10 +4,8 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
-import pytest
 from helpers.figures import texts
 
-from dglframer.common.errors import DamagedFile
 from dglframer.common.files import write_json, write_parquet
 from dglframer.evaluation.evaluate import errors, predictions_table
 from dglframer.report import plots
@@ -118,14 +116,6 @@ def test_no_shade_without_averaging(tmp_path: Path) -> None:
     folder = write_epochs(tmp_path / "seed-0", {"energy": "eV"}, averaged=0)
     plots.learning_curve_plot([folder], tmp_path / "curve.svg")
     assert "weights averaged" not in (tmp_path / "curve.svg").read_text(encoding="utf-8")
-
-
-@pytest.mark.parametrize("content", [None, "", '{"epoch": 1}\n{"epo'])
-def test_damaged_metrics_are_named(tmp_path: Path, content: str | None) -> None:
-    if content is not None:
-        (tmp_path / "metrics.jsonl").write_text(content)
-    with pytest.raises(DamagedFile, match=r"metrics\.jsonl"):
-        plots.read_metrics(tmp_path)
 
 
 def test_groups_are_counted(tmp_path: Path) -> None:

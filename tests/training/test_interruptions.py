@@ -19,10 +19,10 @@ from dglframer.common.files import hash_of
 from dglframer.config.networks import CrystalFramerConfig
 from dglframer.data.split import read_split
 from dglframer.graphs.dataset import GraphDataset
+from dglframer.networks.inference import predict
 from dglframer.networks.model_directory import load_model
 from dglframer.training.checkpoints import Checkpoints, differences, open_checkpoints, read_snapshot
 from dglframer.training.snapshot import Snapshot, random_states, restore_random_states
-from dglframer.training.trainer import predict
 
 SMALL = {"blocks": 1, "width": 16, "heads": 2, "feedforward": 16, "angle_bins": 16}
 EVERY_STEP = {"epochs": 4, "averaged_epochs": 2, "batch_size": 2, "checkpoint_minutes": 0.0}
@@ -314,5 +314,5 @@ def test_what_a_checkpoint_holds(whole):
     assert set(newest.values["random"]) == {"torch", "cuda", "numpy", "python"}
     assert newest.values["current"]["batch"] == 3 and newest.values["best"]["epoch"] <= 3
     identity = json.loads((whole[0].checkpoints()[-1].parent / "identity.json").read_text())
-    assert identity["settings"]["model"]["blocks"] == CrystalFramerConfig(**SMALL).blocks
+    assert identity["settings"]["crystalframer"]["blocks"] == CrystalFramerConfig(**SMALL).blocks
     assert len(identity["data"]["manifest_hash"]) == 64

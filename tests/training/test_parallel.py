@@ -21,10 +21,11 @@ from pathlib import Path
 from dglframer.cli.main import main
 status = main()
 names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
-print("left running:", [name for name in names if "gloo" in name], file=sys.stderr)
+left = [name for name in names if "gloo" in name]
+sys.stderr.write(f"left running: {left}\\n")  # one write: the lines of two processes do not mix
 sys.exit(status)
 """
-MODEL = {"blocks": 1, "width": 16, "heads": 2, "feedforward": 16, "angle_bins": 16}
+SMALL = {"blocks": 1, "width": 16, "heads": 2, "feedforward": 16, "angle_bins": 16}
 
 
 def test_parts_have_equal_edges_and_hold_every_index_once():
@@ -49,7 +50,7 @@ def command(tiny_run, folder: Path, processes: int, **training) -> list[str]:
     folder.mkdir(exist_ok=True)
     config = folder / "config.json"
     settings = {"epochs": 3, "averaged_epochs": 1, "batch_size": 5, "checkpoint_minutes": 0}
-    config.write_text(json.dumps({"crystalframer": MODEL, "training": settings | training}))
+    config.write_text(json.dumps({"crystalframer": SMALL, "training": settings | training}))
     run = "-m torch.distributed.run --standalone --nproc-per-node".split()
     launcher = [*run, str(processes)] if processes > 1 else []
     train = f"-m dglframer train --seed 0 --device cpu --config {config} --graphs {tiny_run.graphs}"
@@ -68,8 +69,8 @@ def train(tiny_run, folder: Path, processes: int, **training) -> str:
 def assert_close(one: Path, other: Path) -> None:
     """Weights and metrics of two model directories agree to rounding.
 
-    But for the biases of keys: they add the same to all logits of an atom and so change nothing. Their
-    gradient is nothing but rounding, which the optimiser makes steps of the usual size of.
+    The biases of keys are left out: they add the same number to all logits of an atom and so change
+    no output. Their gradient is rounding alone, and the optimiser scales it to steps of the usual size.
     """
     first, second = (load_file(path / "model" / "model.safetensors") for path in (one, other))
     assert first.keys() == second.keys()

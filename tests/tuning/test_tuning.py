@@ -179,7 +179,7 @@ def test_an_impossible_combination_is_left_out_with_its_reason(run, tmp_path):
     reasons = {
         trial.user_attrs.get("reason") for trial in study.trials if trial.state.name == "FAIL"
     }
-    assert reasons == {"impossible: model.heads must divide model.width"}
+    assert reasons == {"impossible: crystalframer.heads must divide crystalframer.width"}
 
 
 def test_training_that_diverges_ends_its_trial_alone(run, tmp_path, monkeypatch):

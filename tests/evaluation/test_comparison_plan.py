@@ -1,47 +1,32 @@
-"""`snakemake compare`: equal epochs, equal time, one table."""
+"""The plans of `snakemake compare`: equal epochs, equal time."""
 
-import json
+import subprocess
+import sys
 
 import pytest
+from helpers.comparison import CONFIG, write_trained
 from helpers.workflow import snakemake
 
-from dglframer.common.errors import ConfigError, DamagedFile, UserError
-from dglframer.common.files import read_json, write_json
+from dglframer.common.errors import ConfigError, DamagedFile
+from dglframer.common.files import read_json
 from dglframer.config import Config, override, parse_config
-from dglframer.evaluation.comparison import (
-    markdown,
-    seconds_per_epoch,
-    write_comparison,
-    write_plans,
-)
+from dglframer.evaluation.comparison_plan import seconds_per_epoch, write_plans
 
-CONFIG = parse_config(
-    {
-        "training": {"epochs": 10, "averaged_epochs": 4},
-        "compare": {
-            "variants": {
-                "slow": {},
-                "fast": {"crystalframer.frame": "none"},
-                "tfn": {"encoder": "tfn"},
-            }
-        },
-    }
-)
-
-
-def write_metrics(folder, seconds):
-    folder.mkdir(parents=True)
-    lines = [{"epoch": n + 1, "cpu_seconds": one} for n, one in enumerate(seconds)]
-    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+IMPORTED = """
+import sys
+import dglframer.evaluation.comparison_plan
+sys.exit("matplotlib" in sys.modules)
+"""
 
 
 @pytest.fixture
 def trained(tmp_path):
-    """Models of equal epochs: the second trains four times as fast, the third half as fast."""
-    for name, seconds in {"slow": 8.0, "fast": 2.0, "tfn": 16.0}.items():
-        for seed in (0, 1):
-            write_metrics(tmp_path / name / f"seed-{seed}", [99.0, *[seconds] * 9])
+    write_trained(tmp_path)
     return tmp_path
+
+
+def test_planning_loads_no_plots():
+    assert subprocess.run([sys.executable, "-c", IMPORTED]).returncode == 0
 
 
 def test_time_per_epoch_is_a_median(trained):
@@ -59,7 +44,7 @@ def test_equal_epochs_are_those_of_the_configuration(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"crystalframer.blockz": 8}, r"compare.variants.odd: unknown key model.blockz"),
+        ({"crystalframer.blockz": 8}, r"compare.variants.odd: unknown key crystalframer.blockz"),
         ({"encoder": "tfn", "tfn.cutoff_angstrom": 9}, r"compare.variants.odd: .*exceed"),
         ({"encoder": "cgcnn"}, r"compare.variants.odd: encoder"),
     ],
@@ -92,45 +77,6 @@ def test_without_metrics_there_is_no_plan_of_equal_time(tmp_path):
     (tmp_path / "slow" / "seed-0").mkdir(parents=True)
     with pytest.raises(DamagedFile, match=r"metrics.jsonl"):
         write_plans(CONFIG, "time", tmp_path, tmp_path)
-
-
-@pytest.fixture
-def evaluated(trained, tmp_path):
-    write_plans(CONFIG, "epochs", trained, tmp_path / "epochs")
-    write_plans(CONFIG, "time", trained, tmp_path / "time")
-    for budget in ("epochs", "time"):
-        for k, name in enumerate(CONFIG.compare.trained_in(budget)):
-            for seed in (0, 1):
-                write_metrics(tmp_path / budget / name / f"seed-{seed}", [1.0 + k] * 3)
-            target = {
-                "unit": "eV/atom",
-                "test_mae_by_seed": {"0": 0.1 + k, "1": 0.3 + k},
-                "splits": {"test": {"mae": 0.15 + k}},
-                "median_baseline": {"test_mae": 1.0},
-                "composition_baseline": {"test_mae": 0.5},
-            }
-            metrics = {"parameters": 1000 * (k + 1), "targets": {"energy": target}}
-            write_json(tmp_path / budget / name / "evaluation" / "metrics.json", metrics)
-    return tmp_path
-
-
-def test_table_has_every_variant_in_both_budgets(evaluated):
-    table = write_comparison(CONFIG, evaluated)
-    assert read_json(evaluated / "table.json") == table
-    names = [(row["budget"], row["variant"]) for row in table["rows"]]
-    variants = ["slow", "fast", "tfn"]
-    assert names == [(budget, name) for budget in ("epochs", "time") for name in variants]
-    first, again = table["rows"][0], table["rows"][3]
-    assert {**first, "budget": ""} == {**again, "budget": ""}  # its time is the measure
-    assert "| equal epochs | fast | 2,000 | 3 | 2.0 | 1.2000 ± 0.1414 |" in markdown(table)
-    assert "<svg" in (evaluated / "comparison.svg").read_text()
-
-
-def test_a_missing_evaluation_is_named(evaluated):
-    path = evaluated / "time" / "tfn" / "evaluation" / "metrics.json"
-    write_json(path, {"parameters": 1})
-    with pytest.raises(UserError, match=r"tfn/evaluation/metrics.json"):
-        write_comparison(CONFIG, evaluated)
 
 
 def test_the_jobs_of_the_target(tmp_path):

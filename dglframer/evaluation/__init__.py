@@ -1,1 +1,1 @@
-"""What is done with trained models: errors on every split, predictions."""
+"""The use of trained models: errors on every split, predictions, plans of a comparison."""

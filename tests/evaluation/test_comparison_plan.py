@@ -66,7 +66,7 @@ def test_a_search_over_one_encoder_does_not_hinder_the_others(tmp_path):
 def test_equal_time_gives_the_fast_one_more_epochs(trained, tmp_path):
     write_plans(CONFIG, "time", trained, tmp_path / "time")
     plans = {path.stem: read_json(path)["params"] for path in (tmp_path / "time").glob("*.json")}
-    assert set(plans) == {"fast", "tfn"}  # the first one's training is that of equal epochs
+    assert set(plans) == {"fast", "tfn"}  # the first variant is trained once, for both budgets
     assert plans["fast"]["training.epochs"] == 40
     assert plans["fast"]["training.averaged_epochs"] == 16
     assert plans["tfn"]["training.epochs"] == 5
@@ -80,7 +80,7 @@ def test_without_metrics_there_is_no_plan_of_equal_time(tmp_path):
 
 
 def test_the_jobs_of_the_target(tmp_path):
-    """No job of it belongs to the default target, and it trains each variant and seed."""
+    """The default target has no job of it, and it trains each variant."""
     output = snakemake(tmp_path, "--dry-run", "--quiet", "rules")
     assert "compare" not in output.stdout + output.stderr
     output = snakemake(tmp_path, "compare", "--dry-run", "--quiet", "rules", "--rulegraph")
@@ -88,7 +88,7 @@ def test_the_jobs_of_the_target(tmp_path):
 
 
 def test_defaults_are_the_comparison_of_the_documentation():
-    assert Config().compare.variants == {}  # Snakemake would merge a user's with these
+    assert Config().compare.variants == {}  # Snakemake would merge defaults with a user's variants
     variants = Config().compare.chosen
     encoders = [override(Config(), settings).encoder for settings in variants.values()]
     assert encoders == ["crystalframer", "crystalframer", "se3_transformer", "tfn"]

@@ -1,4 +1,4 @@
-"""The figures: equal bytes for equal data, every part drawn, any property name and size."""
+"""The figures: equal data give equal bytes, every part is drawn, any property name and size works."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def write_predictions(path: Path, units: dict[str, str], seeds: list[int], rows:
 
 
 def write_epochs(folder: Path, units: dict[str, str], averaged: int) -> Path:
-    """metrics.jsonl of four epochs, and as much of model.json as the figures read."""
+    """metrics.jsonl of four epochs, and the part of model.json that the figures read."""
     lines = [
         {
             "epoch": epoch,
@@ -140,7 +140,7 @@ def test_calibration_has_the_groups_and_the_line_or_says_why_not(tmp_path: Path)
         words = texts((tmp_path / "calibration.svg").read_text(encoding="utf-8"))
         assert "spread of the models (eV)" in words
         assert ("means of equal counts" in words) == (len(seeds) == 2)
-        assert ("One model alone has no spread." in words) == (len(seeds) == 1)
+        assert ("A single model has no spread." in words) == (len(seeds) == 1)
 
 
 def test_means_of_equal_groups_by_rising_spread():

@@ -1,4 +1,4 @@
-"""Starting from a trained model: what is taken over, what is frozen, which statistics are used."""
+"""Starting from a trained model: weights, frozen parameters, statistics of the targets."""
 
 import sys
 
@@ -36,7 +36,7 @@ def config(**training) -> Config:
 
 @pytest.fixture(scope="module")
 def first(sets, tmp_path_factory):
-    """A model directory, trained on half of the crystals: other statistics than the whole has."""
+    """A model directory, trained on half of the crystals: its statistics differ from the whole's."""
     folder = tmp_path_factory.mktemp("first")
     half = GraphDataset.__new__(GraphDataset)
     vars(half).update(vars(sets[0]), ids=sets[0].ids[:3], rows=sets[0].rows[:3])

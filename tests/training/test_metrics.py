@@ -1,4 +1,4 @@
-"""metrics.jsonl: what is written is read again; a file without a whole epoch is named."""
+"""metrics.jsonl: written epochs are read again; a message names a damaged file."""
 
 from pathlib import Path
 

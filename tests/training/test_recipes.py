@@ -1,4 +1,4 @@
-"""The papers' recipes: the presets beside the published tables, and steps beside plain arithmetic."""
+"""The papers' recipes: presets compared with the published tables, steps with plain arithmetic."""
 
 import itertools
 from typing import Any
@@ -45,7 +45,7 @@ PUBLISHED = {
 
 
 def preset(*names: str):
-    """The config of one or more preset files, the later ones on top."""
+    """The config of preset files; a later file overrides the ones before."""
     merged: dict[str, Any] = {}
     for name in names:
         for section, values in yaml.safe_load((PRESETS / f"{name}.yaml").read_text()).items():
@@ -88,7 +88,7 @@ def test_every_preset_is_known_and_valid():
 
 
 SMALL = CrystalFramerConfig(blocks=1, width=16, heads=2, feedforward=16)
-STRICT = TrainingConfig(  # every quantity of the recipe has an effect that shows in a few steps
+STRICT = TrainingConfig(  # every quantity of the recipe has a visible effect in a few steps
     epochs=3,
     averaged_epochs=1,
     batch_size=2,
@@ -101,7 +101,7 @@ STRICT = TrainingConfig(  # every quantity of the recipe has an effect that show
 
 
 class Watched(Trainer):
-    """A trainer that keeps the parameters around each step, the batch, loss and gradients."""
+    """A trainer that records the batch, loss and gradients of each step, and the parameters around it."""
 
     def gradients(self, batch, share):
         result = super().gradients(batch, share)
@@ -134,7 +134,7 @@ def watched(tiny_run):
 
 
 def labels_of(tiny_run) -> dict[str, list[float]]:
-    """The labels of each crystal, read from the Parquet file by hand."""
+    """The labels of each crystal, read directly from the Parquet file."""
     rows = pq.read_table(tiny_run.crystals).to_pylist()
     return {row["id"]: [row[target] for target in TARGETS] for row in rows}
 
@@ -172,7 +172,7 @@ def test_gradients_are_of_the_recorded_loss(watched):
 
 
 def test_every_step_is_clipped_adamw_by_hand(watched):
-    """Adam with decay apart, from the recorded gradients, in float64."""
+    """AdamW in float64 from the recorded gradients."""
     first = {name: 0.0 for name in watched.raw[0]}
     second = {name: 0.0 for name in watched.raw[0]}
     clipped = 0

@@ -1,4 +1,4 @@
-"""The recipe, quantity by quantity, and what a training run promises."""
+"""The quantities of the recipe one by one, and the promises of a training."""
 
 import json
 import math
@@ -118,7 +118,7 @@ def test_a_step_is_that_of_the_plain_optimiser(sets):
     for (name, one), other in zip(
         run.network.named_parameters(), plain.network.parameters(), strict=True
     ):
-        if not name.endswith("key.bias"):  # its gradient is zero but for rounding
+        if not name.endswith("key.bias"):  # its gradient is rounding alone
             assert torch.allclose(one, other, rtol=1e-4, atol=2e-6), name
 
 
@@ -200,7 +200,7 @@ def weights_of(run: Trainer) -> dict[str, torch.Tensor]:
 
 
 def test_a_step_that_is_not_finite_changes_nothing_and_is_counted(sets):
-    """The third stops the run; each is written down with the ids of its crystals."""
+    """The third such step stops the run; each is recorded with the ids of its crystals."""
     run = trainer(sets)
     written = []
     run.write_nonfinite = lambda steps: written.append(len(steps))
@@ -320,7 +320,7 @@ def test_tensorboard_has_every_epoch_once_after_a_resumption(sets, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         TrainingRun(trainer(sets, tensorboard=True), checkpoints).finish(stop_after(2))
     for newest in checkpoints.all()[1:]:
-        shutil.rmtree(newest)  # goes on from the end of the first epoch
+        shutil.rmtree(newest)  # it continues from the end of the first epoch
     again = trainer(sets, tensorboard=True)
     TrainingRun(again, checkpoints, metrics_path=tmp_path / "metrics.jsonl").finish()
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]

@@ -119,7 +119,7 @@ def chunks(records: Iterable[Record], cutoff: float, edges_per_batch: int) -> It
 def predict_chunk(
     models: Sequence[TrainedModel], chunk: Sequence[Item], device: torch.device
 ) -> list[Row]:
-    """The rows of a chunk, whose graphs have the maximal cutoff. Each model gets graphs with its own."""
+    """The rows of a chunk. Its graphs have the maximal cutoff; each model gets graphs with its own."""
     valid = [(crystal, graph) for _, crystal, graph, _ in chunk if crystal and graph]
     targets = models[0].targets
     predictions_MGT = np.zeros((len(models), len(valid), len(targets)))

@@ -1,1 +1,1 @@
-"""What people read: pages, plots and tables."""
+"""Output for people: pages, plots and tables."""

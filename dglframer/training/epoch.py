@@ -14,7 +14,7 @@ from dglframer.training.distributed import Processes, parts_by_edges
 
 @dataclass
 class EpochState:
-    """The order of an epoch's crystals, and what has been done of it."""
+    """The order of an epoch's crystals, and the progress through it."""
 
     number: int
     order_G: np.ndarray

@@ -81,7 +81,7 @@ def cut_torn_end(handle: Any, path: Path, block: int = 1 << 16) -> int:
             break
     if kept < length:
         log.warning(
-            "%s: the last line is incomplete and was removed; its writer was interrupted", path
+            "%s: the last line is incomplete and was cut off; its writer was interrupted", path
         )
         handle.truncate(kept)
     return kept

@@ -36,7 +36,7 @@ class Sampler(BaseSampler):
         self.grid = config.search_space.grid() if config.tune.sampler == "grid" else []
 
     def seeded(self, study: Study, trial: FrozenTrial, *words: int) -> BaseSampler:
-        """A sampler with its own seed for a trial and some words."""
+        """The sampler, seeded by the place of the trial and by ``words``."""
         place = place_in_study(study.get_trials(deepcopy=False), trial.number)
         sequence = np.random.SeedSequence([self.tune.seed, place, *words])
         seed = int(sequence.generate_state(1)[0])

@@ -87,9 +87,9 @@ def run(
     except UpdateFinishedTrialError:
         log.warning("trial %d counted as lost, another worker runs it again", trial.number)
     except BaseException:
-        with suppress(
-            Exception
-        ):  # failed without a reason, it is queued again; the error comes first
+        # A trial that failed without a reason is queued again. The first error matters, so one here is
+        # suppressed.
+        with suppress(Exception):
             study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
         raise
 

@@ -113,7 +113,7 @@ def run_target(folder: Path, config: Mapping[str, Any], cores: int) -> dict[str,
 
 def rendered(numbers: dict[str, Any]) -> str:
     """The table of the workflow, with what it was trained on."""
-    from dglframer.evaluation.comparison import markdown
+    from dglframer.report.comparison import markdown
 
     [baselines] = [next(iter(numbers["rows"][0]["targets"].values()))]
     return (

@@ -63,24 +63,29 @@ def throughput(results: Path) -> dict[str, float]:
     """Crystals per second and thread: median of ROUNDS, after one round that compiles and caches."""
     import torch
 
+    from dglframer.common.device import settle_mkl
+    from dglframer.config import Config
     from dglframer.config.data import GraphsConfig
-    from dglframer.config.networks import CrystalFramerConfig
-    from dglframer.config.training import TrainingConfig
     from dglframer.data.split import read_split
     from dglframer.graphs.dataset import GraphDataset
     from dglframer.graphs.loading import batches
     from dglframer.graphs.shards import write_graphs
+    from dglframer.networks.inference import predict
     from dglframer.networks.model_directory import load_model
-    from dglframer.training.trainer import Trainer, predict
+    from dglframer.training.distributed import Processes
+    from dglframer.training.prepare import prepare
+    from dglframer.training.trainer import Trainer
 
     torch.set_num_threads(1)
+    settle_mkl()
+    device, config = torch.device("cpu"), Config()
     parts = read_split(results / "split.parquet")
     ids = [id for part in parts.values() for id in part]
     graphs = results / "graphs"
     dataset = GraphDataset(graphs, ids)
     sample = GraphDataset(graphs, ids[::4])
     trainer = Trainer(
-        CrystalFramerConfig(), TrainingConfig(), sample, sample, 0, torch.device("cpu")
+        prepare(config, sample, sample, 0, device), config.training, Processes(device)
     )
     network = load_model(results / "models" / "seed-0").network
 
@@ -101,7 +106,7 @@ def throughput(results: Path) -> dict[str, float]:
         "graphs to shards": len(ids) / median_seconds(build),
         "training": len(sample) / median_seconds(train),
         "prediction from shards": len(sample)
-        / median_seconds(lambda: predict(network, sample, torch.device("cpu"))),
+        / median_seconds(lambda: predict(network, sample, device)),
     }
 
 

@@ -3,8 +3,8 @@
     python benchmarks/failure_drills.py --results results
 
 Takes graphs and split of a finished run, trains a small model on them, writes
-benchmarks/results/failure_drills.json and the table of docs/measured/failure_drills.md. `--page` only
-does the last. The processes are real and so are the signals (tests/helpers/interrupted.py).
+benchmarks/results/failure_drills.json and the table of docs/measured/failure_drills.md. `--page` only does the
+last. The processes are real and so are the signals (tests/helpers/interrupted.py).
 """
 
 import json
@@ -66,8 +66,8 @@ class Drills:
 
         from dglframer.data.split import read_split
         from dglframer.graphs.dataset import GraphDataset
+        from dglframer.networks.inference import predict
         from dglframer.networks.model_directory import load_model
-        from dglframer.training.trainer import predict
 
         dataset = GraphDataset(training.graphs, read_split(training.split)["test"])
         return predict(load_model(training.out).network, dataset, torch.device("cpu"))
@@ -159,6 +159,9 @@ def measure(results: Path) -> dict[str, Any]:
     """All drills."""
     import torch
 
+    from dglframer.common.device import settle_mkl
+
+    settle_mkl()  # for the predictions, which are made in this process
     folder = Path(tempfile.mkdtemp())
     drills = Drills(results, folder)
     rows: list[Callable[[], dict[str, Any]]] = [

@@ -44,7 +44,7 @@ def measure(folder: Path, cores: int) -> dict[str, Any]:
 
 def rendered(numbers: dict[str, Any]) -> str:
     """Test errors in the units of the published table, the mean and spread over seeds."""
-    from dglframer.evaluation.comparison import BUDGETS, shown
+    from dglframer.report.comparison import BUDGETS, shown
 
     train, _, test = numbers["molecules"]
     heads = " | ".join(f"{symbol} ({unit})" for symbol, unit, _ in TARGETS.values())

@@ -27,6 +27,7 @@ from speed_measures import with_ties
 
 from dglframer.attention.cpu.attention import CpuAttention
 from dglframer.attention.reference.weights import log_weights
+from dglframer.common.device import settle_mkl
 from dglframer.data.sources.structure_files import read_structure
 from dglframer.graphs.batch import batch_graphs
 from dglframer.graphs.edge_ops import edge_ops
@@ -238,6 +239,7 @@ def main() -> None:
     parser.add_argument("--page", action="store_true", help="only write the page again")
     args = parser.parse_args()
     if not args.page:
+        settle_mkl()
         if args.model:
             model = load_model(args.model)
             network, cutoff, name = model.network, model.cutoff, "a model of the default run"

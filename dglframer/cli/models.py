@@ -1,4 +1,4 @@
-"""The verbs from graphs to predictions, and those that compare and report. Imports stay in the verbs."""
+"""The verbs that train, evaluate, compare, report and predict. Each imports its modules itself."""
 
 import argparse
 import logging
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 def tune(args: argparse.Namespace) -> None:
-    """run or go on with the Optuna study; write best.json (the test split stays unread)"""
+    """start or continue the Optuna study; write best.json (the test split is not read)"""
     from dglframer.common.device import make_reproducible, pick_device
     from dglframer.config import load_config
     from dglframer.tuning.tune import tune
@@ -41,36 +41,35 @@ def tune(args: argparse.Namespace) -> None:
 
 
 def train(args: argparse.Namespace) -> None:
-    """train one model for one seed, going on from its checkpoint if there is one"""
+    """train one model for one seed, from its newest checkpoint if there is one"""
     from dglframer.common.device import make_reproducible, pick_device
     from dglframer.common.files import read_json
     from dglframer.config import load_config, override
     from dglframer.training.distributed import processes_on
-    from dglframer.training.run import train_seed
+    from dglframer.training.run import TrainingJob, train_seed
     from dglframer.training.signals import stop_on_signals
 
     config = load_config(args.config)
     if args.tuned:
         config = override(config, read_json(args.tuned, "params")["params"])
+    job = TrainingJob(
+        config=config,
+        seed=args.seed,
+        graphs=args.graphs,
+        split=args.split,
+        out=args.out,
+        checkpoints=args.checkpoints or args.out / "checkpoints",
+        restart=args.restart,
+        when_changed=args.when_changed,
+    )
     device = pick_device(args.device)
-    # Before the processes are joined: it imports parts of torch that would hold on to the group, and
-    # gloo's threads would then outlive it and may abort the process as it ends (pytorch issue 190489).
+    # Before processes_on: it imports parts of torch that keep a process group alive. gloo's threads
+    # would then outlive the group and may abort the process as it ends (pytorch issue 190489).
     make_reproducible(args.threads, device)
     with stop_on_signals() as stop, processes_on(device) as processes:
         if not processes.leads:
             logging.getLogger().setLevel(logging.WARNING)
-        train_seed(
-            config,
-            args.graphs,
-            args.split,
-            args.seed,
-            args.out,
-            args.checkpoints or args.out / "checkpoints",
-            args.restart,
-            args.when_changed,
-            stop,
-            processes,
-        )
+        train_seed(job, processes, stop)
 
 
 def evaluate(args: argparse.Namespace) -> None:
@@ -97,17 +96,17 @@ def evaluate(args: argparse.Namespace) -> None:
 
 
 def compare_plan(args: argparse.Namespace) -> None:
-    """write the settings of each variant of a comparison, for equal epochs or equal time"""
+    """write the settings of each variant of a comparison, for equal epochs or equal CPU time"""
     from dglframer.config import load_config
-    from dglframer.evaluation.comparison import write_plans
+    from dglframer.evaluation.comparison_plan import write_plans
 
     write_plans(load_config(args.config), args.budget, args.trained, args.out)
 
 
 def compare(args: argparse.Namespace) -> None:
-    """write table and plot of a comparison from its evaluated models"""
+    """write the table and plot of a comparison from its evaluated models"""
     from dglframer.config import load_config
-    from dglframer.evaluation.comparison import markdown, write_comparison
+    from dglframer.report.comparison import markdown, write_comparison
 
     print(markdown(write_comparison(load_config(args.config), args.out)), end="")
 
@@ -135,7 +134,7 @@ def report(args: argparse.Namespace) -> None:
 
 
 def predict(args: argparse.Namespace) -> int:
-    """predict the properties of CIF, POSCAR or Parquet files with one or several models"""
+    """predict the properties of the crystals in files, with one model or several"""
     from dglframer.common.device import make_reproducible, pick_device
     from dglframer.evaluation.predict import predict_files
 
@@ -149,7 +148,7 @@ def predict(args: argparse.Namespace) -> int:
 
 
 def import_checkpoint(args: argparse.Namespace) -> None:
-    """turn a checkpoint of the CrystalFramer authors into a model directory, without unpickling"""
+    """make a model directory from a checkpoint of the CrystalFramer authors, without unpickling"""
     from dglframer.networks.model_directory import save_model
     from dglframer.networks.published_checkpoint import read_checkpoint
 
@@ -161,14 +160,20 @@ def add_verbs(verbs: Any) -> None:
     worker = {
         "type": int,
         "default": 0,
-        "help": "1, 2, ...: help worker 0, which writes the results",
+        "help": "0 writes the results; 1, 2, ... only run trials",
     }
     add_verb(verbs, tune, CONFIG, GRAPHS, SPLIT, ("--worker", worker), THREADS, DEVICE, OUT)
-    seed = ("--seed", {"type": int, "required": True, "help": "of initialisation and shuffling"})
+    seed = (
+        "--seed",
+        {"type": int, "required": True, "help": "seed of the weights and the shuffling"},
+    )
     checkpoints = {"type": Path, "help": "folder of checkpoints (default: OUT/checkpoints)"}
-    restart = {"action": "store_true", "help": "discard the checkpoints there and begin anew"}
+    restart = {
+        "action": "store_true",
+        "help": "discard the checkpoints in that folder and begin anew",
+    }
     changed: dict[str, Any] = {"choices": ("refuse", "fresh"), "default": "refuse"}
-    changed["help"] = "if the checkpoints are of other settings or data (default: refuse)"
+    changed["help"] = "what to do if the checkpoints have other settings or data (default: refuse)"
     add_verb(
         verbs,
         train,
@@ -179,8 +184,12 @@ def add_verbs(verbs: Any) -> None:
     )
     add_verb(verbs, evaluate, GRAPHS, SPLIT, MODEL_DIRS, THREADS, DEVICE, OUT)
     budget: dict[str, Any] = {"choices": ("epochs", "time"), "required": True}
-    budget["help"] = "as many epochs for all, or as much time as the first variant took"
-    trained = {"type": Path, "required": True, "help": "folder of the models of equal epochs"}
+    budget["help"] = "equal epochs for all variants, or the CPU time of the first"
+    trained = {
+        "type": Path,
+        "required": True,
+        "help": "folder of the models trained for equal epochs",
+    }
     add_verb(verbs, compare_plan, CONFIG, ("--budget", budget), ("--trained", trained), OUT)
     add_verb(verbs, compare, CONFIG, OUT)
     evaluation = ("--evaluation", {"type": Path, "required": True, "help": "evaluation folder"})
@@ -200,14 +209,14 @@ def add_verbs(verbs: Any) -> None:
         "metavar": "FILE",
         "help": "CIF, POSCAR, extxyz or .parquet",
     }
-    abstain = {"type": float, "help": "no prediction where the models' spread is above this"}
-    edges = {"type": int, "default": 200_000, "help": "bounds the memory of a batch"}
+    abstain = {"type": float, "help": "give no prediction if the spread of the models is larger"}
+    edges = {"type": int, "default": 200_000, "help": "maximal edges of a batch; bounds the memory"}
     add_verb(
         verbs,
         predict,
         model_dir,
         ("files", files),
-        ("--model", {**more, "help": "another member of the ensemble; may be repeated"}),
+        ("--model", {**more, "help": "another model of the ensemble; may be repeated"}),
         ("--out", {"type": Path, "required": True, "help": ".csv or .parquet"}),
         ("--abstain-above", abstain),
         ("--edges-per-batch", edges),
@@ -215,12 +224,16 @@ def add_verbs(verbs: Any) -> None:
         DEVICE,
     )
     checkpoint = {"type": Path, "metavar": "CKPT", "help": "the authors' .ckpt file"}
-    cutoff = {"type": float, "default": None, "help": "default: 6 widths of the widest head"}
+    cutoff = {
+        "type": float,
+        "default": None,
+        "help": "default: 6 times the maximal width of the attention",
+    }
     add_verb(
         verbs,
         import_checkpoint,
         ("checkpoint", checkpoint),
         model_dir,
         ("--cutoff-angstrom", cutoff),
-        ("--unit", {"default": "", "help": "unit of the targets; the file does not say"}),
+        ("--unit", {"default": "", "help": "unit of the targets, which the file does not state"}),
     )

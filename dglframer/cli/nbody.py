@@ -11,7 +11,7 @@ log = logging.getLogger(__name__)
 
 
 def simulate(args: argparse.Namespace) -> None:
-    """simulate train, val and test of one force cap; write a safetensors file"""
+    """simulate the train, val and test parts with one force cap; write a safetensors file"""
     from dglframer.config import load_config
     from dglframer.nbody.budgets import budget_of
     from dglframer.nbody.simulation import PARTS, simulate, write_data_set
@@ -24,7 +24,7 @@ def simulate(args: argparse.Namespace) -> None:
 
 
 def bounds(args: argparse.Namespace) -> None:
-    """measure the error of constant velocity and the floor of equivariant models"""
+    """measure the error of constant velocity and the minimal error of equivariant models"""
     from dglframer.common.files import write_json
     from dglframer.config import load_config
     from dglframer.nbody.bounds import measure_bounds
@@ -37,8 +37,8 @@ def bounds(args: argparse.Namespace) -> None:
         parts, cap_of(args.data), budget.rotations, budget.calibration, config.data_seed
     )
     for name in ("calibration", "floor"):
-        of = result[name]
-        log.info("%s: x %.4f v %.4f", name, of["mse_x"][-1], of["mse_v"][-1])
+        errors = result[name]
+        log.info("%s: x %.4f v %.4f", name, errors["mse_x"][-1], errors["mse_v"][-1])
     write_json(args.out, result)
 
 
@@ -68,7 +68,7 @@ def train(args: argparse.Namespace) -> None:
 
 
 def evaluate(args: argparse.Namespace) -> None:
-    """measure test errors and equivariance of the models of one data set"""
+    """measure test errors and equivariance errors of the models of one data set"""
     from dglframer.common.device import make_reproducible, pick_device
     from dglframer.common.files import write_json
     from dglframer.nbody.evaluation import evaluate
@@ -118,7 +118,7 @@ def add_parser(verbs: Any) -> None:
         **number,
         "choices": range(1, 11),
         "metavar": "N",
-        "help": "how many frames ahead, 1 to 10 (the table: 10)",
+        "help": "predict N frames ahead, 1 to 10 (the table has 10)",
     }
     add_verb(steps, simulate, CONFIG, ("--cap", caps), OUT)
     add_verb(steps, bounds, CONFIG, data, OUT)
@@ -128,7 +128,7 @@ def add_parser(verbs: Any) -> None:
         *(CONFIG, data),
         ("--model", {"required": True, "help": "deepset, tfn, set_transformer, ..."}),
         ("--frames", frames),
-        ("--seed", {**number, "help": "of weights and batches"}),
+        ("--seed", {**number, "help": "seed of weights and batches"}),
         *(THREADS, DEVICE, OUT),
     )
     add_verb(steps, evaluate, data, MODEL_DIRS, THREADS, DEVICE, OUT)

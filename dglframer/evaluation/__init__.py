@@ -1,1 +1,1 @@
-"""Trained models at work: errors on every split, baselines, predictions."""
+"""The use of trained models: errors on every split, predictions, plans of a comparison."""

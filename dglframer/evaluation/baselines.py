@@ -1,10 +1,10 @@
-"""Two predictions without a structure, for scale: the training median, and the composition alone."""
+"""Two baselines that see no structure: the training median, and a model of the composition."""
 
 import numpy as np
 
 from dglframer.common.elements import MAX_Z
 
-PENALTIES = tuple(10.0**power for power in range(-4, 3))
+PENALTIES = tuple(10.0**power for power in range(-4, 3))  # of the ridge regression
 
 
 def element_fractions(numbers: list[np.ndarray]) -> np.ndarray:
@@ -21,7 +21,7 @@ def median_prediction(train_G: np.ndarray, count: int) -> np.ndarray:
 def composition_prediction(
     fractions_G98: np.ndarray, targets_G: np.ndarray, train: np.ndarray, val: np.ndarray
 ) -> np.ndarray:
-    """[G]: ridge regression on element fractions; the penalty with the least validation MAE."""
+    """[G]: ridge regression on element fractions, with the penalty of minimal validation MAE."""
     mean = targets_G[train].mean()
     x_train = fractions_G98[train]
     best: tuple[float, np.ndarray] | None = None

@@ -18,8 +18,8 @@ from dglframer.evaluation.baselines import (
     median_prediction,
 )
 from dglframer.graphs.dataset import GraphDataset
+from dglframer.networks.inference import predict
 from dglframer.networks.model_directory import TrainedModel, load_model
-from dglframer.training.trainer import predict
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,10 @@ log = logging.getLogger(__name__)
 def evaluate(
     graphs: Path, split: Path, model_folders: Sequence[Path], folder: Path, device: torch.device
 ) -> dict[str, Any]:
-    """Predict every crystal with every model and write both files; returns the metrics."""
+    """Predict every crystal with every model, write both files to ``folder``, return the metrics.
+
+    Raises UserError if a model does not fit the graphs.
+    """
     models = [load_model(path, str(device)) for path in model_folders]
     parts = read_split(split)
     ids = [id for name in SPLITS for id in parts[name]]
@@ -66,7 +69,7 @@ def evaluate(
 def check_same_data(
     models: Sequence[TrainedModel], folders: Sequence[Path], dataset: GraphDataset
 ) -> None:
-    """Raise UserError if a model predicts other targets or was made for another cutoff."""
+    """Raise UserError if a model has other targets or another cutoff than the graphs."""
     names = list(dataset.manifest["targets"])
     cutoff = dataset.manifest["cutoff_angstrom"]
     for model, folder in zip(models, folders, strict=True):
@@ -85,7 +88,10 @@ def predictions_table(
     predictions_MGT: np.ndarray,
     seeds: list[int],
 ) -> pa.Table:
-    """One row per crystal and property: target, prediction of each seed, their mean and spread."""
+    """A row for each crystal and property: target, prediction of each seed, their mean and spread.
+
+    ``predictions_MGT``: of M models for G crystals and T targets, in the targets' units.
+    """
     n_targets = len(units)
     columns: dict[str, Any] = {
         "id": np.repeat(np.array(ids, dtype=object), n_targets),
@@ -102,7 +108,7 @@ def predictions_table(
 
 
 def spread(predictions_MGT: np.ndarray) -> np.ndarray:
-    """Sample standard deviation over the models, NaN for a single model."""
+    """Sample standard deviation over the models, [G, T]; NaN for a single model."""
     if len(predictions_MGT) == 1:
         return np.full(predictions_MGT.shape[1:], np.nan)
     return predictions_MGT.std(0, ddof=1)

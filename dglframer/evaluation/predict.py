@@ -1,4 +1,4 @@
-"""Predicting files: CIF, POSCAR, or Parquet with crystals; many at once, by one model or several."""
+"""Predictions for the crystals in files (CIF, POSCAR, extxyz, Parquet), by one model or several."""
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
@@ -31,21 +31,22 @@ def predict_files(
     edges_per_batch: int,
     abstain_above: float | None = None,
 ) -> int:
-    """Write a row per crystal, in the order given, to ``out`` (.csv or .parquet).
+    """Write a row for each crystal to ``out`` (.csv or .parquet), in the order of the files.
 
-    Columns id, prediction (mean over the models), unit, spread, abstained, error; with several
-    targets a row each and a column ``property``. A crystal that cannot be predicted gets its reason
-    in ``error``; returns how many those are. Where the spread of the models is above
-    ``abstain_above`` (in the target's unit) ``abstained`` is true and there is no prediction.
+    The columns are id, prediction (mean over the models), unit, spread, abstained and error. If there
+    are several targets, each has a row and the column ``property`` names it. For a crystal that cannot
+    be predicted, ``error`` has the reason; the number of these rows is returned. If the spread of the
+    models is above ``abstain_above`` (in the target's unit), ``abstained`` is true and there is no
+    prediction. Raises UserError if the arguments or the models do not fit each other.
     """
     if abstain_above is not None and len(model_folders) < 2:
-        raise UserError("--abstain-above: one model alone has no spread; give several (--model)")
+        raise UserError("--abstain-above: a single model has no spread; give several (--model)")
     if out.suffix not in (".csv", ".parquet"):
         raise UserError(f"--out {out}: the name must end in .csv or .parquet")
     models = [load_model(folder, str(device)) for folder in model_folders]
     check_same_targets(models, model_folders)
     if abstain_above is not None and len(models[0].targets) > 1:
-        raise UserError("--abstain-above: the models predict several properties, each in its unit")
+        raise UserError("--abstain-above: it takes models of one property, these predict several")
     rows: list[Row] = []
     for chunk in chunks(read_records(files), max(m.cutoff for m in models), edges_per_batch):
         rows += predict_chunk(models, chunk, device)
@@ -60,7 +61,7 @@ def predict_files(
 
 
 def abstain(row: Row, threshold: float | None) -> None:
-    """Say whether the models disagree too much for a prediction, and take it away if they do."""
+    """Set ``abstained``; if the spread is above the threshold, remove the prediction."""
     spread = row["spread"]
     row["abstained"] = threshold is not None and spread is not None and spread > threshold
     if row["abstained"]:
@@ -72,11 +73,11 @@ def check_same_targets(models: Sequence[TrainedModel], folders: Sequence[Path]) 
     first = [(target.name, target.unit) for target in models[0].targets]
     for model, folder in zip(models, folders, strict=True):
         if [(target.name, target.unit) for target in model.targets] != first:
-            raise UserError(f"{folder} does not predict the same as {folders[0]}: {first}")
+            raise UserError(f"{folder} predicts other properties than {folders[0]}: {first}")
 
 
 def read_records(files: Sequence[Path]) -> Iterator[Record]:
-    """The crystals of structure files and Parquet files; what cannot be read carries its problem."""
+    """The crystals of structure files and Parquet files; an unreadable one has a ``problem``."""
     from dglframer.data.sources.file_ids import file_ids
     from dglframer.data.sources.structure_files import read_structure_file
 
@@ -95,7 +96,7 @@ Item = tuple[str, Crystal | None, PeriodicGraph | None, str | None]
 
 
 def chunks(records: Iterable[Record], cutoff: float, edges_per_batch: int) -> Iterator[list[Item]]:
-    """Groups of (id, crystal, graph, error) with at most ``edges_per_batch`` edges, or one crystal."""
+    """Lists of (id, crystal, graph, error) of at most ``edges_per_batch`` edges, or of one crystal."""
     chunk: list[Item] = []
     n_edges = 0
     for record in records:
@@ -119,15 +120,15 @@ def chunks(records: Iterable[Record], cutoff: float, edges_per_batch: int) -> It
 def predict_chunk(
     models: Sequence[TrainedModel], chunk: Sequence[Item], device: torch.device
 ) -> list[Row]:
-    """Rows of one chunk. Each model gets graphs with the cutoff it was made for."""
+    """The rows of a chunk. Its graphs have the maximal cutoff; each model gets graphs with its own."""
     valid = [(crystal, graph) for _, crystal, graph, _ in chunk if crystal and graph]
     targets = models[0].targets
     predictions_MGT = np.zeros((len(models), len(valid), len(targets)))
-    largest = max(model.cutoff for model in models)
+    max_cutoff = max(model.cutoff for model in models)
     for m, model in enumerate(models):
         if valid:
             graphs = [
-                graph if model.cutoff == largest else build_graph(crystal, model.cutoff)
+                graph if model.cutoff == max_cutoff else build_graph(crystal, model.cutoff)
                 for crystal, graph in valid
             ]
             dtype = next(model.network.parameters()).dtype
@@ -151,7 +152,7 @@ def predict_chunk(
 
 
 def write_rows(rows: list[Row], out: Path, several: bool) -> None:
-    """CSV or Parquet, by the suffix."""
+    """Write the rows as CSV or Parquet, by the suffix of ``out``."""
     kinds = {"id": pa.string(), "property": pa.string(), "prediction": pa.float64()}
     kinds |= {"unit": pa.string(), "spread": pa.float64(), "abstained": pa.bool_()}
     kinds |= {"error": pa.string()}

@@ -1,8 +1,8 @@
-"""What the data alone decide: the error of constant velocity, and the floor of equivariant models.
+"""Bounds that follow from the data alone: the error of constant velocity, the floor of equivariant models.
 
-A simulator whose force cap looks at components depends on the axes: turn the first frame, simulate, turn
-back, and the label is another one. A model that is exactly equivariant can only predict their mean; the
-variance of the label over rotations is the smallest error it can have.
+A simulator that caps the components of forces depends on the axes: rotate the first frame, simulate,
+rotate back, and the label is another. An exactly equivariant model can at best predict the mean label;
+the variance of the label over rotations is the minimum of its error, the floor.
 """
 
 from typing import Any
@@ -12,15 +12,16 @@ import numpy as np
 from dglframer.nbody.simulation import FRAME_TIME, FRAMES, Cap, Trajectories, continued, simulate
 from dglframer.nbody.task import random_rotations
 
-CHANGED = 1e-3  # a deviation of Δx above which a label counts as changed by the rotation
+CHANGED = 1e-3  # a label with a larger deviation of Δx counts as changed by the rotation
 
 
 def measure_bounds(
     parts: dict[str, Trajectories], cap: Cap, rotations: int, calibration: int, seed: int
 ) -> dict[str, Any]:
-    """Bounds of every horizon (lists of frames 1 to 10), and the calibration of the simulator.
+    """Bounds of every horizon (lists over frames 1 to 10), and the calibration of the simulator.
 
-    ``rotations``: re-simulations of each test state; ``calibration``: fresh simulations for the Linear row.
+    ``rotations``: re-simulations of each test state; ``calibration``: number of fresh simulations of
+    constant velocity, to compare with the published Linear row.
     """
     fresh = simulate(calibration, seed + 1, "test", cap)
     return {
@@ -41,13 +42,14 @@ def constant_velocity_errors(part: Trajectories) -> np.ndarray:
     times = FRAME_TIME * np.arange(1, x.shape[1])[:, None, None]
     dx = x[:, 1:] - x[:, :1] - v[:, :1] * times
     dv = v[:, 1:] - v[:, :1]
-    return np.stack([(of**2).mean(axis=(2, 3)).T for of in (dx, dv)], axis=2)
+    return np.stack([(error**2).mean(axis=(2, 3)).T for error in (dx, dv)], axis=2)
 
 
 def label_floor(part: Trajectories, cap: Cap, rotations: int, seed: int) -> dict[str, Any]:
-    """Variance of the labels over rotations of frame 0, and the share of simulations it concerns.
+    """Variance of the labels over rotations of frame 0, and the share of simulations with a changed label.
 
-    It takes the states of frame 0 as isotropic, which they are but for what the cap did before.
+    It assumes that the states of frame 0 are isotropic. They are, apart from the effect of the cap in
+    the 100 steps before.
     """
     variances = label_variances(part, cap, rotations, seed)
     changed = variances[-1, :, 0] > CHANGED**2
@@ -62,19 +64,19 @@ def label_variances(part: Trajectories, cap: Cap, rotations: int, seed: int) -> 
     """Unbiased variance over rotations, mean over particles and components: [frames, N, 2]."""
     n, frames = len(part), part.positions.shape[1] - 1
     matrices = random_rotations(n * rotations, seed)
-    again = [np.repeat(of[:, 0], rotations, axis=0) for of in (part.positions, part.velocities)]
-    x, v = (np.einsum("nij,npj->npi", matrices, of) for of in again)
+    first = [np.repeat(one[:, 0], rotations, axis=0) for one in (part.positions, part.velocities)]
+    x, v = (np.einsum("nij,npj->npi", matrices, one) for one in first)
     turned = continued(x, v, np.repeat(part.charges, rotations, axis=0), cap, frames)
     variances = []
-    for of in (turned.positions, turned.velocities):
-        labels = np.einsum("nji,nfpj->nfpi", matrices, of[:, 1:])  # turned back
+    for one in (turned.positions, turned.velocities):
+        labels = np.einsum("nji,nfpj->nfpi", matrices, one[:, 1:])  # rotated back
         labels = labels.reshape(n, rotations, *labels.shape[1:])
         variances.append(labels.var(axis=1, ddof=1).mean(axis=(2, 3)).T)
     return np.stack(variances, axis=2)
 
 
 def summary(values_FN2: np.ndarray) -> dict[str, list[float]]:
-    """Mean over simulations and its standard error, for x and v, each a list over frames."""
+    """Mean over simulations and its standard error, for x and v, as lists over frames."""
     mean = values_FN2.mean(axis=1)
     error = values_FN2.std(axis=1, ddof=1) / values_FN2.shape[1] ** 0.5
     return {

@@ -1,4 +1,4 @@
-"""How much is computed: what `nbody.budget` stands for, as one table."""
+"""The budgets of `nbody.budget`: how much each of them computes."""
 
 from dataclasses import dataclass, replace
 
@@ -15,12 +15,12 @@ class Budget:
     rotations: int  # re-simulations of each test state, for the floor
     seeds: tuple[int, ...]
     degrees: int  # of TFN and SE(3)-Transformer: l = 0 .. degrees - 1
-    steps: dict[str, int]  # of 128 simulations, per model
-    horizons: tuple[int, ...]  # in frames, besides 10: one SE(3)-Transformer each
+    steps: dict[str, int]  # of each model; a step is a batch of 128 simulations
+    horizons: tuple[int, ...]  # in frames, besides 10; an SE(3)-Transformer for each
 
 
 BUDGETS = {
-    # For tests of the whole: says nothing about the models.
+    # For a test of the workflow; too small to compare the models.
     "smoke": Budget(
         simulations=(1000, 250, 250),
         calibration=2000,
@@ -36,8 +36,8 @@ BUDGETS = {
         },
         horizons=(2,),
     ),
-    # Steps give TFN, SE(3)-Transformer and EGNN about the same CPU time; the plain models, which
-    # overfit after one or two thousand steps, a tenth of it.
+    # TFN, SE(3)-Transformer and EGNN get about the same CPU time; the plain models get a tenth of it,
+    # because they overfit after one or two thousand steps.
     "default": Budget(
         simulations=(5000, 1000, 1000),
         calibration=40_000,
@@ -53,7 +53,7 @@ BUDGETS = {
         },
         horizons=(2, 5),
     ),
-    # The paper's number of steps, and its degrees: for a GPU.
+    # The steps and degrees of the paper, for a GPU.
     "full": Budget(
         simulations=(5000, 1000, 1000),
         calibration=40_000,
@@ -69,7 +69,7 @@ BUDGETS = {
 
 
 def budget_of(config: NbodyConfig) -> Budget:
-    """The budget with what the configuration sets itself."""
+    """The budget, with the values that the configuration sets."""
     budget = BUDGETS[config.budget]
     steps = {name: config.steps or budget.steps[name] for name in budget.steps}
     return replace(
@@ -81,7 +81,7 @@ def budget_of(config: NbodyConfig) -> Budget:
 
 
 def trainings(config: NbodyConfig) -> list[str]:
-    """Folder names of the models of a data set: those of the table, then those of other horizons."""
+    """Folder names of the models of a data set: the rows of the table, then the other horizons."""
     budget = budget_of(config)
     rows = [(model, FRAMES, seed) for model in config.models for seed in budget.seeds]
     if "se3_transformer" in config.models:

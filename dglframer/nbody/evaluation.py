@@ -18,7 +18,7 @@ ROTATION_SEED = 7
 
 
 def evaluate(data: Path, models: Sequence[Path], device: torch.device) -> dict[str, Any]:
-    """A row for constant velocity and for each model folder; of each model a system and the same turned.
+    """Errors of constant velocity and of each model folder, and an example of each model for a figure.
 
     Raises DamagedFile if a model was trained on other data.
     """
@@ -36,24 +36,24 @@ def evaluate(data: Path, models: Sequence[Path], device: torch.device) -> dict[s
     shown = {}
     for row, network in zip(rows, networks, strict=True):
         row.update(measured(network, examples(test, row["frames"]), device))
-        if row["frames"] == FRAMES and row["model"] not in shown:  # the first seed
+        if row["frames"] == FRAMES and row["model"] not in shown:  # its first seed
             shown[row["model"]] = turned_system(network.float().cpu(), examples(test, FRAMES))
     return {"cap": cap_of(data), "test_simulations": len(test), "rows": rows, "shown": shown}
 
 
 def measured(network: nn.Module, test: Examples, device: torch.device) -> dict[str, Any]:
-    """MSE with the standard error over simulations, and Δ_EQ in float32 and float64."""
+    """MSE with its standard error over simulations in float32; Δ_EQ in float32 and float64."""
     result: dict[str, Any] = {}
     for dtype in (torch.float32, torch.float64):
         network = network.to(device, dtype)
-        of = test.to(device, dtype)
-        output = predictions(network, of)
+        cast = test.to(device, dtype)
+        output = predictions(network, cast)
         if dtype == torch.float32:
-            errors = squared_errors(output, of.targets).double()
-            mean, deviation = errors.mean(dim=0), errors.std(dim=0) / len(of) ** 0.5
+            errors = squared_errors(output, cast.targets).double()
+            mean, deviation = errors.mean(dim=0), errors.std(dim=0) / len(cast) ** 0.5
             result["mse_x"], result["mse_v"] = mean.tolist()
             result["mse_x_error"], result["mse_v_error"] = deviation.tolist()
-        unequal = equivariance_errors(network, of, output)
+        unequal = equivariance_errors(network, cast, output)
         for k, name in enumerate("xv"):
             suffix = f"{name}_{str(dtype).removeprefix('torch.')}"
             result[f"delta_eq_{suffix}"] = unequal[:, k].mean().item()
@@ -61,37 +61,37 @@ def measured(network: nn.Module, test: Examples, device: torch.device) -> dict[s
     return result
 
 
-def equivariance_errors(network: nn.Module, of: Examples, output: torch.Tensor) -> torch.Tensor:
-    """Δ_EQ of Δx and Δv, [B, 2]: |R f(s) − f(R s)| / |R f(s)| over a simulation, one rotation for each.
+def equivariance_errors(network: nn.Module, test: Examples, output: torch.Tensor) -> torch.Tensor:
+    """Δ_EQ of Δx and Δv, [B, 2]: |R f(s) − f(R s)| / |R f(s)|, with a rotation R for each simulation s.
 
-    Zero where the output is zero, as Δv of constant velocity.
+    If R f(s) is zero (Δv of constant velocity) it is |R f(s) − f(R s)|.
     """
-    rotations = torch.from_numpy(random_rotations(len(of), ROTATION_SEED))
+    rotations = torch.from_numpy(random_rotations(len(test), ROTATION_SEED))
     rotations = rotations.to(output.device, output.dtype)
     expected = turn(rotations, output)
-    difference = predictions(network, of.rotated(rotations)) - expected
+    difference = predictions(network, test.rotated(rotations)) - expected
     sizes = [one.square().sum(dim=(1, 3)).sqrt().double() for one in (difference, expected)]
     return torch.where(sizes[1] > 0, sizes[0] / sizes[1].clamp(min=1e-300), sizes[0])
 
 
 def turned_system(network: nn.Module, test: Examples) -> dict[str, Any]:
-    """One test simulation and the same turned by 70° about z, with targets and predictions of both."""
+    """A test simulation as given and rotated by 70° about z, with targets and predictions of both."""
     angle = torch.deg2rad(torch.tensor(70.0))
     c, s = angle.cos().item(), angle.sin().item()
     rotation = torch.tensor([[[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]]])
     one = test.rows(slice(typical(test), typical(test) + 1))
     result: dict[str, Any] = {}
-    for name, of in (("as_given", one), ("turned", one.rotated(rotation))):
+    for name, system in (("as_given", one), ("turned", one.rotated(rotation))):
         result[name] = {
-            "positions": of.positions[0].tolist(),
-            "charges": of.charges[0].tolist(),
-            "targets": of.targets[0].tolist(),
-            "predictions": predictions(network, of)[0].tolist(),
+            "positions": system.positions[0].tolist(),
+            "charges": system.charges[0].tolist(),
+            "targets": system.targets[0].tolist(),
+            "predictions": predictions(network, system)[0].tolist(),
         }
     return result
 
 
 def typical(test: Examples) -> int:
-    """The simulation whose particles move by the median amount: the figure shows no chosen one."""
+    """The simulation whose particles move by the median amount; the figure shows it, not a chosen one."""
     moved = test.targets[:, :, 0].square().sum(dim=(1, 2))
     return int(moved.argsort(stable=True)[len(moved) // 2])

@@ -29,14 +29,14 @@ COLOURS = {
     "se3_transformer": BLUE,
     "egnn": GREEN,
 }
-SHOWN = ("se3_transformer", "set_transformer")
+SHOWN = ("se3_transformer", "set_transformer")  # the paper's figure has these
 CAPS = {"component": "cap on components", "norm": "cap on the length"}
 
 
 def rotation_figure(evaluation: Mapping[str, Any]) -> str:
-    """A system as given and turned by 70° about the axis of sight, for the models that the paper shows.
+    """A system as given and rotated by 70° about the axis of sight, for the two models in SHOWN.
 
-    Without those, for the first two that there are.
+    If neither was trained, the first two models are drawn.
     """
     shown = evaluation["shown"]
     panels = []
@@ -52,7 +52,10 @@ def rotation_figure(evaluation: Mapping[str, Any]) -> str:
 def system_panel(
     title: str, system: Mapping[str, Any], as_given: Mapping[str, Any] | None = None
 ) -> Panel:
-    """Paths from frame 0 to target and prediction, along z; crosses: the first prediction, turned."""
+    """Paths from frame 0 to target and prediction, seen along z.
+
+    Crosses: the prediction for the system ``as_given``, rotated like the system.
+    """
 
     def draw(axes: Axes) -> None:
         start = np.array(system["positions"])
@@ -69,8 +72,8 @@ def system_panel(
         if as_given is not None:
             turned = turned_along(as_given, system)
             axes.plot(*turned.T[:2], "x", color=ORANGE, label="prediction as given, turned")
-            worst = np.linalg.norm(turned - predicted, axis=1).max()
-            text = f"largest distance {worst:.1e}"
+            distance = np.linalg.norm(turned - predicted, axis=1).max()
+            text = f"largest distance {distance:.1e}"
             axes.text(0.02, 0.02, text, transform=axes.transAxes, fontsize=8)
         reach = 0.6 + np.linalg.norm(np.concatenate([start, target])[:, :2], axis=1).max()
         limits = (-reach, reach)  # of any orientation
@@ -81,7 +84,7 @@ def system_panel(
 
 
 def turned_along(as_given: Mapping[str, Any], turned: Mapping[str, Any]) -> np.ndarray:
-    """Predicted positions of the system as given, moved by the rotation that joins the two."""
+    """The predicted positions of the system as given, under the rotation between the two systems."""
     before, after = np.array(as_given["positions"]), np.array(turned["positions"])
     left, _, right = np.linalg.svd(after.T @ before)
     proper = np.diag([1.0, 1.0, np.sign(np.linalg.det(left @ right))])
@@ -90,7 +93,7 @@ def turned_along(as_given: Mapping[str, Any], turned: Mapping[str, Any]) -> np.n
 
 
 def learning_figure(evaluations: Sequence[Mapping[str, Any]]) -> str:
-    """Validation errors against steps: a row of panels for each data set, a thin line for each seed."""
+    """Validation errors against steps: a row of panels for each data set, a line for each seed."""
     panels = [curve_panel(one, of) for one in evaluations for of in "xv"]
     return svg(panels, columns=2)
 
@@ -124,7 +127,7 @@ def curve_panel(evaluation: Mapping[str, Any], of: str) -> Panel:
 def horizon_figure(
     evaluations: Sequence[Mapping[str, Any]], bounds: Sequence[Mapping[str, Any]]
 ) -> str:
-    """Error against how far ahead: constant velocity, a model trained for each horizon, the floor."""
+    """Error against horizon: constant velocity, a model trained for each horizon, the floor."""
     limits = {one["cap"]: one for one in bounds}
     panels = [horizon_panel(one, limits[one["cap"]], of) for one in evaluations for of in "xv"]
     return svg(panels, columns=2)
@@ -141,7 +144,7 @@ def horizon_panel(evaluation: Mapping[str, Any], bounds: Mapping[str, Any], of: 
             ("floor", INK, "equivariant floor"),
         ):
             values, errors = np.array(bounds[name][key]), np.array(bounds[name][f"{key}_error"])
-            if values.max() > 1e-12:  # of the norm cap there is none: rounding alone
+            if values.max() > 1e-12:  # with the norm cap the floor is rounding alone
                 axes.errorbar(times, values, errors, color=colour, label=label, capsize=2)
         rows = [row for row in evaluation["rows"] if row["model"] == "se3_transformer"]
         points = sorted((row["frames"], row[key], row[f"{key}_error"]) for row in rows)

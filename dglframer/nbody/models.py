@@ -1,7 +1,7 @@
 """The models of the comparison: (positions, velocities [B, 5, 3], charges [B, 5]) -> [B, 5, 2, 3].
 
 The output is (Δx, Δv). DeepSet and Set Transformer see positions relative to their mean, velocities and
-charges as plain numbers; the others are equivariant. All of them treat the particles alike.
+charges as plain numbers; the others are equivariant. A permutation of the particles permutes the output.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from dglframer.nbody.simulation import FRAME_TIME, PARTICLES
 from dglframer.networks.se3_transformer.edges import Edges
 from dglframer.networks.se3_transformer.encoder import SE3Encoder
 
-# The 20 directed pairs, receiver by receiver: sums over senders are sums over rows of four.
+# The 20 directed pairs, ordered by receiver: a sum over senders is a sum over a row of four.
 RECEIVERS = [i for i in range(PARTICLES) for _ in range(PARTICLES - 1)]
 SENDERS = [j for i in range(PARTICLES) for j in range(PARTICLES) if j != i]
 PAIRS = list(zip(RECEIVERS, SENDERS, strict=True))
@@ -24,7 +24,10 @@ TWINS = [(edge, PAIRS.index((j, i))) for edge, (i, j) in enumerate(PAIRS) if i <
 
 
 def build(name: str, degrees: int, seed: int) -> nn.Module:
-    """A model with the weights of ``seed``; ``degrees`` of TFN and SE(3)-Transformer. No global RNG."""
+    """A model with weights drawn from ``seed``; ``degrees`` is for TFN and SE(3)-Transformer.
+
+    The global random generators keep their state.
+    """
     makers: dict[str, Callable[[], nn.Module]] = {
         "deepset": DeepSet,
         "tfn": lambda: TFN(degrees),
@@ -38,7 +41,7 @@ def build(name: str, degrees: int, seed: int) -> nn.Module:
 
 
 class Linear(nn.Module):
-    """Constant velocity for ``frames``: Δx = v·Δt, Δv = 0. Nothing to learn."""
+    """Constant velocity for ``frames``: Δx = v·Δt, Δv = 0. It has no parameters."""
 
     def __init__(self, frames: int):
         super().__init__()
@@ -55,7 +58,7 @@ def plain_inputs(positions: Tensor, velocities: Tensor, charges: Tensor) -> Tens
 
 
 class DeepSet(nn.Module):
-    """Zaheer et al. 2017: layers x_i -> relu(A x_i + B mean_j x_j), which permutations commute with."""
+    """Zaheer et al. 2017: layers x_i -> relu(A x_i + B mean_j x_j), which are permutation-equivariant."""
 
     def __init__(self, width: int = 128, layers: int = 5):
         super().__init__()
@@ -72,7 +75,7 @@ class DeepSet(nn.Module):
 
 
 class SetAttention(nn.Module):
-    """Lee et al. 2019, "SAB": attention among all particles, then a layer for each alone."""
+    """Lee et al. 2019, "SAB": attention among all particles, then a linear layer per particle."""
 
     def __init__(self, width: int, heads: int):
         super().__init__()
@@ -87,7 +90,7 @@ class SetAttention(nn.Module):
 
 
 class SetTransformer(nn.Module):
-    """Lee et al. 2019 without pooling: an output for each particle."""
+    """Lee et al. 2019 without pooling: each particle has an output."""
 
     def __init__(self, width: int = 64, heads: int = 4, blocks: int = 4):
         super().__init__()
@@ -106,16 +109,17 @@ def perceptron(inside: int, width: int, outside: int) -> nn.Sequential:
 
 
 class EGNNLayer(nn.Module):
-    """Satorras et al. 2021, with velocities: messages of distances move the particles.
+    """Satorras et al. 2021, with velocities: messages made of distances move the particles.
 
-    As published, but that weights are made in pairs: the second one moves a vector that becomes Δv.
+    Unlike the published layer it makes weights in pairs; the second of a pair moves a vector that
+    becomes Δv.
     """
 
     def __init__(self, width: int):
         super().__init__()
         self.message = nn.Sequential(perceptron(2 * width + 2, width, width), nn.SiLU())
         last = nn.Linear(width, 2)
-        nn.init.xavier_uniform_(last.weight, gain=1e-3)  # starts close to no motion
+        nn.init.xavier_uniform_(last.weight, gain=1e-3)  # at first the particles hardly move
         self.along = nn.Sequential(nn.Linear(width, width), nn.SiLU(), last)  # weights of x_i − x_j
         self.onward = perceptron(width, width, 2)  # weights of the initial velocity
         self.update = perceptron(2 * width, width, width)
@@ -123,7 +127,7 @@ class EGNNLayer(nn.Module):
     def forward(
         self, h: Tensor, x: Tensor, velocities: Tensor, products: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """New features [B, 5, C], and what to add to positions and to Δv: [B, 5, 2, 3]."""
+        """New features [B, 5, C], and the changes of positions and Δv, [B, 5, 2, 3]."""
         r = x[:, RECEIVERS] - x[:, SENDERS]
         invariants = torch.cat([(r**2).sum(dim=2, keepdim=True), products[..., None]], dim=2)
         m = self.message(torch.cat([h[:, RECEIVERS], h[:, SENDERS], invariants], dim=2))
@@ -135,7 +139,7 @@ class EGNNLayer(nn.Module):
 
 
 class EGNN(nn.Module):
-    """Features start from the speed; the charges' products are known to the edges."""
+    """Features start from the speeds; the edges carry the products of the charges."""
 
     def __init__(self, width: int = 64, layers: int = 4):
         super().__init__()
@@ -153,11 +157,11 @@ class EGNN(nn.Module):
 
 
 def complete_graph(positions: Tensor, charges: Tensor) -> Edges:
-    """The 20 B edges of B systems, with c_i c_j as the scalar of an edge."""
+    """The 20 edges of each of B systems, with c_i c_j as the scalar of an edge."""
     systems, device = len(charges), charges.device
 
     def everywhere(indices: list[Any], step: int) -> Tensor:
-        """``indices`` of one system in all of them."""
+        """The ``indices`` of one system, repeated for every system with an offset of ``step``."""
         of_one = torch.tensor(indices, device=device)
         first_B = torch.arange(0, systems * step, step, device=device)
         return (first_B.view(-1, *[1] * of_one.ndim) + of_one).flatten(0, 1)
@@ -174,7 +178,7 @@ def complete_graph(positions: Tensor, charges: Tensor) -> Edges:
 
 
 class SE3Transformer(nn.Module):
-    """The published N-body network: velocities as degree 1, charges in the edges alone."""
+    """The published N-body network: velocities as degree 1; charges are in the edges alone."""
 
     def __init__(self, degrees: int):
         super().__init__()
@@ -196,7 +200,7 @@ class SE3Transformer(nn.Module):
 
 
 class TFN(nn.Module):
-    """The published N-body tensor field network: as above, and charges as degree 0."""
+    """The published N-body tensor field network: the same inputs, and charges as degree 0."""
 
     def __init__(self, degrees: int):
         super().__init__()

@@ -1,10 +1,10 @@
-"""Five charged particles in free space, all simulations of a data set at once.
+"""Simulations of five charged particles in free space, vectorised over the simulations.
 
-The public simulator of the SE(3)-Transformer paper, written anew: charges ±1, positions of deviation 1,
-speeds 0.5, unit masses, a force c_i c_j (x_i − x_j)/|x_i − x_j|³ of each pair, no walls, symplectic
-Euler with dt = 10⁻³; a frame is every 100th step and frame 0 is step 100. That simulator limits each
-*component* of the force on a particle to ±100, so what it does depends on the axes; ``norm`` limits the
-length of the force instead, which does not.
+This is a new implementation of the public simulator of the SE(3)-Transformer paper: charges ±1,
+positions of deviation 1, speeds 0.5, unit masses, a force c_i c_j (x_i − x_j)/|x_i − x_j|³ of each pair,
+no walls, symplectic Euler with dt = 10⁻³; a frame is every 100th step and frame 0 is step 100. The public
+simulator limits each *component* of the force on a particle to ±100, so its motion depends on the axes.
+The cap ``norm`` limits the length of the force instead, and the motion does not depend on the axes.
 """
 
 import json
@@ -27,13 +27,13 @@ PARTS = ("train", "val", "test")
 TIME_STEP = 1e-3
 STEPS_PER_FRAME = 100
 FRAME_TIME = TIME_STEP * STEPS_PER_FRAME
-FRAMES = 10  # after frame 0; Table 1 of the paper asks for the last from the first
+FRAMES = 10  # after frame 0; Table 1 of the paper predicts the last frame from frame 0
 FORCE_CAP = 100.0  # the public simulator's 0.1/dt
 SPEED = 0.5
 FORMAT_VERSION = 1
 
 FIRST, SECOND = np.triu_indices(PARTICLES, 1)
-AT_ONCE = 256  # simulations of a block: its arrays fit a processor's cache
+BLOCK = 256  # simulations; the arrays of a block fit into a processor's cache
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Trajectories:
 
 
 def initial_states(count: int, seed: int, part: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Positions, velocities [N, 5, 3] and charges [N, 5] at step 0; the cap has no part in them."""
+    """Positions, velocities [N, 5, 3] and charges [N, 5] at step 0; they do not depend on the cap."""
     rng = np.random.default_rng((seed, PARTS.index(part)))
     charges = rng.choice((-1.0, 1.0), size=(count, PARTICLES))
     positions = rng.standard_normal((count, PARTICLES, 3))
@@ -72,7 +72,7 @@ def continued(
     cap: Cap,
     frames: int = FRAMES,
 ) -> Trajectories:
-    """The given states as frame 0, and the ``frames`` that follow."""
+    """Frames 0 to ``frames``, with the given states as frame 0."""
     shape = (len(charges_N5), frames + 1, PARTICLES, 3)
     positions, velocities = np.empty(shape), np.empty(shape)
     for rows in blocks(len(charges_N5)):
@@ -91,7 +91,7 @@ def evolved(
     cap: Cap,
     steps: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Positions and velocities after ``steps``."""
+    """Positions and velocities [N, 5, 3] after ``steps``."""
     results = [
         advanced(positions_N53[rows], velocities_N53[rows], charges_N5[rows], cap, steps)
         for rows in blocks(len(charges_N5))
@@ -101,9 +101,9 @@ def evolved(
 
 
 def blocks(count: int) -> Iterator[slice]:
-    """Rows that are simulated together."""
-    for first in range(0, count, AT_ONCE):
-        yield slice(first, first + AT_ONCE)
+    """The rows of each block."""
+    for first in range(0, count, BLOCK):
+        yield slice(first, first + BLOCK)
 
 
 def advanced(
@@ -114,7 +114,7 @@ def advanced(
     steps: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """One block after ``steps`` of v += dt F(x), x += dt v."""
-    # Simulations last: every operation then runs along them.
+    # Simulations are the last axis, so numpy's inner loops run along them.
     x = positions_N53.transpose(1, 2, 0).copy(order="C")  # [5, 3, N]
     v = velocities_N53.transpose(1, 2, 0).copy(order="C")
     products = (charges_N5[:, FIRST] * charges_N5[:, SECOND]).T  # [10, N]
@@ -137,7 +137,7 @@ def forces(x_53N: np.ndarray, products_PN: np.ndarray) -> np.ndarray:
 
 
 def capped(force_53N: np.ndarray, cap: Cap) -> np.ndarray:
-    """Forces limited to 100 in each component, in length, or not at all."""
+    """Forces with components of at most 100, or of length at most 100, or unchanged."""
     if cap == "component":
         return np.clip(force_53N, -FORCE_CAP, FORCE_CAP)
     if cap == "norm":
@@ -147,9 +147,10 @@ def capped(force_53N: np.ndarray, cap: Cap) -> np.ndarray:
 
 
 def write_data_set(path: Path, parts: Mapping[str, Trajectories], cap: Cap, seed: int) -> None:
-    """One safetensors file: ``train.positions`` and so on, with cap and seed in its metadata.
+    """Write a safetensors file: ``train.positions`` and so on, with cap and seed in its metadata.
 
-    The metadata have one key, for several come in any order and equal data should give equal bytes.
+    The metadata have a single key: safetensors writes several in any order, and equal data must give
+    equal bytes.
     """
     tensors = {
         f"{part}.{name}": np.ascontiguousarray(getattr(one, name))
@@ -162,7 +163,7 @@ def write_data_set(path: Path, parts: Mapping[str, Trajectories], cap: Cap, seed
 
 
 def read_data_set(path: Path) -> dict[str, Trajectories]:
-    """Every part of a data set; raises DamagedFile if it is not one."""
+    """The parts of a data set; raises DamagedFile if the file is not a data set."""
     try:
         tensors = load_file(path)
         return {
@@ -178,6 +179,6 @@ def read_data_set(path: Path) -> dict[str, Trajectories]:
 
 
 def cap_of(path: Path) -> Cap:
-    """Which cap a data set was simulated with."""
+    """The force cap of the simulator that made a data set."""
     with safetensors.safe_open(path, framework="numpy") as file:
         return json.loads(file.metadata()["nbody"])["cap"]

@@ -1,4 +1,4 @@
-"""The table: what the evaluations of both data sets say, beside what was published."""
+"""The table: the results of the evaluations of both data sets, beside the published ones."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ LABELS = {
     "egnn": "EGNN",
 }
 # Table 1 of the SE(3)-Transformer paper: MSE x and MSE v, on other data (the authors' simulations are
-# not public) and after 100,000 steps. Those of UNCHECKED are from memory.
+# not public) and after 100,000 steps. The rows in UNCHECKED are from memory.
 PUBLISHED = {
     "linear": (0.0691, 0.261),
     "deepset": (0.0639, 0.246),
@@ -41,7 +41,7 @@ TITLES = {
 
 
 def read_results(evaluations: Sequence[Path], bounds: Sequence[Path]) -> dict[str, Any]:
-    """The content of table.json: a part for each data set, in the order of the files."""
+    """The content of table.json: an entry for each data set, in the order of the files."""
     limits = {one["cap"]: one for one in map(read_json, bounds)}
     return {
         "frames": FRAMES,
@@ -53,7 +53,7 @@ def read_results(evaluations: Sequence[Path], bounds: Sequence[Path]) -> dict[st
 
 
 def data_set(evaluation: Mapping[str, Any], bounds: Mapping[str, Any]) -> dict[str, Any]:
-    """Rows of one data set, in the order of LABELS, with its floor and calibration."""
+    """The rows of a data set, in the order of LABELS, with its floor and calibration."""
     rows = [row for row in evaluation["rows"] if row["frames"] == FRAMES]
     groups = {name: [row for row in rows if row["model"] == name] for name in LABELS}
     return {
@@ -70,7 +70,7 @@ def data_set(evaluation: Mapping[str, Any], bounds: Mapping[str, Any]) -> dict[s
 
 
 def over_seeds(name: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Means over seeds; deviations where there are several; the largest of the largest Δ_EQ."""
+    """A row: means over seeds, deviations if there are several seeds, maxima of the maximal Δ_EQ."""
     result: dict[str, Any] = {"model": name, "seeds": [row.get("seed") for row in rows]}
     for key in ERRORS:
         values = [row[key] for row in rows]
@@ -90,12 +90,12 @@ def over_seeds(name: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def last(values: Mapping[str, Any]) -> dict[str, float]:
-    """What a summary of ``bounds`` says of the last frame."""
+    """The values of the last frame in a summary of ``bounds``."""
     return {key: of[-1] for key, of in values.items() if key.startswith("mse_")}
 
 
 def markdown(results: Mapping[str, Any]) -> str:
-    """The page: for each data set errors beside the published ones, then equivariance."""
+    """The tables: for each data set the errors beside the published ones, then the equivariance errors."""
     parts = []
     for one in results["data_sets"]:
         parts += [f"### {TITLES[one['cap']]}", "", setting_line(one), "", *error_lines(one)]
@@ -104,7 +104,7 @@ def markdown(results: Mapping[str, Any]) -> str:
 
 
 def setting_line(one: Mapping[str, Any]) -> str:
-    """What the rows are means over, and a sentence on the floor."""
+    """A paragraph: the number of simulations behind the means, and the floor."""
     floor = one["floor"]
     share = 100 * one["floor_share_of_simulations"]
     if share:
@@ -121,7 +121,7 @@ def setting_line(one: Mapping[str, Any]) -> str:
 
 
 def error_lines(one: Mapping[str, Any]) -> list[str]:
-    """The main table; ± is the deviation over seeds, for rows in italics the standard error."""
+    """The main table; ± is the deviation over seeds, in italic rows the standard error."""
     seeds = max(len(row["seeds"]) for row in one["rows"])
     clocks = {row["clock"] for row in one["rows"]} - {None}
     lines = [
@@ -160,19 +160,19 @@ def error_lines(one: Mapping[str, Any]) -> list[str]:
 
 
 def bound_line(name: str, errors: Mapping[str, Any]) -> str:
-    """A row in italics: errors of no trained model, with their standard errors."""
+    """A row in italics: errors that belong to no trained model, with their standard errors."""
     cells = [with_error(errors, key, "error", 4) for key in ERRORS]
     return f"| *{name}* | {' | '.join(cells)} |" + " – |" * 7
 
 
 def error_range(one: Mapping[str, Any], key: str) -> str:
-    """Smallest and largest standard error over test simulations."""
+    """Minimum and maximum over the rows of the standard error over test simulations."""
     errors = [row[f"{key}_error"] for row in one["rows"]]
     return f"{min(errors):.4f} to {max(errors):.4f}"
 
 
 def equivariance_lines(one: Mapping[str, Any]) -> list[str]:
-    """Δ_EQ in both precisions, mean and largest."""
+    """The table of Δ_EQ in both precisions, mean and maximum."""
     heads = [
         f"{of}, {dtype}, {kind}"
         for dtype in ("float32", "float64")
@@ -188,12 +188,12 @@ def equivariance_lines(one: Mapping[str, Any]) -> list[str]:
 
 
 def with_error(values: Mapping[str, Any], key: str, kind: str, digits: int) -> str:
-    """0.0710 ± 0.0014, or the number alone."""
+    """The value with its error, like 0.0710 ± 0.0014; the value alone if there is no error."""
     error = values[f"{key}_{kind}"]
     text = f"{values[key]:.{digits}f}"
     return text if error is None or math.isnan(error) else f"{text} ± {error:.{digits}f}"
 
 
 def small(value: float) -> str:
-    """Two digits."""
+    """A number with two digits."""
     return "0" if value == 0 else f"{value:.1e}"

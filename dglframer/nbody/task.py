@@ -1,4 +1,4 @@
-"""What is learnt: from one frame of a simulation, how far and by how much in velocity each particle moves.
+"""The task: predict from a frame the changes of position and velocity of each particle, frames later.
 
 Shapes: B simulations, 5 particles; the last two axes of a target are (Δx, Δv) and x, y, z.
 """
@@ -25,21 +25,20 @@ class Examples:
         return len(self.charges)
 
     def rows(self, index: torch.Tensor | slice) -> "Examples":
-        """Some of them, in the order of ``index``."""
-        of = (self.positions, self.velocities, self.charges, self.targets)
-        return Examples(*(values[index] for values in of))
+        """The examples of ``index``, in its order."""
+        arrays = (self.positions, self.velocities, self.charges, self.targets)
+        return Examples(*(values[index] for values in arrays))
 
     def rotated(self, rotations_B33: torch.Tensor) -> "Examples":
-        """Each turned about the origin by its own rotation; targets turn along."""
-        x, v, targets = (
-            turn(rotations_B33, of) for of in (self.positions, self.velocities, self.targets)
-        )
+        """Each example, with its targets, rotated about the origin by its own rotation."""
+        vectors = (self.positions, self.velocities, self.targets)
+        x, v, targets = (turn(rotations_B33, one) for one in vectors)
         return Examples(x, v, self.charges, targets)
 
     def to(self, device: torch.device, dtype: torch.dtype) -> "Examples":
-        """The same numbers elsewhere or in another precision."""
-        of = (self.positions, self.velocities, self.charges, self.targets)
-        return Examples(*(values.to(device, dtype) for values in of))
+        """The same numbers on a device, in a precision."""
+        arrays = (self.positions, self.velocities, self.charges, self.targets)
+        return Examples(*(values.to(device, dtype) for values in arrays))
 
 
 def examples(
@@ -48,7 +47,7 @@ def examples(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> Examples:
-    """Frame 0 and what has changed ``frames`` later."""
+    """Frame 0 of each simulation, and the changes ``frames`` later as targets."""
     x, v = part.positions, part.velocities
     changes = np.stack([x[:, frames] - x[:, 0], v[:, frames] - v[:, 0]], axis=2)
     arrays = (x[:, 0], v[:, 0], part.charges, changes)
@@ -56,16 +55,16 @@ def examples(
 
 
 def squared_errors(output_B523: torch.Tensor, target_B523: torch.Tensor) -> torch.Tensor:
-    """[B, 2]: of Δx and Δv, mean over particles and components."""
+    """[B, 2]: squared errors of Δx and Δv, averaged over particles and components."""
     return ((output_B523 - target_B523) ** 2).mean(dim=(1, 3))
 
 
 def turn(rotations_B33: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
-    """Vectors [B, ..., 3], each turned by the rotation of its row."""
+    """Vectors [B, ..., 3], each rotated by the rotation of its row."""
     return torch.einsum("bij,b...j->b...i", rotations_B33, vectors)
 
 
 def random_rotations(count: int, seed: int) -> np.ndarray:
-    """Uniform rotations, float64 [count, 3, 3]. (In float32 they would cap a float64 Δ_EQ at 4e-8.)"""
+    """Uniform rotations, float64 [count, 3, 3]. (Rounded to float32 they would limit Δ_EQ to 4e-8.)"""
     quaternions = np.random.default_rng(seed).standard_normal((count, 4))
     return Rotation.from_quat(quaternions).as_matrix()

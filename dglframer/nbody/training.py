@@ -1,4 +1,4 @@
-"""One training: so many steps of Adam, the weights that validate best, the curve on the way."""
+"""A training: a fixed number of Adam steps, its learning curve, the weights of minimal validation error."""
 
 import copy
 import json
@@ -25,14 +25,14 @@ log = logging.getLogger(__name__)
 
 BATCH = 128
 RATE, LAST_RATE = 1e-3, 1e-4  # on a cosine
-VALIDATIONS = 40  # in a training, at most
+VALIDATIONS = 40  # maximum in a training
 SECONDS_BETWEEN_LINES = 15.0
 FORMAT_VERSION = 1
 
 
 @dataclass(frozen=True)
 class Description:
-    """What a training is: everything that its weights depend on but the data."""
+    """Everything that the weights of a training depend on, except the data."""
 
     model: str
     frames: int
@@ -43,12 +43,12 @@ class Description:
 
 @dataclass(frozen=True)
 class Trained:
-    """The weights that validated best, and how it went."""
+    """The network with the weights of minimal validation error, and the course of its training."""
 
     network: nn.Module
-    best: dict[str, Any]  # the line of the curve that they are from
+    best: dict[str, Any]  # the line of the curve with these weights
     curve: list[dict[str, Any]]
-    seconds_per_step: float  # CPU time, or time on the clock with a GPU
+    seconds_per_step: float  # CPU time, or wall time with a GPU
 
 
 def train(description: Description, train_set: Examples, val_set: Examples) -> Trained:
@@ -61,7 +61,7 @@ def train(description: Description, train_set: Examples, val_set: Examples) -> T
     optimizer = torch.optim.Adam(network.parameters(), lr=RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps, eta_min=LAST_RATE)
     every = -(-steps // VALIDATIONS)
-    course, watch = Course(description, network, val_set), Watch(device)
+    curve, watch = LearningCurve(description, network, val_set), Stopwatch(device)
     losses: list[torch.Tensor] = []
     watch.start()
     for step, rows in enumerate(batches(len(train_set), steps, description.seed), 1):
@@ -75,30 +75,33 @@ def train(description: Description, train_set: Examples, val_set: Examples) -> T
         losses.append(loss.detach())
         if step % every == 0 or step == steps:
             watch.stop()
-            course.look(step, torch.stack(losses).mean().item(), watch.seconds)
+            curve.validate(step, torch.stack(losses).mean().item(), watch.seconds)
             losses.clear()
             watch.start()
-    network.load_state_dict(course.weights)
-    return Trained(network.eval(), course.best, course.curve, watch.seconds / steps)
+    network.load_state_dict(curve.weights)
+    return Trained(network.eval(), curve.best, curve.lines, watch.seconds / steps)
 
 
-class Course:
-    """The validations of a training, and the weights of the best of them."""
+class LearningCurve:
+    """The validations of a training, and the weights of minimal validation error."""
 
     def __init__(self, description: Description, network: nn.Module, val_set: Examples):
         self.description, self.network, self.val_set = description, network, val_set
-        self.curve: list[dict[str, Any]] = []
+        self.lines: list[dict[str, Any]] = []
         self.best: dict[str, Any] = {}
         self.weights: dict[str, torch.Tensor] = {}
         self.last_line = time.monotonic()
 
-    def look(self, step: int, train_loss: float, seconds: float) -> None:
-        """Validate after ``step`` steps, which took ``seconds``; keep the weights if they are better."""
+    def validate(self, step: int, train_loss: float, seconds: float) -> None:
+        """Validate after ``step`` steps, which took ``seconds``; keep the weights at a new minimum.
+
+        Raises TrainingFailed if the error is not finite.
+        """
         mse_x, mse_v = mean_errors(self.network, self.val_set)
         if not mse_x + mse_v < float("inf"):
             raise TrainingFailed(f"{self.description}: the error is not finite after {step} steps")
         line = {"step": step, "train_loss": train_loss, "val_mse_x": mse_x, "val_mse_v": mse_v}
-        self.curve.append(line)
+        self.lines.append(line)
         if not self.best or mse_x + mse_v < self.best["val_mse_x"] + self.best["val_mse_v"]:
             self.best, self.weights = line, copy.deepcopy(self.network.state_dict())
         steps = self.description.steps
@@ -110,7 +113,7 @@ class Course:
 
 
 def batches(count: int, steps: int, seed: int) -> Iterator[torch.Tensor]:
-    """Rows of ``steps`` batches: one shuffle after the other, what is left of each left out."""
+    """The rows of ``steps`` batches: one shuffle after the other, without a short last batch."""
     generator = torch.Generator().manual_seed(seed)
     size = min(BATCH, count)
     done = 0
@@ -123,23 +126,24 @@ def batches(count: int, steps: int, seed: int) -> Iterator[torch.Tensor]:
 
 
 @torch.no_grad()
-def predictions(network: nn.Module, of: Examples) -> torch.Tensor:
-    """[B, 5, 2, 3], a batch at a time."""
+def predictions(network: nn.Module, examples: Examples) -> torch.Tensor:
+    """Predicted changes, [B, 5, 2, 3], computed in batches."""
     network.eval()
-    parts = (of.rows(slice(first, first + 256)) for first in range(0, len(of), 256))
+    parts = (examples.rows(slice(first, first + 256)) for first in range(0, len(examples), 256))
     result = [network(part.positions, part.velocities, part.charges) for part in parts]
     network.train()
     return torch.cat(result)
 
 
-def mean_errors(network: nn.Module, of: Examples) -> tuple[float, float]:
+def mean_errors(network: nn.Module, examples: Examples) -> tuple[float, float]:
     """MSE of Δx and of Δv."""
-    mse_x, mse_v = squared_errors(predictions(network, of), of.targets).double().mean(dim=0)
+    errors = squared_errors(predictions(network, examples), examples.targets)
+    mse_x, mse_v = errors.double().mean(dim=0)
     return mse_x.item(), mse_v.item()
 
 
-class Watch:
-    """Time of the steps, without validation: CPU time of the process, or with a GPU on the clock."""
+class Stopwatch:
+    """Seconds of the steps, without validation: CPU time of the process, or wall time with a GPU."""
 
     def __init__(self, device: torch.device):
         self.gpu = device.type == "cuda"
@@ -160,7 +164,7 @@ class Watch:
 def save_trained(
     trained: Trained, description: Description, data_hash: str, threads: int, out: Path
 ) -> None:
-    """Weights, curve.jsonl, timing.json, and model.json last, with the hash of the weights."""
+    """Write the weights, curve.jsonl, timing.json, and last model.json with the hash of the weights."""
     weights_hash = save_weights(trained.network, out)
     write_text(out / "curve.jsonl", "".join(json.dumps(line) + "\n" for line in trained.curve))
     device = next(trained.network.parameters()).device
@@ -179,7 +183,7 @@ def save_trained(
 
 
 def load_trained(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
-    """The network (CPU, float32) and what model.json says of it; raises DamagedFile."""
+    """The network (CPU, float32) and the content of model.json; raises DamagedFile."""
     values = read_json(folder / "model.json")
     path = folder / "model.safetensors"
     try:

@@ -1,9 +1,11 @@
 """The model directory: model.safetensors (weights) and model.json (everything else), no pickle.
 
-Every format version is read for ever; tests/networks/models holds a small model of each. Format 2 states how
-tied frames are treated (settings.frame_ties, frame_tie_width). Format 1 took one of them by a rule
-that is no longer there: its models are read with the average, which is the same where nothing ties.
-Format 3 knows several encoders and states how atoms are pooled (before: CrystalFramer, by the mean).
+Every format version stays readable; tests/networks/models holds a small model of each.
+
+1. A CrystalFramer, pooled by the mean. Of tied frames it took one, by a rule that was removed; its
+   models are read with the average of tied frames, which is the same where no frames tie.
+2. It states how tied frames are treated (settings.frame_ties, frame_tie_width).
+3. It states the encoder, of several, and how atoms are pooled.
 """
 
 from dataclasses import asdict, dataclass
@@ -17,7 +19,6 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from dglframer import __version__
-from dglframer.common.device import settle_mkl
 from dglframer.common.errors import DamagedFile
 from dglframer.common.files import atomic_path, read_json, sha256, write_json
 from dglframer.config.networks import ENCODERS, encoder_of
@@ -39,7 +40,7 @@ class Target:
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A network with what is needed to use it: cutoff (angstrom) and targets; and its history."""
+    """A network, the cutoff of its graphs (Å), its targets, and the history of its training."""
 
     network: PropertyNetwork
     cutoff: float
@@ -54,7 +55,7 @@ class TrainedModel:
 
 
 def save_model(model: TrainedModel, folder: Path) -> None:
-    """Write a model directory; model.json, written last, holds the hash of the weights."""
+    """Write a model directory. model.json comes last, with the hash of the weights."""
     weights_hash = save_weights(model.network, folder)
     description = {
         "format_version": FORMAT_VERSION,
@@ -80,14 +81,17 @@ def save_weights(network: nn.Module, folder: Path) -> str:
 
 
 def load_model(folder: Path, device: str = "cpu") -> TrainedModel:
-    """Read a model directory; raises DamagedFile naming the file that is missing or damaged."""
-    settle_mkl()  # who loads a model is about to compute
+    """Read a model directory; raises DamagedFile naming the file that is missing or damaged.
+
+    Call ``common.device.make_reproducible`` before you compute with the model, if two runs must give
+    the same bits: reading changes nothing in the process.
+    """
     description = read_json(folder / "model.json", "format_version", "weights_sha256")
     weights = folder / "model.safetensors"
     version = description["format_version"]
     if version not in range(1, FORMAT_VERSION + 1):
         raise DamagedFile(
-            f"{folder}/model.json: format {version}, this dglframer reads 1 to {FORMAT_VERSION}"
+            f"{folder}/model.json: format {version}; this dglframer reads 1 to {FORMAT_VERSION}"
         )
     if not weights.is_file() or sha256(weights) != description["weights_sha256"]:
         raise DamagedFile(f"{weights}: missing or not the weights that model.json describes")

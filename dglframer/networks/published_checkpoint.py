@@ -17,24 +17,22 @@ from dglframer.networks.model_directory import Target, TrainedModel
 
 log = logging.getLogger(__name__)
 
-OWN_FRAMES = (
-    "max_static",
-    "weighted_pca",
-)  # the released code computes other frames than the paper
-REACH_IN_SIGMAS = 6.0  # a layer's output changes by 3e-6 if images beyond are left out
+# For these the released code computes other frames than the paper; ours are the paper's.
+DIFFERENT_FRAMES = ("max_static", "weighted_pca")
+CUTOFF_IN_SIGMAS = 6.0  # without the images beyond it a layer's output changes by 3e-6
 PUBLISHED_WINDOW = 4.0  # the released kernels cut every Gaussian of a framed model at 4 widths
 
 
 def read_checkpoint(path: Path, cutoff: float | None = None, unit: str = "") -> TrainedModel:
-    """A published Lightning checkpoint as a model of ours, weights in the file's precision.
+    """Read a published Lightning checkpoint as a trained model, in the precision of the file.
 
-    The averaged weights are taken if there are any. ``cutoff`` (angstrom) defaults to six times the
-    largest width that the model's attention can have. Raises DamagedFile for a file that is not
-    such a checkpoint, or that would need code to be run; UserError for settings we do not have.
+    It has the averaged weights if the file holds them. ``cutoff`` (Å) defaults to six times the
+    maximal width of the model's attention. Raises DamagedFile if the file is not such a checkpoint or
+    could only be read by running code from it, UserError if our model lacks one of its settings.
     """
     content = read_tensors(path)
     try:
-        settings = model_config(content["hyper_parameters"])
+        settings = settings_from(content["hyper_parameters"])
         weights = strip_prefix(content["state_dict"])
         means, stds = (content["state_dict"][key] for key in ("target_mean", "target_std"))
         network = CrystalFramer(settings, len(means)).to(means.dtype)
@@ -47,39 +45,39 @@ def read_checkpoint(path: Path, cutoff: float | None = None, unit: str = "") -> 
         Target(name, unit, mean, std)
         for name, mean, std in zip(names, means.tolist(), stds.tolist(), strict=True)
     )
-    widest = settings.r0_angstrom / math.sqrt(settings.rho_floor)
+    max_sigma = settings.r0_angstrom / math.sqrt(settings.rho_floor)
     history = {"imported_from": path.name, "sha256": sha256(path), "seed": None}
-    return TrainedModel(network.eval(), cutoff or REACH_IN_SIGMAS * widest, targets, history)
+    return TrainedModel(network.eval(), cutoff or CUTOFF_IN_SIGMAS * max_sigma, targets, history)
 
 
 def read_tensors(path: Path) -> dict[str, Any]:
-    """The checkpoint's dict, of tensors and plain values only."""
+    """The dict in the checkpoint; it may hold only tensors and plain values."""
     if not path.is_file():
         raise DamagedFile(f"{path}: no such file")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        Exception
-    ) as error:  # on bytes that are no checkpoint the restricted reader raises anything
+    except Exception as error:  # the restricted reader raises errors of any type on bad bytes
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DamagedFile(f"{path}: refused, not a file of tensors alone ({reason})") from None
+        raise DamagedFile(f"{path}: refused, it holds more than tensors ({reason})") from None
     if not isinstance(content, dict):
-        raise DamagedFile(f"{path}: not a checkpoint (holds a {type(content).__name__})")
+        raise DamagedFile(f"{path}: not a checkpoint (it holds a {type(content).__name__})")
     return content
 
 
-def model_config(given: dict[str, Any]) -> CrystalFramerConfig:
-    """Our settings from the authors' hyper-parameters; keys that are absent have their defaults."""
+def settings_from(given: dict[str, Any]) -> CrystalFramerConfig:
+    """Our settings from the authors' hyper-parameters; an absent key has its default."""
     if given.get("cos_abs", 0):
         raise UserError(
-            "checkpoints with cos_abs are not supported: unused by the published models"
+            "checkpoints with cos_abs are not supported; the published models do not use it"
         )
     method = given.get("frame_method", "max")
-    if method in OWN_FRAMES:
-        log.warning("frames %r are the paper's; the released code computes others", method)
+    if method in DIFFERENT_FRAMES:
+        log.warning(
+            "frames %r are computed as in the paper; the released code computes others", method
+        )
     framed = method != "no"
     r0 = first(given.get("scale_real", 1.4))
-    reach = given.get("value_pe_dist_max", -10.0)
+    distance_max = given.get("value_pe_dist_max", -10.0)  # negative: in units of r0
     names = {
         "blocks": "num_layers",
         "width": "model_dim",
@@ -101,18 +99,18 @@ def model_config(given: dict[str, Any]) -> CrystalFramerConfig:
         frame=method if framed else "none",
         frame_ties="first",
         r0_angstrom=r0,
-        distance_max_angstrom=-reach * r0 if reach < 0 else reach,
+        distance_max_angstrom=-distance_max * r0 if distance_max < 0 else distance_max,
         window_sigmas=PUBLISHED_WINDOW if framed else None,
     )
 
 
 def first(value: Any) -> float:
-    """Some settings are lists of one number per kind of attention; ours is the first."""
+    """The number itself, or the first of a list with one for each kind of attention: ours comes first."""
     return float(value[0] if isinstance(value, list | tuple) else value)
 
 
 def strip_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The averaged weights (``swa_model.module.``), or the last ones where there are none."""
+    """The averaged weights (``swa_model.module.``), or the last weights if there are none."""
     for prefix in ("swa_model.module.", "model."):
         weights = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
         if weights:
@@ -121,7 +119,7 @@ def strip_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def translate(theirs: dict[str, Tensor], settings: CrystalFramerConfig) -> dict[str, Tensor]:
-    """The authors' tensors under our names and in our shapes."""
+    """The authors' tensors with our names and shapes."""
     ours = {
         "embedding.weight": theirs["input_embeddings.weight"].T.contiguous(),
         "head.hidden.weight": theirs["mlp.0.weight"],

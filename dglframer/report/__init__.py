@@ -1,1 +1,1 @@
-"""For people: pages, plots and tables."""
+"""Output for people: pages, plots and tables."""

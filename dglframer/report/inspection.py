@@ -1,6 +1,6 @@
-"""What a dataset holds: one summary as plain data, shown in the terminal, as JSON and as a page.
+"""The summary of a dataset: plain data, shown in the terminal, as JSON and as a page.
 
-Structures are read a batch at a time; what stays in memory is a few numbers of each crystal.
+Structures are read a batch at a time; a few numbers of each crystal stay in memory.
 """
 
 from collections import Counter, defaultdict
@@ -17,10 +17,10 @@ from dglframer.common.files import parquet_batches, read_parquet, write_text
 from dglframer.data.crystals import STRUCTURE_COLUMNS, crystal_rows, targets_of
 from dglframer.structures.symmetry import SYSTEMS, system_of
 
-EXAMPLES = 20  # ids listed of each kind; the counts are of all
-BINS = 30
+EXAMPLES = 20  # ids listed of each kind; counts are over all
+BINS = 30  # of a histogram
 
-# Rows of the periodic table as it is drawn; . is a gap, the last two are the f block.
+# The rows of the drawn periodic table; . is a gap, the last two rows are the f block.
 PERIODIC_TABLE = [
     row.split()
     for row in (
@@ -38,7 +38,7 @@ PERIODIC_TABLE = [
 
 
 def inspect(crystals: Path, rejected: pa.Table | None, checks: pa.Table) -> dict[str, Any]:
-    """The summary of a crystals.parquet with its checks.parquet, and rejected.parquet if there is one."""
+    """The summary of crystals.parquet and checks.parquet, and of rejected.parquet if there is one."""
     holding: Counter[int] = Counter()
     kinds: Counter[int] = Counter()
     atoms, volumes = [], []
@@ -76,11 +76,11 @@ def inspect(crystals: Path, rejected: pa.Table | None, checks: pa.Table) -> dict
 
 
 def distribution(values: np.ndarray, unit: str, whole: bool = False) -> dict[str, Any] | None:
-    """Numbers and a histogram that describe some values; None if there are none."""
+    """Statistics and a histogram of some values, or None if there are no values."""
     if not len(values):
         return None
     edges = np.histogram_bin_edges(values, bins=BINS)
-    if whole:  # a bin holds as many whole numbers as the next one
+    if whole:  # every bin holds the same number of whole numbers
         width = max(1, -(-int(values.max()) // BINS))
         edges = np.arange(0.5, values.max() + width + 0.5, width)
     quartiles = np.quantile(values, (0.25, 0.5, 0.75)).tolist()
@@ -102,7 +102,7 @@ def distribution(values: np.ndarray, unit: str, whole: bool = False) -> dict[str
 
 
 def systems(checks: pa.Table, molecules: int) -> dict[str, int]:
-    """Crystals of each crystal system; unknown where no space group was found."""
+    """The number of crystals of each crystal system; unknown if no space group was found."""
     counts = Counter(map(system_of, checks["space_group"].to_pylist()))
     counts["unknown"] -= molecules
     counts["molecule"] = molecules
@@ -111,7 +111,7 @@ def systems(checks: pa.Table, molecules: int) -> dict[str, int]:
 
 
 def by_reason(table: pa.Table, column: str) -> dict[str, Any]:
-    """Rows with a text in ``column``: how many, and the ids of each text, the most frequent first."""
+    """The rows with a text in ``column``: their number, and the ids of each text, frequent texts first."""
     ids = defaultdict(list)
     for id, reason in zip(table["id"].to_pylist(), table[column].to_pylist(), strict=True):
         if reason:
@@ -128,34 +128,34 @@ def by_reason(table: pa.Table, column: str) -> dict[str, Any]:
 
 
 def duplicates(checks: pa.Table) -> dict[str, Any]:
-    """Crystals that repeat another one, and the structures that occur most often."""
+    """The crystals that repeat another one, and the structures with the highest counts."""
     groups = defaultdict(list)
     for id, first in zip(checks["id"].to_pylist(), checks["duplicate_of"].to_pylist(), strict=True):
         if first:
             groups[first].append(id)
-    largest = sorted(groups, key=lambda first: (-len(groups[first]), first))[:EXAMPLES]
+    by_size = sorted(groups, key=lambda first: (-len(groups[first]), first))
     return {
         "searched": (checks.schema.metadata or {}).get(b"duplicates_searched") == b"yes",
         "count": sum(map(len, groups.values())),
         "structures": len(groups),
-        "largest": [[first, *groups[first]] for first in largest],
+        "largest": [[first, *groups[first]] for first in by_size[:EXAMPLES]],
     }
 
 
-def shade_ranges(most: int) -> list[tuple[int, int]]:
-    """The counts of five shades, in about equal steps of the logarithm up to the largest count."""
-    ends = [round(most ** (k / 5)) for k in range(1, 6)]
+def shade_ranges(max_count: int) -> list[tuple[int, int]]:
+    """The counts of five shades, in about equal steps of the logarithm up to ``max_count``."""
+    ends = [round(max_count ** (k / 5)) for k in range(1, 6)]
     return list(zip([1] + [end + 1 for end in ends], ends, strict=False))
 
 
-def shade(count: int, most: int) -> int:
-    """0 for none, else 1 to 5: which of ``shade_ranges`` holds the count."""
-    places = (k for k, (_, end) in enumerate(shade_ranges(most), start=1) if count <= end)
+def shade(count: int, max_count: int) -> int:
+    """0 for a count of 0, else 1 to 5: the place of the count in ``shade_ranges``."""
+    places = (k for k, (_, end) in enumerate(shade_ranges(max_count), start=1) if count <= end)
     return next(places) if count else 0
 
 
 def terminal_table(summary: dict[str, Any]) -> str:
-    """The summary as text of at most 100 columns or so."""
+    """The summary as text, about 100 columns wide."""
     elements = summary["elements"]
     lines = [
         f"{summary['crystals']:,} crystals of {', '.join(summary['sources'])}",
@@ -178,12 +178,12 @@ def terminal_table(summary: dict[str, Any]) -> str:
 
 
 def periodic_rows(elements: dict[str, int]) -> list[str]:
-    """The periodic table, a shade beside each symbol."""
-    most = max(elements.values())
+    """The rows of the periodic table, with a shade beside each symbol."""
+    max_count = max(elements.values())
 
     def cell(symbol: str) -> str:
-        dark = shade(elements.get(symbol, 0), most)
-        return "    " if symbol == "." else f"{symbol:>2}{' ·░▒▓█'[dark]} "
+        level = shade(elements.get(symbol, 0), max_count)
+        return "    " if symbol == "." else f"{symbol:>2}{' ·░▒▓█'[level]} "
 
     lines = ["".join(map(cell, line)).rstrip() for line in PERIODIC_TABLE]
     return lines[:7] + [""] + lines[7:]
@@ -203,13 +203,13 @@ def row(name: str, one: dict[str, Any] | None) -> str:
 
 
 def spark(counts: list[int]) -> str:
-    """A histogram in one line; what is not empty is seen."""
-    most = max(counts)
-    return "".join(" ▁▂▃▄▅▆▇█"[-(-8 * count // most)] for count in counts)
+    """A histogram in one line; every bin that is not empty is visible."""
+    max_count = max(counts)
+    return "".join(" ▁▂▃▄▅▆▇█"[-(-8 * count // max_count)] for count in counts)
 
 
 def doubts(summary: dict[str, Any]) -> list[str]:
-    """Rejected rows, duplicates and the other doubts, with a few ids."""
+    """Lines on duplicates, rejected rows and the results of the checks, with a few ids."""
     found = summary["duplicates"]
     lines = ["Duplicate structures: not searched"]
     if found["searched"]:
@@ -243,16 +243,16 @@ def write_page(summary: dict[str, Any], out: Path) -> None:
 
 
 def figures(summary: dict[str, Any]) -> dict[str, Any]:
-    """What the templates draw of a summary: shades of the elements and histograms as SVG."""
+    """The figures of a summary for the templates: shades of the elements, histograms as SVG."""
     from dglframer.report import plots
 
-    most = max(summary["elements"].values())
+    max_count = max(summary["elements"].values())
     shown = [("atoms per cell", summary["atoms_per_cell"])]
     shown += [("volume per atom", summary["volume_per_atom"]), *summary["labels"].items()]
     return {
         "periodic_table": PERIODIC_TABLE,
-        "shades": {name: shade(count, most) for name, count in summary["elements"].items()},
-        "shade_ranges": shade_ranges(most),
+        "shades": {name: shade(count, max_count) for name, count in summary["elements"].items()},
+        "shade_ranges": shade_ranges(max_count),
         "histograms": [
             (name, plots.svg([plots.histogram_panel(name, one)])) for name, one in shown if one
         ],

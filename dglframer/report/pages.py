@@ -1,4 +1,4 @@
-"""Self-contained HTML pages: the template environment and how values are written in tables."""
+"""Self-contained HTML pages: the template environment, and filters that format values."""
 
 import re
 import shlex
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def environment() -> "Environment":
-    """The templates of the package; what they miss is an error, what they print is escaped."""
+    """The templates of the package; an undefined name is an error, and output is escaped."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     pages = Environment(
@@ -25,7 +25,7 @@ def environment() -> "Environment":
 
 
 def number(value: Any) -> str:
-    """A value for a table: four decimals, fewer for large numbers, a dash for none or NaN."""
+    """A value in a table: with four decimals, fewer for large numbers; a dash for None and NaN."""
     if value is None or value != value:
         return "–"
     if isinstance(value, bool | str | int):
@@ -36,12 +36,12 @@ def number(value: Any) -> str:
 
 
 def quoted(path: Any) -> str:
-    """A path, or a list of them, as words of a command line."""
+    """A path or a list of paths as words of a command line."""
     return shlex.join(map(str, path if isinstance(path, list) else [path]))
 
 
 def embedded(svg: str, key: str, label: str) -> Any:
-    """An SVG document as an element of the page: ids made unique, a label for screen readers."""
+    """An SVG document as an element of the page, with unique ids and a label for screen readers."""
     from markupsafe import Markup, escape
 
     unique = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{key}-", svg[svg.index("<svg") :])

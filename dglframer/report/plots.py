@@ -1,4 +1,7 @@
-"""Figures as SVG text: one style, colours for colour-blind readers, equal bytes for equal data."""
+"""Figures as SVG text, in one style and in colours that colour-blind readers can tell apart.
+
+Equal data give equal bytes.
+"""
 
 import io
 from collections.abc import Callable, Mapping, Sequence
@@ -13,13 +16,13 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from dglframer.common.errors import DamagedFile
-from dglframer.common.files import read_json, read_json_lines, read_parquet, write_text
+from dglframer.common.files import read_json, read_parquet, write_text
 from dglframer.data.split import SPLITS
+from dglframer.training.metrics import read_metrics
 
 Panel = Callable[[Axes], None]
 
-# Okabe and Ito's colours; the training set stays in the background.
+# The colours of Okabe and Ito. The training set is grey.
 BLUE, ORANGE, GREEN, PURPLE, SKY = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9"
 CURVES = (BLUE, ORANGE, GREEN, PURPLE, SKY)
 INK, FAINT = "#2b2f36", "#a3a9b4"
@@ -44,13 +47,13 @@ STYLE = {
     "svg.hashsalt": "dglframer",
     "text.parse_math": False,  # a property may be called cost_$
 }
-MANY_POINTS = 3000  # more are drawn as pixels, lest the file grow with the data set
+MANY_POINTS = 3000  # more points are drawn as pixels: the file stays small
 SIZE = (4.6, 3.6)  # inches, of one panel
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """The rows of predictions.parquet that belong to one property, as arrays of equal length."""
+    """The rows of predictions.parquet for one property, as arrays of equal length."""
 
     name: str
     unit: str
@@ -63,7 +66,7 @@ class Predictions:
 
     @property
     def error(self) -> np.ndarray:
-        """Prediction of the ensemble less target."""
+        """Prediction of the ensemble minus target."""
         return self.prediction - self.target
 
 
@@ -83,17 +86,8 @@ def read_predictions(path: Path) -> dict[str, Predictions]:
     return result
 
 
-def read_metrics(model_folder: Path) -> list[dict[str, Any]]:
-    """metrics.jsonl of a model folder; raises DamagedFile without a line of JSON."""
-    path = Path(model_folder) / "metrics.jsonl"
-    lines = read_json_lines(path)
-    if not lines:
-        raise DamagedFile(f"{path}: no epoch in it")
-    return lines
-
-
 def plain_labels(axis: Axis, at: Sequence[float] = (1.0,)) -> None:
-    """Label a logarithmic axis at ``at`` times powers of ten, as numbers: its own labels are formulas."""
+    """Label a logarithmic axis with plain numbers, at ``at`` times powers of ten."""
     axis.set_major_locator(LogLocator(subs=at))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
@@ -129,7 +123,7 @@ def calibration_plot(predictions_path: Path, svg_path: Path) -> None:
 
 
 def learning_curve_plot(model_folders: Sequence[Path], svg_path: Path) -> None:
-    """Training loss and validation error of each model folder per epoch."""
+    """Training loss and validation error of each model per epoch."""
     runs = {Path(folder).name: read_metrics(folder) for folder in model_folders}
     targets = read_json(Path(model_folders[0]) / "model.json", "targets")["targets"]
     units = {target["name"]: target["unit"] for target in targets}
@@ -137,12 +131,12 @@ def learning_curve_plot(model_folders: Sequence[Path], svg_path: Path) -> None:
 
 
 def with_unit(text: str, unit: str) -> str:
-    """``text (unit)``, or the text alone for what has no unit."""
+    """``text (unit)``, or the text alone if there is no unit."""
     return f"{text} ({unit})" if unit else text
 
 
 def parity_panel(data: Predictions) -> Panel:
-    """Prediction against target; test errors written in, the seeds' spread as bars on test."""
+    """Prediction against target, with the test errors as text and the seeds' spread as bars on test."""
 
     def draw(axes: Axes) -> None:
         both = np.concatenate([data.target, data.prediction])
@@ -169,9 +163,9 @@ def parity_panel(data: Predictions) -> Panel:
 
 
 def calibration_panel(data: Predictions) -> Panel:
-    """Absolute test error against spread: a dot per crystal, means of bins, and what a spread means.
+    """Absolute test error against spread: a dot for each crystal, means of bins, and a line.
 
-    On the line, errors are as large as those of a normal distribution whose deviation is the spread.
+    The line is the mean absolute error of a normal distribution whose deviation is the spread.
     """
 
     def draw(axes: Axes) -> None:
@@ -180,7 +174,7 @@ def calibration_panel(data: Predictions) -> Panel:
         axes.set(title=data.name, xlabel=with_unit("spread of the models", data.unit))
         axes.set_ylabel(with_unit("absolute test error", data.unit))
         if not len(spread):
-            text = "One model alone has no spread."
+            text = "A single model has no spread."
             axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center")
             return
         many = len(spread) > MANY_POINTS
@@ -198,7 +192,7 @@ def calibration_panel(data: Predictions) -> Panel:
 
 
 def spread_bins(spread: np.ndarray, error: np.ndarray) -> np.ndarray:
-    """(mean spread, mean error) of at most ten groups of about equal size, by rising spread."""
+    """[K, 2]: mean spread and mean error of up to ten groups of about equal size, by rising spread."""
     order = np.argsort(spread, kind="stable")
     groups = np.array_split(order, min(10, max(1, len(order) // 5)))
     return np.array([(spread[group].mean(), error[group].mean()) for group in groups])
@@ -216,7 +210,7 @@ def error_text(data: Predictions) -> str:
 def learning_panels(
     runs: Mapping[str, Sequence[Mapping[str, Any]]], units: Mapping[str, str]
 ) -> list[Panel]:
-    """Training loss, then the validation MAE of each property; ``runs``: metrics of each seed."""
+    """Training loss, then the validation MAE of each property; ``runs``: the metrics of each seed."""
 
     def panel(title: str, label: str, value: Callable[[Mapping[str, Any]], float]) -> Panel:
         def draw(axes: Axes) -> None:
@@ -245,7 +239,7 @@ def learning_panels(
 
 
 def label_panel(data: Predictions) -> Panel:
-    """Distribution of the labels in each split, as shares, so that the splits can be compared."""
+    """Distribution of the labels in each split, as shares of the split."""
 
     def draw(axes: Axes) -> None:
         edges = np.histogram_bin_edges(data.target, bins=20)
@@ -263,7 +257,7 @@ def label_panel(data: Predictions) -> Panel:
 
 
 def histogram_panel(title: str, one: Mapping[str, Any]) -> Panel:
-    """A histogram made earlier: ``one`` has its ``unit`` and ``histogram`` (edges, counts)."""
+    """The histogram in ``one``, which has a ``unit`` and a ``histogram`` (edges, counts)."""
 
     def draw(axes: Axes) -> None:
         edges, counts = one["histogram"]["edges"], one["histogram"]["counts"]
@@ -274,11 +268,13 @@ def histogram_panel(title: str, one: Mapping[str, Any]) -> Panel:
 
 
 def group_panel(title: str, groups: Mapping[str, np.ndarray], unit: str) -> Panel:
-    """Absolute errors of each group: a dot per crystal, a bar between the quartiles, the median."""
+    """Absolute errors of each group: a dot for each crystal, a bar between the quartiles, the median."""
 
     def draw(axes: Axes) -> None:
         for y, values in enumerate(groups.values()):
-            shift = (np.arange(len(values)) * 0.618034 % 1 - 0.5) * 0.56  # even, without chance
+            shift = (
+                np.arange(len(values)) * 0.618034 % 1 - 0.5
+            ) * 0.56  # spread evenly, not random
             dots: dict[str, Any] = {"s": 9, "lw": 0, "rasterized": len(values) > MANY_POINTS}
             low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
             axes.barh(y, high - low, 0.66, left=low, color=SKY, alpha=0.35, zorder=2)

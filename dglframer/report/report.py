@@ -1,4 +1,4 @@
-"""The report: one self-contained HTML page about a run, made from the files its stages wrote."""
+"""The report: a self-contained HTML page about a run, made from the files of its stages."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -27,14 +27,15 @@ from dglframer.report.inspection import figures
 from dglframer.report.pages import environment
 from dglframer.report.tuning_plots import tuning_panels
 from dglframer.structures.symmetry import SYSTEMS, reduced_formula, space_group, system_of
+from dglframer.training.metrics import read_metrics
 
-LISTED = 1000  # ids of one reason on the page: thirty thousand without a label help nobody
+LISTED = 1000  # ids of one reason on the page
 PACKAGES = "torch dgl numpy pyarrow spglib pymatgen optuna matplotlib".split()
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """Where the stages' files are; ``tuned`` (best.json) is None if tuning is off."""
+    """Paths of the stages' files; ``tuned`` (best.json) is None if tuning is off."""
 
     config: Path
     download: Path
@@ -50,8 +51,8 @@ class Inputs:
     tuned: Path | None = None
 
 
-class Run:
-    """What the stages wrote, read once."""
+class ReportData:
+    """The content of the stages' files. Raises DamagedFile if the evaluation has another split."""
 
     def __init__(self, inputs: Inputs):
         self.inputs = inputs
@@ -73,7 +74,7 @@ class Run:
             read_json(folder / "model.json", "history", "targets") for folder in inputs.models
         ]
         self.epochs = {
-            f"seed {model['history']['seed']}": plots.read_metrics(folder)
+            f"seed {model['history']['seed']}": read_metrics(folder)
             for model, folder in zip(self.models, inputs.models, strict=True)
         }
         self.metrics = read_json(inputs.evaluation / "metrics.json", "targets")
@@ -82,14 +83,17 @@ class Run:
         used = {id: part for id, part in self.split.items() if part in SPLITS}
         for one in self.predictions.values():
             if dict(zip(one.ids, one.split, strict=True)) != used:
-                raise DamagedFile(f"{inputs.evaluation}: not of {inputs.split}; run evaluate again")
+                raise DamagedFile(
+                    f"{inputs.evaluation}: made with another split than {inputs.split}; "
+                    "run evaluate again"
+                )
         tests = [id for id, part in used.items() if part == "test"]
         self.systems = {id: crystal_system(*self.structures[id]) for id in tests}
 
 
 def write_report(inputs: Inputs, out: Path) -> str:
     """Write the page and return the test errors as one line; equal inputs give equal bytes."""
-    run = Run(inputs)
+    run = ReportData(inputs)
     panels = plots.learning_panels(run.epochs, run.manifest["targets"])
     context = {
         "run": run,
@@ -108,8 +112,8 @@ def write_report(inputs: Inputs, out: Path) -> str:
     )
 
 
-def data(run: Run) -> dict[str, Any]:
-    """The inspection, splits, and every id that is in none of them, with the reason."""
+def data(run: ReportData) -> dict[str, Any]:
+    """The inspection, the splits, and the ids in none of them with the reasons."""
     atoms = {id: len(structure[0]) for id, structure in run.structures.items()}
     parts = [(name, [id for id in atoms if run.split.get(id) == name]) for name in SPLITS]
     return {
@@ -124,15 +128,15 @@ def data(run: Run) -> dict[str, Any]:
 
 
 def ids_by_reason(table: pa.Table) -> list[tuple[str, list[str]]]:
-    """The ids of each reason, the most frequent reason first."""
+    """The ids of each reason, frequent reasons first."""
     ids = defaultdict(list)
     for row in table.select(["id", "reason"]).to_pylist():
         ids[row["reason"]].append(row["id"])
     return sorted(ids.items(), key=lambda item: (-len(item[1]), item[0]))
 
 
-def settings(run: Run) -> dict[str, Any]:
-    """Settings of the models, and where they are not those of the configuration and the tuning."""
+def settings(run: ReportData) -> dict[str, Any]:
+    """Settings of the models, and how they differ from the configuration with the tuned values."""
     tuned = run.best["params"] if run.best else {}
     expected = override(run.config, tuned).model_dump(mode="json")
     encoder = run.config.encoder
@@ -150,7 +154,9 @@ def settings(run: Run) -> dict[str, Any]:
     for section, fields in ((encoder, ENCODERS[encoder]), ("training", TrainingConfig)):
         for key, field in fields.model_fields.items():
             name, wanted = f"{section}.{key}", expected[section][key]
-            used = list({str(one[section][key]): one[section][key] for one in recorded}.values())
+            # A model of an older dglframer has no record of a key that came later.
+            found = [one[section].get(key, "no record") for one in recorded]
+            used = list({str(value): value for value in found}.values())
             values = ", ".join(map(str, used)) + " (tuned)" * (name in tuned and used == [wanted])
             tables[section].append((key, values, field.description))
             if used != [wanted] and key not in WITHOUT_EFFECT.get(section, ()):
@@ -163,8 +169,8 @@ def settings(run: Run) -> dict[str, Any]:
     return {"settings": tables, "misfits": misfits}
 
 
-def tuning(run: Run) -> dict[str, str]:
-    """Figures of the study, by name; none if tuning was off."""
+def tuning(run: ReportData) -> dict[str, str]:
+    """Figures of the study by name; empty if tuning was off."""
     if run.best is None:
         return {}
     search = run.config.tune.search
@@ -172,7 +178,7 @@ def tuning(run: Run) -> dict[str, str]:
     return {name: plots.svg([panel]) for name, panel in panels.items()}
 
 
-def results(run: Run, name: str) -> dict[str, Any]:
+def results(run: ReportData, name: str) -> dict[str, Any]:
     """Figures and tables of one property."""
     of = run.predictions[name]
     rows = np.flatnonzero(of.split == "test").tolist()
@@ -212,7 +218,7 @@ def results(run: Run, name: str) -> dict[str, Any]:
 
 
 def grouped(values: np.ndarray, names: Mapping[int, Any], order: Sequence[Any]) -> dict[str, Any]:
-    """The values of each group that is not empty, in the given order."""
+    """The values of each group in the given order, without empty groups."""
     members = {name: [row for row in names if names[row] == name] for name in order}
     return {str(name): values[rows] for name, rows in members.items() if rows}
 
@@ -220,7 +226,7 @@ def grouped(values: np.ndarray, names: Mapping[int, Any], order: Sequence[Any]) 
 def crystal_system(
     numbers_N: np.ndarray, lattice_33: np.ndarray | None, frac_N3: np.ndarray
 ) -> str:
-    """Crystal system by spglib at a tolerance of 0.01 Å; unknown if it finds no space group."""
+    """Crystal system by spglib at a tolerance of 0.01 Å; unknown if spglib finds no space group."""
     if lattice_33 is None:
         return "molecule"
     return system_of(space_group(numbers_N, lattice_33, frac_N3))
@@ -231,8 +237,8 @@ def formula(numbers_N: np.ndarray) -> str:
     return reduced_formula(numbers_N).translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉"))
 
 
-def reproduction(run: Run) -> dict[str, Any]:
-    """Commands, versions and hashes with which the run can be repeated."""
+def reproduction(run: ReportData) -> dict[str, Any]:
+    """Configuration, versions and hashes that are needed to repeat the run."""
     plain = run.config.model_dump(mode="json")
     installed = {str(one.name).lower(): one.version for one in distributions()}
     versions = {name: installed[name] for name in PACKAGES if name in installed}

@@ -1,4 +1,4 @@
-"""Figures of a study: its history, what mattered, and which values went with which error."""
+"""Figures of a study: its history, the importance of keys, the values of each trial."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,7 +22,7 @@ def tuning_panels(
     importance: Mapping[str, float],
     search: Mapping[str, SearchRange | SearchChoices],
 ) -> dict[str, Panel]:
-    """The figures for which there are enough trials, by name."""
+    """The figures by name, without those that need more trials."""
     done = completed(trials)
     panels: dict[str, Panel] = {}
     if len(done) > 1:
@@ -35,12 +35,12 @@ def tuning_panels(
 
 
 def completed(trials: Sequence[Trial]) -> list[Trial]:
-    """The trials that ran to their end, whose validation losses can be compared."""
+    """The trials that ran to their end; their validation losses can be compared."""
     return [trial for trial in trials if trial["state"] == "complete"]
 
 
 def history_panel(trials: Sequence[Trial]) -> Panel:
-    """Validation loss of each trial in order, and the best so far."""
+    """Validation loss of each trial in order, and the minimum so far."""
 
     def draw(axes: Axes) -> None:
         done = completed(trials)
@@ -61,7 +61,7 @@ def history_panel(trials: Sequence[Trial]) -> Panel:
 
 
 def importance_panel(importance: Mapping[str, float]) -> Panel:
-    """Share of each key in the spread of the loss, the greatest on top."""
+    """Share of each key in the spread of the loss, in falling order from the top."""
 
     def draw(axes: Axes) -> None:
         keys = sorted(importance, key=lambda key: importance[key])
@@ -78,13 +78,13 @@ def importance_panel(importance: Mapping[str, float]) -> Panel:
 def parallel_panel(
     trials: Sequence[Trial], search: Mapping[str, SearchRange | SearchChoices]
 ) -> Panel:
-    """A line for each completed trial through its values; the lower its loss, the darker."""
+    """A line for each completed trial through its values; lower losses are darker."""
 
     def draw(axes: Axes) -> None:
         done = sorted(completed(trials), key=lambda trial: -trial["val_loss"])
         losses = np.array([trial["val_loss"] for trial in done])
         keys = list(search)
-        # Half of the trials share the light end: the best are what one wants to tell apart.
+        # The worse half of the trials shares the light end, so the best can be told apart.
         shade = Normalize(losses.min(), max(np.median(losses), losses.min() + 1e-12), clip=True)
         for trial, loss in zip(done, losses, strict=True):
             heights = [height(search[key], trial["params"][key]) for key in keys]
@@ -115,7 +115,7 @@ def parallel_panel(
 
 
 def height(space: SearchRange | SearchChoices, value: Any) -> float:
-    """Where a value stands on its axis, from 0 to 1."""
+    """The position of a value on its axis, from 0 to 1."""
     if isinstance(space, SearchChoices):
         return place(space.choices.index(value), len(space.choices))
     low, high, value = (np.log([v])[0] if space.log else v for v in (space.low, space.high, value))
@@ -128,7 +128,7 @@ def place(index: int, count: int) -> float:
 
 
 def ticks(space: SearchRange | SearchChoices) -> list[tuple[float, str]]:
-    """Heights and texts of an axis: every choice, or both ends of a range."""
+    """Heights and labels of an axis: every choice, or both ends of a range."""
     if isinstance(space, SearchChoices):
         count = len(space.choices)
         texts = ["null" if value is None else str(value) for value in space.choices]

@@ -1,8 +1,8 @@
-"""Checkpoints of an unfinished training: the two newest states of a run, complete or not there.
+"""Checkpoints of a training: its two newest states. Each is complete or absent.
 
-A checkpoint is a folder ``epoch-E-batch-B`` with tensors.safetensors and state.json, written under
-another name, fsynced and renamed. Runs of different settings or data lie side by side, each in a
-folder named by the hash of what identifies it (identity.json). Nothing is pickled.
+A checkpoint is a folder ``epoch-E-batch-B`` with tensors.safetensors and state.json. It is written
+under another name, fsynced and renamed. Trainings with different settings or data lie side by side,
+each in a folder named by the hash of its identity.json. Nothing is pickled.
 """
 
 import json
@@ -30,13 +30,13 @@ from dglframer.training.snapshot import Snapshot
 log = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
-KEPT = 2
+KEPT = 2  # newest checkpoints; if the last is damaged, the one before is used
 
 WhenChanged = Literal["refuse", "fresh"]
 
 
 class Checkpoints:
-    """The checkpoints of one run, newest last, below the folder of its run directory."""
+    """The checkpoints of one training, in a folder of the run directory."""
 
     def __init__(self, run_directory: Path, identity: Mapping[str, Any]):
         self.identity = {"checkpoint_format": FORMAT_VERSION, **identity}
@@ -49,7 +49,7 @@ class Checkpoints:
     def save(self, snapshot: Snapshot, epoch: int, batch: int) -> Path:
         """Write a checkpoint, then remove all but the two newest.
 
-        Raises UserError if it cannot be written; the ones before it are then still there.
+        Raises UserError if it cannot be written; the older ones then stay.
         """
         folder = self.folder / f"epoch-{epoch:06d}-batch-{batch:08d}"
         tensors = {k: v.detach().cpu().contiguous() for k, v in snapshot.tensors.items()}
@@ -66,18 +66,18 @@ class Checkpoints:
         return folder
 
     def newest(self) -> Path | None:
-        """The newest checkpoint that is whole; damaged ones are named, and removed."""
+        """The newest checkpoint that is not damaged; each damaged one is reported and removed."""
         for folder in reversed(self.all()):
             try:
                 read_snapshot(folder)
                 return folder
             except DamagedFile as error:
-                log.warning("damaged checkpoint: %s; removed, the one before is used", error)
+                log.warning("damaged checkpoint: %s; removed, using the one before it", error)
                 shutil.rmtree(folder)
         return None
 
     def write_nonfinite(self, steps: Sequence[Mapping[str, Any]]) -> None:
-        """The steps that were left out, with the ids of their crystals: nonfinite.jsonl."""
+        """Write nonfinite.jsonl: the steps that were left out, with the ids of their crystals."""
         lines = "".join(json.dumps(step) + "\n" for step in steps)
         write_text(self.folder / "nonfinite.jsonl", lines)
 
@@ -88,10 +88,10 @@ def open_checkpoints(
     restart: bool = False,
     when_changed: WhenChanged = "refuse",
 ) -> Checkpoints:
-    """The checkpoints of the run with this identity, to be called by the holder of the lock.
+    """The checkpoints of the training with this identity; the caller holds the lock.
 
-    If the directory holds only runs of another identity: raises UserError that names every
-    difference, or begins a run beside them (``fresh``). ``restart`` removes what is there.
+    If the directory holds only other trainings: raises a UserError that names every difference, or
+    (``fresh``) begins beside them. ``restart`` first removes all checkpoints in the directory.
     """
     if restart:
         for folder in run_folders(run_directory):
@@ -105,17 +105,17 @@ def open_checkpoints(
         if when_changed == "refuse":
             raise UserError(
                 f"{run_directory} holds checkpoints of another training:{changes}\n"
-                "Restore these settings to go on with it, choose another directory, or give "
-                "--restart to discard it and begin anew."
+                "To continue it, restore these settings. To begin anew, choose another directory, "
+                "or discard it with --restart."
             )
-        log.info("beginning anew beside the checkpoints of another training:%s", changes)
+        log.info("starting anew beside the checkpoints of another training:%s", changes)
     write_json(checkpoints.folder / "identity.json", checkpoints.identity)
     remove_left_overs(checkpoints.folder)
     return checkpoints
 
 
 def run_folders(run_directory: Path) -> list[Path]:
-    """The folders of the runs that a run directory holds checkpoints of."""
+    """The folders of a run directory that hold checkpoints, one for each training."""
     found = {path.parent for path in Path(run_directory).glob("*/epoch-*")}
     return sorted(folder for folder in found if (folder / "identity.json").is_file())
 
@@ -126,14 +126,14 @@ def read_snapshot(folder: Path) -> Snapshot:
     path = folder / "tensors.safetensors"
     digest = content.pop("sha256", None) if isinstance(content, dict) else None
     if digest is None or digest != hash_of(content):
-        raise DamagedFile(f"{folder}/state.json: not what was written")
+        raise DamagedFile(f"{folder}/state.json: not the content that was written")
     if not path.is_file() or sha256(path) != content["tensors_sha256"]:
-        raise DamagedFile(f"{path}: missing or not what was written")
+        raise DamagedFile(f"{path}: missing, or not the content that was written")
     return Snapshot(load_file(path), content["values"])
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """One line per key whose values differ: ``settings.training.epochs: 30 before, 40 now``."""
+    """A line for each key whose values differ: ``settings.training.epochs: 30 before, 40 now``."""
     old, new = flat(before), flat(now)
     keys = dict.fromkeys([*old, *new])
     shown = {key: (old.get(key, "absent"), new.get(key, "absent")) for key in keys}
@@ -141,7 +141,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one, with dotted keys."""
+    """Nested mappings as a single one with dotted keys."""
     result: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):

@@ -1,9 +1,10 @@
-"""Several processes on one training, started by torchrun: who they are, and what they add up.
+"""Several processes that train one network together, started by torchrun.
 
-Every process holds the whole state, which stays equal: each computes the gradient of its part of a
-batch, the gradients are summed in one message, and all take the same step. (The gradients are a few
-megabytes; what torch's DistributedDataParallel gains by sending them in pieces during the backward
-pass is little here, and it cannot weigh parts of unequal size or leave a process without work.)
+Every process holds the whole state. Each computes the gradient of its part of a batch, the
+gradients are summed in one message, and all processes take the same step; so their states stay equal.
+(torch's DistributedDataParallel sends gradients in pieces during the backward pass. They are a few
+megabytes here, so that gains little, and it cannot weight parts of unequal size or leave a process
+without work.)
 """
 
 import os
@@ -27,11 +28,11 @@ class Processes:
 
     @property
     def leads(self) -> bool:
-        """Whether this process writes the files and speaks."""
+        """Whether this process writes the files and the log."""
         return self.rank == 0
 
     def sum(self, tensors: Sequence[Tensor]) -> list[Tensor]:
-        """The sums over the processes, on all of them, in one message; tensors of one type."""
+        """The sums over all processes, sent in one message; the tensors have one type."""
         if self.size == 1:
             return list(tensors)
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
@@ -40,12 +41,10 @@ class Processes:
         return [part.view_as(tensor) for part, tensor in zip(parts, tensors, strict=True)]
 
     def any(self, flag: bool) -> bool:
-        """Whether the flag is set in any process; all get the same answer."""
-        return (
-            flag
-            if self.size == 1
-            else bool(self.sum([torch.tensor([float(flag)], device=self.device)])[0])
-        )
+        """Whether the flag is set in any process; every process gets the same answer."""
+        if self.size == 1:
+            return flag
+        return bool(self.sum([torch.tensor([float(flag)], device=self.device)])[0])
 
     def from_leader(self, value: str | None) -> str | None:
         """The leader's value, in every process."""
@@ -57,9 +56,9 @@ class Processes:
 
 @contextmanager
 def processes_on(device: torch.device) -> Iterator[Processes]:
-    """The processes that torchrun started, or this one alone.
+    """The processes that torchrun started, or this process alone.
 
-    nccl joins GPUs, each process taking the GPU of its local rank; gloo joins CPUs.
+    On GPUs they communicate by nccl, and each takes the GPU of its local rank; on CPUs by gloo.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
@@ -77,9 +76,10 @@ def processes_on(device: torch.device) -> Iterator[Processes]:
 
 
 def parts_by_edges(indices: np.ndarray, edges_G: np.ndarray, count: int) -> list[np.ndarray]:
-    """Divide the indices into ``count`` arrays with about equally many edges, some perhaps empty.
+    """Divide the indices into ``count`` arrays with about equally many edges; some may be empty.
 
-    The largest first, each to the part with the fewest edges; the order in a part is that given.
+    Crystals are assigned in order of falling edge count, each to the part with the smallest sum so
+    far. Each part keeps the order of ``indices``.
     """
     edges_B = edges_G[indices]
     owner_B = np.zeros(len(indices), np.int64)

@@ -12,10 +12,10 @@ from dglframer.common.errors import InUse
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold ``folder``/lock; raises InUse, naming pid@host, if another process has it.
+    """Hold ``folder``/lock; raises InUse, naming pid@host, if another process holds it.
 
-    The kernel frees the lock of a killed process, so that no lock is ever left behind; the file
-    itself stays, since removing it would let two processes in.
+    The kernel frees the lock of a killed process, so a lock is never left behind. The file itself
+    stays: if it were removed, two processes could hold locks on different files of that name.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / "lock", "a+", encoding="utf-8") as handle:

@@ -1,4 +1,4 @@
-"""What a person sees of a training: lines with rate, loss and time left; metrics.jsonl; TensorBoard."""
+"""The course of a training: lines for people, metrics.jsonl, events for TensorBoard."""
 
 import json
 import time
@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dglframer.common.errors import UserError
-from dglframer.common.files import write_text
-from dglframer.training.snapshot import EpochState
+from dglframer.common.errors import DamagedFile, UserError
+from dglframer.common.files import read_json_lines, write_text
+from dglframer.training.epoch import EpochState
 
 Metrics = dict[str, Any]
 
@@ -16,24 +16,24 @@ SECONDS_BETWEEN_LINES = 30.0  # inside an epoch
 
 
 class Pace:
-    """How fast this process gets through the crystals of all epochs, and how long it will take."""
+    """The rate of a training since this process began, and the time it still takes."""
 
     def __init__(self, seed: int, epochs: int, crystals: int, done: int):
-        """``done``: crystals of all epochs that were behind when the process began."""
+        """``crystals`` of an epoch; ``done``: crystals over all epochs before this process began."""
         self.seed, self.epochs, self.crystals, self.done = seed, epochs, crystals, done
         self.started = self.last_line = time.perf_counter()
 
     def due(self) -> bool:
-        """Whether a line inside an epoch is wanted now."""
+        """Whether it is time for a line inside an epoch."""
         return time.perf_counter() - self.last_line > SECONDS_BETWEEN_LINES
 
     def seconds_left(self, done: int) -> float:
-        """Until the last epoch ends, if it goes on as since this process began."""
+        """Seconds until the last epoch ends, at the mean rate since this process began."""
         elapsed = time.perf_counter() - self.started
         return elapsed * (self.epochs * self.crystals - done) / max(done - self.done, 1)
 
     def inside(self, current: EpochState) -> str:
-        """Epoch, share of it, loss so far, rate and time left."""
+        """A line inside an epoch: its share that is done, loss so far, rate, time left."""
         self.last_line = time.perf_counter()
         loss_sum, counted = current.sums_2.tolist()
         left = self.seconds_left(current.number * self.crystals + current.crystals)
@@ -45,7 +45,7 @@ class Pace:
         )
 
     def at_end(self, metrics: Metrics) -> str:
-        """Epoch, losses, rate and time left."""
+        """The line at the end of an epoch: losses, rate, time left."""
         self.last_line = time.perf_counter()
         left = self.seconds_left(metrics["epoch"] * self.crystals)
         maes = ", ".join(f"{name} {value:.4f}" for name, value in metrics["val_mae"].items())
@@ -57,9 +57,9 @@ class Pace:
 
 
 class MetricsLog:
-    """A line of JSON per epoch in ``path``; events for TensorBoard in a folder, if there is one.
+    """Writes a line of JSON per epoch to ``path``, and events for TensorBoard to a folder, if given.
 
-    ``lines`` are the epochs before: the file is first written with them.
+    ``lines`` are the metrics of the epochs before; the file is rewritten with them first.
     """
 
     def __init__(self, path: Path | None, lines: Sequence[Metrics], events: Path | None = None):
@@ -69,7 +69,7 @@ class MetricsLog:
         self.board = board(events, len(self.lines)) if events else None
 
     def add(self, metrics: Metrics) -> None:
-        """One more epoch."""
+        """Append the metrics of an epoch."""
         self.lines.append(metrics)
         if self.path is not None:
             with open(self.path, "a", encoding="utf-8") as handle:
@@ -83,7 +83,7 @@ class MetricsLog:
 
 
 def board(folder: Path, epochs_done: int) -> Any:
-    """A TensorBoard writer that replaces what was written of later epochs."""
+    """A TensorBoard writer; it replaces the events of epochs after ``epochs_done``."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
@@ -91,3 +91,15 @@ def board(folder: Path, epochs_done: int) -> Any:
             "training.tensorboard needs the package tensorboard: pip install tensorboard"
         ) from None
     return SummaryWriter(str(folder), purge_step=epochs_done + 1)
+
+
+def read_metrics(model_folder: Path) -> list[Metrics]:
+    """metrics.jsonl of a model directory, a dict per epoch.
+
+    Raises DamagedFile if the file is missing or damaged, or if it holds no epoch.
+    """
+    path = Path(model_folder) / "metrics.jsonl"
+    lines = read_json_lines(path)
+    if not lines:
+        raise DamagedFile(f"{path}: it holds no epoch")
+    return lines

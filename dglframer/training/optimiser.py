@@ -1,4 +1,4 @@
-"""The recipe of a step: AdamW, L1 loss, rate, and what does not fit into the memory.
+"""One step of the optimiser: AdamW, L1 loss, learning rate, errors for lack of memory.
 
 The recipe is that of the CrystalFramer paper (docs/models/crystalframer.md §8).
 """
@@ -14,9 +14,9 @@ from dglframer.graphs.batch import Batch
 
 
 def optimizer_for(network: nn.Module, training: TrainingConfig) -> torch.optim.AdamW:
-    """AdamW (0.9, 0.98) with the decay of weights and of biases apart; frozen parameters left out.
+    """AdamW (0.9, 0.98), with one decay for weights and one for biases, without frozen parameters.
 
-    The fused form leaves out a step whose ``found_inf`` is 1, without waiting for the device.
+    The fused form skips a step whose ``found_inf`` is 1, without waiting for the device.
     """
     named = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
     groups = [
@@ -39,7 +39,7 @@ def rate_factor(step: int, training: TrainingConfig) -> float:
 
 
 def l1_loss(output_BT: Tensor, target_BT: Tensor) -> Tensor:
-    """Mean over crystals, sum over targets, of the absolute error in normalised units."""
+    """The absolute error in normalised units, summed over targets, averaged over crystals."""
     return (output_BT - target_BT).abs().mean(0).sum()
 
 
@@ -51,23 +51,24 @@ def loss_and_gradients(
     share: float,
     precision: str,
 ) -> list[Tensor]:
-    """``share`` times the loss, then its gradients; nothing is kept if the memory runs out."""
+    """``share`` times the loss, then its gradients. If the memory runs out, no tensor stays alive."""
     half = precision == "bfloat16"
     with torch.autocast(target_BT.device.type, torch.bfloat16, enabled=half):
         output_BT = network(batch)
     loss = l1_loss(output_BT.float() if half else output_BT, target_BT) * share
-    # In the order of the parameters' memory, which the fused optimiser goes by on a CPU.
+    # Contiguous: on a CPU the fused optimiser goes by the order in memory.
     gradients = (grad.contiguous() for grad in torch.autograd.grad(loss, list(parameters)))
     return [loss.detach(), *gradients]
 
 
-def clip_and_step(optimizer: torch.optim.Optimizer, largest_norm: float, loss: Tensor) -> Tensor:
-    """Clip the gradients and take the step, unless the loss or a gradient is not finite.
+def clip_and_step(optimizer: torch.optim.Optimizer, max_norm: float, loss: Tensor) -> Tensor:
+    """Clip the gradients to the total norm ``max_norm`` and take the step.
 
-    Returns whether they were finite, as a flag on the device.
+    The step changes nothing if the loss or a gradient is not finite. Returns whether all were
+    finite, as a flag on the device.
     """
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    norm = nn.utils.clip_grad_norm_(parameters, largest_norm)
+    norm = nn.utils.clip_grad_norm_(parameters, max_norm)
     finite = torch.isfinite(norm) & torch.isfinite(loss)
     optimizer.found_inf = (~finite).float()  # type: ignore[attr-defined]
     optimizer.step()
@@ -75,7 +76,7 @@ def clip_and_step(optimizer: torch.optim.Optimizer, largest_norm: float, loss: T
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception of torch or numpy means that memory could not be had."""
+    """Whether an exception of torch or numpy means that there was not enough memory."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)

@@ -1,7 +1,11 @@
-"""Starting from a trained model instead of from nothing: its weights, what is frozen, its statistics."""
+"""Preparing a training: the network with its first weights, and the statistics of the targets.
+
+The weights are drawn from the seed, or taken from a trained model (``training.init_from``).
+"""
 
 import difflib
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +14,13 @@ import torch
 
 from dglframer.common.errors import UserError
 from dglframer.common.files import read_json
+from dglframer.config import Config
 from dglframer.config.networks import EncoderConfig, encoder_of
 from dglframer.config.training import TrainingConfig
 from dglframer.graphs.dataset import GraphDataset
+from dglframer.graphs.loading import calibration_batch, moved
 from dglframer.networks.base import PropertyNetwork
+from dglframer.networks.build import build
 from dglframer.networks.model_directory import TrainedModel, load_model
 
 log = logging.getLogger(__name__)
@@ -21,23 +28,59 @@ log = logging.getLogger(__name__)
 OUTPUT_LAYER = "head.output."
 
 
-def starting_model(
-    model: EncoderConfig, training: TrainingConfig, train_set: GraphDataset
-) -> TrainedModel | None:
-    """The model that ``training.init_from`` names, checked against the settings and the graphs.
+@dataclass(frozen=True)
+class Prepared:
+    """A network before its first step, and its data."""
 
-    Raises UserError if its network has other settings, or if its target statistics are to be kept
-    and it predicts other targets.
+    network: PropertyNetwork  # on its device; frozen parameters need no gradient
+    mean_T: np.ndarray  # of each target, in its unit
+    std_T: np.ndarray
+    train_set: GraphDataset  # without crystals of more than training.max_atoms
+    val_set: GraphDataset
+    seed: int
+
+
+def prepare(
+    config: Config, train_set: GraphDataset, val_set: GraphDataset, seed: int, device: torch.device
+) -> Prepared:
+    """Draw a network, or take the weights of the model in ``training.init_from``.
+
+    A drawn network is calibrated on a sample of the training set; a trained one brings its
+    calibration. Raises UserError if that model does not fit the settings or the graphs, if a target
+    is constant, if ``training.freeze`` names no parameter or all of them, or if no crystal is small
+    enough.
+    """
+    settings, training = config.encoder_settings, config.training
+    train_set = train_set.at_most(training.max_atoms)
+    start = starting_model(settings, training, train_set)
+    mean_T, std_T = statistics(training, start, train_set)
+    network = build(settings, len(mean_T)).draw(seed).to(device)
+    if start is None:
+        network.calibrate(moved(calibration_batch(train_set, seed), device))
+    else:
+        adopt_weights(network, start, train_set)
+    freeze(network, training.freeze)
+    return Prepared(network, mean_T, std_T, train_set, val_set, seed)
+
+
+def starting_model(
+    settings: EncoderConfig, training: TrainingConfig, train_set: GraphDataset
+) -> TrainedModel | None:
+    """The model in ``training.init_from``, checked against the settings and the graphs.
+
+    None if there is none. Raises UserError if its network has other settings, or if it predicts
+    other targets and its target statistics should be kept.
     """
     if training.init_from is None:
         return None
     start = load_model(Path(training.init_from))
-    theirs, ours = (described(one) for one in (start.network.settings, model))
+    theirs, ours = (described(one) for one in (start.network.settings, settings))
     changes = [f"{key}: {value}" for key, value in theirs.items() if ours.get(key) != value]
     if changes:
         lines = "".join(f"\n  {change}" for change in changes)
         raise UserError(
-            f"training.init_from: {training.init_from} was made with{lines}\nSet these."
+            f"training.init_from: {training.init_from} was made with{lines}\n"
+            "Set these keys to the same values."
         )
     if training.target_statistics == "keep" and not same_targets(start, train_set):
         raise UserError(
@@ -47,38 +90,40 @@ def starting_model(
         )
     cutoff = train_set.manifest["cutoff_angstrom"]
     if start.cutoff != cutoff:
-        log.warning("the first model saw graphs cut at %s A, these at %s A", start.cutoff, cutoff)
+        log.warning(
+            "training.init_from: the model was trained on graphs with a cutoff of %s Å, "
+            "these graphs have %s Å",
+            start.cutoff,
+            cutoff,
+        )
     return start
 
 
-def described(model: EncoderConfig) -> dict[str, Any]:
-    """The encoder and its settings as the configuration names them."""
-    encoder = encoder_of(model)
-    settings = model.model_dump(mode="json")
-    return {
-        "encoder": encoder,
-        **{f"{encoder}.{key}": value for key, value in settings.items()},
-    }
+def described(settings: EncoderConfig) -> dict[str, Any]:
+    """The encoder and its settings under the configuration's keys."""
+    encoder = encoder_of(settings)
+    values = settings.model_dump(mode="json")
+    return {"encoder": encoder, **{f"{encoder}.{key}": value for key, value in values.items()}}
 
 
 def same_targets(start: TrainedModel, train_set: GraphDataset) -> bool:
-    """Whether the model predicts what the graphs hold, in the same order."""
+    """Whether the model predicts the targets of the graphs, in the same order."""
     return [target.name for target in start.targets] == list(train_set.manifest["targets"])
 
 
 def adopt_weights(network: PropertyNetwork, start: TrainedModel, train_set: GraphDataset) -> None:
-    """Copy weights and calibration; for other targets the output layer stays as it was drawn."""
+    """Copy weights and calibration. If the targets differ, the output layer keeps its drawn weights."""
     weights = start.network.state_dict()
     if not same_targets(start, train_set):
         weights = {k: v for k, v in weights.items() if not k.startswith(OUTPUT_LAYER)}
-        log.info("other targets than the first model's: the output layer is drawn anew")
+        log.info("training.init_from: the model has other targets, so the output layer is new")
     network.load_state_dict(weights, strict=False)
 
 
 def statistics(
     training: TrainingConfig, start: TrainedModel | None, train_set: GraphDataset
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of each target: of the training set, or those of the first model."""
+    """Mean and standard deviation of each target, [T]: of the training set, or the model's own."""
     if start is not None and training.target_statistics == "keep":
         means, stds = zip(*((target.mean, target.std) for target in start.targets), strict=True)
         return np.array(means), np.array(stds)
@@ -89,7 +134,10 @@ def statistics(
 
 
 def freeze(network: torch.nn.Module, prefixes: tuple[str, ...]) -> None:
-    """Exclude the parameters whose names begin with a prefix; UserError if one fits none, or all."""
+    """Exclude the parameters whose names begin with a prefix from training.
+
+    Raises UserError if a prefix fits no parameter, or if no parameter is left.
+    """
     names = [name for name, _ in network.named_parameters()]
     for prefix in prefixes:
         if not any(name.startswith(prefix) for name in names):
@@ -102,7 +150,7 @@ def freeze(network: torch.nn.Module, prefixes: tuple[str, ...]) -> None:
 
 
 def origin(training: TrainingConfig) -> dict[str, Any]:
-    """What identifies the weights a training starts from; empty if it starts from nothing."""
+    """The hash of the weights in ``training.init_from``; empty if the weights are drawn."""
     if training.init_from is None:
         return {}
     description = read_json(Path(training.init_from) / "model.json", "weights_sha256")

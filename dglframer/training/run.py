@@ -1,10 +1,11 @@
-"""Training one model from start to end: fresh or from a checkpoint, to the same bits."""
+"""One training from start to end, fresh or from its newest checkpoint, to the same bits."""
 
 import copy
 import logging
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from dglframer.training.checkpoints import (
 from dglframer.training.distributed import Processes
 from dglframer.training.lock import locked
 from dglframer.training.metrics import Metrics, MetricsLog, Pace
-from dglframer.training.prepare import origin
+from dglframer.training.prepare import origin, prepare
 from dglframer.training.signals import StopRequest
 from dglframer.training.snapshot import Snapshot, restore, snapshot_of
 from dglframer.training.trainer import Trainer
@@ -34,44 +35,40 @@ from dglframer.training.trainer import Trainer
 log = logging.getLogger(__name__)
 
 
-def train_seed(
-    config: Config,
-    graphs: Path,
-    split: Path,
-    seed: int,
-    out: Path,
-    run_directory: Path,
-    restart: bool,
-    when_changed: WhenChanged,
-    stop: StopRequest,
-    processes: Processes,
-) -> None:
-    """Train one model to a model directory; the first process holds the run directory and writes.
+@dataclass(frozen=True)
+class TrainingJob:
+    """A training as the command line asks for it."""
 
-    Raises InUse if another run has the directory, UserError if its checkpoints are of another
-    configuration or data, Interrupted if asked to stop.
+    config: Config
+    seed: int
+    graphs: Path  # folder of shards
+    split: Path  # split.parquet
+    out: Path  # the model directory
+    checkpoints: Path  # the run directory, which one process at a time may use
+    restart: bool = False
+    when_changed: WhenChanged = "refuse"
+
+
+def train_seed(job: TrainingJob, processes: Processes, stop: StopRequest) -> None:
+    """Train a model and write its directory; the first process holds the run directory and writes.
+
+    Raises InUse if another process has the run directory, UserError if it holds checkpoints of
+    another configuration or other data, Interrupted if asked to stop.
     """
-    with locked(run_directory) if processes.leads else nullcontext():
-        train_set, val_set = visible_datasets(graphs, split)
-        identity = identity_of(config, train_set, val_set, seed)
-        if processes.leads:
-            remove_left_overs(out)
-            checkpoints = open_checkpoints(run_directory, identity, restart, when_changed)
+    config, leads = job.config, processes.leads
+    with locked(job.checkpoints) if leads else nullcontext():
+        train_set, val_set = visible_datasets(job.graphs, job.split)
+        identity = identity_of(config, train_set, val_set, job.seed)
+        if leads:
+            remove_left_overs(job.out)
+            checkpoints = open_checkpoints(job.checkpoints, identity, job.restart, job.when_changed)
         else:
-            checkpoints = Checkpoints(run_directory, identity)
-        model = train_model(
-            config,
-            train_set,
-            val_set,
-            seed,
-            processes.device,
-            out / "metrics.jsonl",
-            checkpoints=checkpoints,
-            stop=stop,
-            processes=processes,
-        )
-        if processes.leads:
-            save_model(model, out)
+            checkpoints = Checkpoints(job.checkpoints, identity)
+        prepared = prepare(config, train_set, val_set, job.seed, processes.device)
+        trainer = Trainer(prepared, config.training, processes)
+        last = TrainingRun(trainer, checkpoints, stop, job.out / "metrics.jsonl").finish()
+        if leads:
+            save_model(finished_model(config, trainer, last), job.out)
 
 
 def train_model(
@@ -80,49 +77,58 @@ def train_model(
     val_set: GraphDataset,
     seed: int,
     device: torch.device,
-    metrics_path: Path | None = None,
     each_epoch: Callable[[Metrics], None] = lambda metrics: None,
-    checkpoints: Checkpoints | None = None,
-    stop: StopRequest | None = None,
-    processes: Processes | None = None,
 ) -> TrainedModel:
-    """Train for config.training.epochs and return the (averaged) model.
+    """Train in this process, without writing a file, and return the (averaged) model.
 
-    With ``checkpoints`` it goes on from the newest and writes more. ``stop`` makes it save and raise
-    Interrupted. ``each_epoch`` sees the metrics of every epoch and may stop the run by raising.
+    ``each_epoch`` gets the metrics of every epoch and may end the training by raising.
     """
-    processes = processes or Processes(device)
-    trainer = Trainer(
-        config.encoder_settings, config.training, train_set, val_set, seed, device, processes
-    )
-    run = Run(trainer, checkpoints, stop or StopRequest())
-    lines = run.resume()
-    events = None
-    if config.training.tensorboard and processes.leads and checkpoints:
-        events = checkpoints.folder / "tensorboard"
-    metrics_log = MetricsLog(metrics_path if processes.leads else None, lines, events)
-    for epoch in range(trainer.next_epoch, config.training.epochs):
-        metrics = trainer.epoch(epoch, run.after_step, run.each_val_batch)
-        metrics_log.add(metrics)
-        run.lines = metrics_log.lines
-        log.info("%s", run.pace.at_end(metrics))
-        run.after_epoch()
-        each_epoch(metrics)
-    return finished_model(config, trainer, seed, metrics_log.lines[-1])
+    prepared = prepare(config, train_set, val_set, seed, device)
+    trainer = Trainer(prepared, config.training, Processes(device))
+    last = TrainingRun(trainer).finish(each_epoch)
+    return finished_model(config, trainer, last)
 
 
-class Run:
-    """When the state of a trainer is saved, and when the run stops."""
+class TrainingRun:
+    """Takes a trainer to its last epoch: resumes it, saves its state, stops if asked to."""
 
-    def __init__(self, trainer: Trainer, checkpoints: Checkpoints | None, stop: StopRequest):
-        self.trainer, self.checkpoints, self.stop = trainer, checkpoints, stop
-        self.lines: list[Metrics] = []
-        self.saved: Path | None = None
+    def __init__(
+        self,
+        trainer: Trainer,
+        checkpoints: Checkpoints | None = None,
+        stop: StopRequest | None = None,
+        metrics_path: Path | None = None,
+    ):
+        self.trainer, self.checkpoints = trainer, checkpoints
+        self.stop, self.metrics_path = stop or StopRequest(), metrics_path
+        self.lines: list[Metrics] = []  # of the epochs that are done
+        self.saved: Path | None = None  # the newest checkpoint
         if checkpoints is not None and trainer.processes.leads:
-            trainer.write_down = checkpoints.write_nonfinite
+            trainer.write_nonfinite = checkpoints.write_nonfinite
 
-    def resume(self) -> list[Metrics]:
-        """Go on from the newest checkpoint, if there is one; returns the metrics so far."""
+    def finish(self, each_epoch: Callable[[Metrics], None] = lambda metrics: None) -> Metrics:
+        """Train to the end and return the metrics of the last epoch; may raise Interrupted."""
+        trainer = self.trainer
+        self.resume()
+        metrics_log = self.open_log()
+        for epoch in range(trainer.next_epoch, trainer.training.epochs):
+            metrics = trainer.epoch(epoch, self.after_step, self.each_val_batch)
+            metrics_log.add(metrics)
+            self.lines = metrics_log.lines
+            log.info("%s", self.pace.at_end(metrics))
+            self.after_epoch()
+            each_epoch(metrics)
+        return metrics_log.lines[-1]
+
+    def open_log(self) -> MetricsLog:
+        """The log of the metrics, with the epochs that are done; only the first process writes."""
+        leads, events = self.trainer.processes.leads, None
+        if self.trainer.training.tensorboard and leads and self.checkpoints:
+            events = self.checkpoints.folder / "tensorboard"
+        return MetricsLog(self.metrics_path if leads else None, self.lines, events)
+
+    def resume(self) -> None:
+        """Continue from the newest checkpoint, if there is one."""
         trainer = self.trainer
         processes, training = trainer.processes, trainer.training
         found = None
@@ -146,10 +152,9 @@ class Run:
             log.info("%s: going on after %d steps, from %s", name, trainer.step, found)
         self.pace = Pace(trainer.seed, training.epochs, crystals, done)
         self.last_save = time.monotonic()
-        return self.lines
 
     def after_step(self) -> None:
-        """Save if it is time or a process was asked to stop; then raise Interrupted."""
+        """Save if it is time to; save and raise Interrupted if a process was asked to stop."""
         trainer = self.trainer
         if trainer.step % trainer.read_every == 0:
             trainer.read_flags()
@@ -166,7 +171,7 @@ class Run:
         self.stop_if_asked()
 
     def each_val_batch(self) -> None:
-        """Stop if asked to; several processes cannot agree on that in the midst of a validation."""
+        """Stop if asked to. Several processes do not: they cannot agree on it during a validation."""
         if self.trainer.processes.size == 1:
             self.stop_if_asked()
 
@@ -192,14 +197,14 @@ class Run:
         self.saved = self.checkpoints.save(snapshot, self.trainer.next_epoch, batch)
 
 
-def finished_model(config: Config, trainer: Trainer, seed: int, last: Metrics) -> TrainedModel:
-    """The model directory's content."""
+def finished_model(config: Config, trainer: Trainer, last: Metrics) -> TrainedModel:
+    """The content of the model directory; ``last``: metrics of the last epoch."""
     train_set = trainer.train_set
     names = train_set.manifest["targets"].items()
     statistics = zip(names, trainer.mean_T.tolist(), trainer.std_T.tolist(), strict=True)
     targets = tuple(Target(name, unit, mean, std) for (name, unit), mean, std in statistics)
     history = {
-        "seed": seed,
+        "seed": trainer.seed,
         "training": config.training.model_dump(mode="json"),
         "training_crystals": len(train_set),
         "data_manifest_hash": hash_of(train_set.manifest),
@@ -214,7 +219,7 @@ def finished_model(config: Config, trainer: Trainer, seed: int, last: Metrics) -
 def identity_of(
     config: Config, train_set: GraphDataset, val_set: GraphDataset, seed: int
 ) -> dict[str, Any]:
-    """What makes a training the one it is: a checkpoint is only used by the same."""
+    """Everything that a training's result depends on; a checkpoint of another identity is not used."""
     manifest = train_set.manifest
     data = {key: value for key, value in manifest.items() if not isinstance(value, list)}
     return {

@@ -1,23 +1,23 @@
-"""Requests to stop: a signal is noted, and the work ends where its state can be saved."""
+"""Requests to stop: a signal is recorded, and the training ends where its state can be saved."""
 
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-# A queue's notice before the time is up (slurm sends either), and Ctrl-C.
+# Slurm sends one of the first two before the time limit; Ctrl-C sends the third.
 STOPPING = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 
 
 class StopRequest:
-    """The name of the signal that asked to stop, if any."""
+    """The name of the signal that asked to stop, or None."""
 
     signal: str | None = None
 
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
-    """Note the first signal of STOPPING; the same signal again acts as usual. (Main thread only.)"""
+    """Record the first signal of STOPPING; a second one of its kind acts as usual. Main thread only."""
     request = StopRequest()
     before = {number: signal.getsignal(number) for number in STOPPING}
 

@@ -1,44 +1,29 @@
-"""What the state of a training consists of: enough to go on to the same bits as without a break."""
+"""The whole state of a training between two steps: it continues from it to the same bits."""
 
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
-if TYPE_CHECKING:
-    from dglframer.training.trainer import Trainer
+from dglframer.training.epoch import EpochState
+from dglframer.training.trainer import Trainer
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Everything a run needs to go on: tensors by flat name, and plain values."""
+    """The state of a training: tensors by flat name, and plain values."""
 
     tensors: dict[str, Tensor]
     values: dict[str, Any]
 
 
-@dataclass
-class EpochState:
-    """An epoch on its way: its order of crystals, and what has been done of it."""
-
-    number: int
-    order_G: np.ndarray
-    sums_2: Tensor  # on the device, float64: loss x crystals, crystals; of the finite steps
-    batch: int = 0  # batches done
-    crystals: int = 0  # in them
-    splits: int = 0  # batches halved for want of memory
-    train_seconds: float = 0.0
-    waiting_seconds: float = 0.0
-    cpu_seconds: float = 0.0  # of all threads of the process
-
-
-def snapshot_of(trainer: "Trainer") -> Snapshot:
-    """The whole state between two steps: what ``restore`` needs to go on to the same bits."""
+def snapshot_of(trainer: Trainer) -> Snapshot:
+    """The whole state of a trainer between two steps, for ``restore``."""
     tensors = {f"network.{name}": value for name, value in trainer.network.state_dict().items()}
     if trainer.averaged is not None:
         state = trainer.averaged.state_dict()
@@ -63,8 +48,8 @@ def snapshot_of(trainer: "Trainer") -> Snapshot:
     return Snapshot(tensors, values)
 
 
-def restore(trainer: "Trainer", snapshot: Snapshot) -> None:
-    """Continue from a snapshot of a trainer with the same settings and data."""
+def restore(trainer: Trainer, snapshot: Snapshot) -> None:
+    """Put a trainer into the state of one with the same settings and data."""
     tensors, values = snapshot.tensors, snapshot.values
     trainer.network.load_state_dict(below("network.", tensors))
     if averaged := below("averaged.", tensors):
@@ -91,7 +76,7 @@ def below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def random_states() -> dict[str, Any]:
-    """The state of every random generator a library may draw from, as plain values."""
+    """The state of every random generator that a library may draw from, as plain values."""
     name, keys, *rest = np.random.get_state(legacy=True)
     version, internal, gauss = random.getstate()
     return {
@@ -103,7 +88,7 @@ def random_states() -> dict[str, Any]:
 
 
 def restore_random_states(states: Mapping[str, Any]) -> None:
-    """What ``random_states`` returned; states of GPUs that are not here are left out."""
+    """Restore the states that ``random_states`` returned, without those of absent GPUs."""
 
     def tensor(text: str) -> Tensor:
         return torch.frombuffer(bytearray.fromhex(text), dtype=torch.uint8)

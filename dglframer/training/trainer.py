@@ -1,7 +1,7 @@
-"""One network on its way through the epochs: steps, weight averaging, validation.
+"""The training of one prepared network, epoch by epoch: steps, weight averaging, validation.
 
-A step's loss, and whether it was finite, stay on the device and are read now and then. Between two
-steps the trainer can be saved and restored (``run_state``).
+The losses, and the flags of steps that were not finite, stay on the device and are read every few
+steps. Between two steps the trainer can be saved and restored (``training/snapshot.py``).
 """
 
 import logging
@@ -15,22 +15,13 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from dglframer.common.errors import TrainingFailed
-from dglframer.config.networks import EncoderConfig
 from dglframer.config.training import TrainingConfig
 from dglframer.graphs.batch import Batch
-from dglframer.graphs.dataset import GraphDataset
-from dglframer.graphs.loading import (
-    EpochShuffle,
-    Portions,
-    batches,
-    calibration_batch,
-    graph_loader,
-    moved,
-    prefetched,
-)
+from dglframer.graphs.loading import graph_loader, moved, prefetched
 from dglframer.networks.base import PropertyNetwork
-from dglframer.networks.build import build
+from dglframer.networks.inference import predict
 from dglframer.training.distributed import Processes, parts_by_edges
+from dglframer.training.epoch import EpochState, begin_epoch, own_share, remaining_batches
 from dglframer.training.metrics import Metrics
 from dglframer.training.optimiser import (
     clip_and_step,
@@ -39,42 +30,23 @@ from dglframer.training.optimiser import (
     optimizer_for,
     rate_factor,
 )
-from dglframer.training.prepare import adopt_weights, freeze, starting_model, statistics
-from dglframer.training.snapshot import EpochState
+from dglframer.training.prepare import Prepared
 
 log = logging.getLogger(__name__)
 
-EDGES_PER_PREDICTION = 200_000  # bounds the memory of a batch to well under a gigabyte
-STEPS_BETWEEN_READINGS = 16  # of a GPU, which would have to be waited for
+STEPS_BETWEEN_READINGS = 16  # on a GPU: a reading waits for the device
 
 
 class Trainer:
-    """One network on its way through the epochs."""
+    """Trains a prepared network, one epoch after the other."""
 
-    def __init__(
-        self,
-        model: EncoderConfig,
-        training: TrainingConfig,
-        train_set: GraphDataset,
-        val_set: GraphDataset,
-        seed: int,
-        device: torch.device,
-        processes: Processes | None = None,
-    ):
-        self.training, self.seed, self.device = training, seed, device
-        self.processes = processes or Processes(device)
-        train_set = train_set.at_most(training.most_atoms)
-        self.train_set, self.val_set = train_set, val_set
-        self.edges_G = train_set.edge_counts()
-        start = starting_model(model, training, train_set)
-        self.mean_T, self.std_T = statistics(training, start, train_set)
-        self.network = build(model, len(self.mean_T)).draw(seed).to(device)
-        if start is None:
-            self.network.calibrate(moved(calibration_batch(train_set, seed), device))
-        else:
-            adopt_weights(self.network, start, train_set)
-        freeze(self.network, training.freeze)
-        self.statistics_2T = torch.tensor(np.stack([self.mean_T, self.std_T])).to(device)
+    def __init__(self, prepared: Prepared, training: TrainingConfig, processes: Processes):
+        self.training, self.processes, self.device = training, processes, processes.device
+        self.train_set, self.val_set = prepared.train_set, prepared.val_set
+        self.edges_G = self.train_set.edge_counts()
+        self.network, self.seed = prepared.network, prepared.seed
+        self.mean_T, self.std_T = prepared.mean_T, prepared.std_T
+        self.statistics_2T = torch.tensor(np.stack([self.mean_T, self.std_T])).to(self.device)
         self.averaged: AveragedModel | None = None
         self.optimizer = optimizer_for(self.network, training)
         self.parameters = [p for p in self.network.parameters() if p.requires_grad]
@@ -82,10 +54,10 @@ class Trainer:
         self.next_epoch = 0
         self.step = 0
         self.best: Metrics = {}
-        self.nonfinite: list[dict[str, Any]] = []  # {step, ids} of the steps left out
-        self.write_down: Callable[[list[dict[str, Any]]], None] = lambda nonfinite: None
+        self.nonfinite: list[dict[str, Any]] = []  # {step, ids} of the steps that were left out
+        self.write_nonfinite: Callable[[list[dict[str, Any]]], None] = lambda nonfinite: None
         self.unread: list[tuple[int, tuple[str, ...], Tensor]] = []
-        self.read_every = 1 if device.type == "cpu" else STEPS_BETWEEN_READINGS
+        self.read_every = 1 if self.device.type == "cpu" else STEPS_BETWEEN_READINGS
 
     @property
     def result(self) -> PropertyNetwork:
@@ -102,102 +74,85 @@ class Trainer:
     ) -> Metrics:
         """Train for one epoch, or the rest of it, validate, and return the epoch's metrics.
 
-        ``after_step`` may save a snapshot and raise, ``each_val_batch`` too.
+        ``after_step`` may save a snapshot and raise, ``each_val_batch`` too. Raises TrainingFailed
+        if no step of the epoch was finite.
         """
+        current = self.begin(epoch)
         averaging = epoch >= self.training.epochs - self.training.averaged_epochs
         if averaging and self.averaged is None:
             self.averaged = AveragedModel(self.network)
-        current = self.begin(epoch)
-        portions = self.portions(current)
-        mine = [self.my_part(portion) for portion in portions]
-        loader = graph_loader(self.train_set, [part for part, _ in mine])
-        resumed, resumed_cpu = time.perf_counter(), time.process_time()
-        for portion, (_, share), batch in zip(
-            portions, mine, prefetched(loader, self.device), strict=True
-        ):
-            received = time.perf_counter()
-            current.waiting_seconds += received - resumed
-            ids = tuple(self.train_set.ids[index] for index in portion)
-            self.train_step(batch, averaging, share, ids)
-            current.batch += 1
-            current.crystals += len(portion)
-            current.train_seconds += time.perf_counter() - resumed
-            current.cpu_seconds += time.process_time() - resumed_cpu
-            after_step()
-            resumed, resumed_cpu = time.perf_counter(), time.process_time()
+        self.take_steps(current, averaging, after_step)
         self.read_flags()
         started = time.perf_counter()
         val_mae_T = self.validate(each_val_batch)
-        loss_sum, crystals = current.sums_2.tolist()
-        if not crystals:
-            raise TrainingFailed(f"epoch {epoch + 1}: no step had a finite loss and gradient")
-        metrics = {
-            "epoch": epoch + 1,
-            "step": self.step,
-            "learning_rate": self.optimizer.param_groups[0]["lr"],
-            "averaged": averaging,
-            "train_loss": loss_sum / crystals,
-            "val_loss": float(val_mae_T.sum()),
-            "val_mae": dict(
-                zip(
-                    self.train_set.manifest["targets"],
-                    (val_mae_T * self.std_T).tolist(),
-                    strict=True,
-                )
-            ),
-            "nonfinite_steps": len(self.nonfinite),
-            "split_batches": current.splits,
-            "train_seconds": round(current.train_seconds, 3),
-            "waiting_seconds": round(current.waiting_seconds, 3),
-            "cpu_seconds": round(current.cpu_seconds, 3),
-            "val_seconds": round(time.perf_counter() - started, 3),
-        }
+        metrics = self.metrics_of(current, averaging, val_mae_T, time.perf_counter() - started)
         if metrics["val_loss"] < self.best.get("val_loss", float("inf")):
             self.best = {key: metrics[key] for key in ("epoch", "val_loss")}
         self.current, self.next_epoch = None, epoch + 1
         return metrics
 
     def begin(self, epoch: int) -> EpochState:
-        """The state of an epoch: as it was left, or new."""
+        """The state of an epoch: the restored one, or a new one."""
         if self.current is None or self.current.number != epoch:
-            shuffle = EpochShuffle(len(self.train_set), self.seed)
-            shuffle.epoch = epoch
-            sums_2 = torch.zeros(2, dtype=torch.float64, device=self.device)
-            self.current = EpochState(epoch, np.fromiter(shuffle, np.int64), sums_2)
+            self.current = begin_epoch(epoch, len(self.train_set), self.seed, self.device)
         return self.current
 
-    def portions(self, current: EpochState) -> list[np.ndarray]:
-        """The batches of the epoch that are still to come, as indices, of all processes together."""
-        training = self.training
-        portions = list(
-            Portions(
-                current.order_G,
-                training.batch_size,
-                (self.edges_G, training.edges_per_batch),
-                (self.train_set.atom_counts(), training.atoms_per_batch),
+    def take_steps(
+        self, current: EpochState, averaging: bool, after_step: Callable[[], None]
+    ) -> None:
+        """Take the remaining steps of an epoch, and count batches, crystals and seconds."""
+        batches = remaining_batches(current, self.train_set, self.training)
+        shares = [own_share(indices, self.edges_G, self.processes) for indices in batches]
+        loader = graph_loader(self.train_set, [own for own, _ in shares])
+        resumed, resumed_cpu = time.perf_counter(), time.process_time()
+        for indices, (_, share), batch in zip(
+            batches, shares, prefetched(loader, self.device), strict=True
+        ):
+            received = time.perf_counter()
+            current.waiting_seconds += received - resumed
+            ids = tuple(self.train_set.ids[index] for index in indices)
+            self.train_step(batch, averaging, share, ids)
+            current.batch += 1
+            current.crystals += len(indices)
+            current.train_seconds += time.perf_counter() - resumed
+            current.cpu_seconds += time.process_time() - resumed_cpu
+            after_step()
+            resumed, resumed_cpu = time.perf_counter(), time.process_time()
+
+    def metrics_of(
+        self, current: EpochState, averaging: bool, val_mae_T: np.ndarray, val_seconds: float
+    ) -> Metrics:
+        """The line of metrics.jsonl of an epoch; ``val_mae_T`` is in normalised units."""
+        loss_sum, crystals = current.sums_2.tolist()
+        if not crystals:
+            raise TrainingFailed(
+                f"epoch {current.number + 1}: no step had a finite loss and gradient"
             )
-        )
-        if training.drop_last and len(portions) > 1 and len(portions[-1]) < training.batch_size:
-            portions.pop()
-        return portions[current.batch :]
-
-    def my_part(self, portion: np.ndarray) -> tuple[np.ndarray, float]:
-        """What this process computes of a batch, and the share that has in its loss.
-
-        Where there is nothing left for it, it computes one crystal that counts for nothing.
-        """
-        if self.processes.size == 1:
-            return portion, 1.0
-        part = parts_by_edges(portion, self.edges_G, self.processes.size)[self.processes.rank]
-        return part if len(part) else portion[:1], len(part) / len(portion)
+        targets = self.train_set.manifest["targets"]
+        return {
+            "epoch": current.number + 1,
+            "step": self.step,
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "averaged": averaging,
+            "train_loss": loss_sum / crystals,
+            "val_loss": float(val_mae_T.sum()),
+            "val_mae": dict(zip(targets, (val_mae_T * self.std_T).tolist(), strict=True)),
+            "nonfinite_steps": len(self.nonfinite),
+            "split_batches": current.splits,
+            "train_seconds": round(current.train_seconds, 3),
+            "waiting_seconds": round(current.waiting_seconds, 3),
+            "cpu_seconds": round(current.cpu_seconds, 3),
+            "val_seconds": round(val_seconds, 3),
+        }
 
     def train_step(
         self, batch: Batch, averaging: bool, share: float = 1.0, ids: Sequence[str] = ()
     ) -> Tensor:
-        """One optimiser step; returns the loss, a scalar on the device.
+        """Take one optimiser step; returns the loss, a scalar on the device.
 
-        ``share``: of this process's batch in the whole, whose crystals are ``ids``. If the loss or
-        a gradient is not finite the step changes nothing; ``read_flags`` speaks of it later.
+        ``share`` is the weight of this process's batch in the whole batch, ``ids`` are the crystals
+        of the whole. If the loss or a gradient is not finite the step changes nothing; ``read_flags``
+        reports it later.
         """
         loss, *gradients = self.processes.sum(self.gradients(batch, share))
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
@@ -217,7 +172,7 @@ class Trainer:
         return loss
 
     def gradients(self, batch: Batch, share: float) -> list[Tensor]:
-        """Loss and gradients; a batch that does not fit into the memory is halved until it does."""
+        """Loss and gradients. A batch that does not fit into the memory is halved until it does."""
         try:
             target_BT = self.normalised(batch)
             precision = self.training.precision
@@ -229,7 +184,7 @@ class Trainer:
                 raise
             if len(batch.ids) == 1:
                 raise TrainingFailed(f"{batch.ids[0]} alone does not fit into the memory") from None
-        # Here, outside the handler, what the attempt held is free.
+        # Outside the handler the memory of the failed attempt is free again.
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         log.warning("step %d: out of memory, %d crystals in halves", self.step, len(batch.ids))
@@ -252,7 +207,10 @@ class Trainer:
         return ((batch.targets_BT - mean_T) / std_T).float()
 
     def read_flags(self) -> None:
-        """Note which steps were left out since the last reading; raises UserError at too many."""
+        """Record the steps that were left out since the last reading.
+
+        Raises TrainingFailed if there are ``training.stop_after_nonfinite`` of them in all.
+        """
         if not self.unread:
             return
         flags = torch.stack([finite for _, _, finite in self.unread]).tolist()
@@ -263,7 +221,7 @@ class Trainer:
             self.nonfinite.append({"step": step, "ids": list(ids)})
             log.warning("step %d left out, loss or gradient not finite: %s", step, ", ".join(ids))
         if bad:
-            self.write_down(self.nonfinite)
+            self.write_nonfinite(self.nonfinite)
         if len(self.nonfinite) >= self.training.stop_after_nonfinite:
             last = self.nonfinite[-1]
             raise TrainingFailed(
@@ -272,38 +230,16 @@ class Trainer:
             )
 
     def validate(self, each_batch: Callable[[], None] = lambda: None) -> np.ndarray:
-        """Mean absolute error on the validation set of each target, [T], normalised units."""
+        """Mean absolute error of each target on the validation set, [T], normalised units."""
         rank, size = self.processes.rank, self.processes.size
-        mine = range(rank, len(self.val_set), size)
+        own = range(rank, len(self.val_set), size)
         error_T = torch.zeros(len(self.mean_T), dtype=torch.float64, device=self.device)
-        if mine:
-            output = predict(self.result, self.val_set, self.device, 32, mine, each_batch)
-            error_T += torch.from_numpy(np.abs(output - self.targets()[mine]).sum(0)).to(
-                self.device
-            )
+        if own:
+            output = predict(self.result, self.val_set, self.device, 32, own, each_batch)
+            error_T += torch.from_numpy(np.abs(output - self.targets()[own]).sum(0)).to(self.device)
         [total_T] = self.processes.sum([error_T])
         return total_T.cpu().numpy() / len(self.val_set)
 
     def targets(self) -> np.ndarray:
         """Normalised targets of the validation set, [G, T]."""
         return (self.val_set.targets[self.val_set.rows] - self.mean_T) / self.std_T
-
-
-@torch.no_grad()
-def predict(
-    network: PropertyNetwork,
-    dataset: GraphDataset,
-    device: torch.device,
-    batch_size: int = 32,
-    indices: Sequence[int] | None = None,
-    each_batch: Callable[[], None] = lambda: None,
-) -> np.ndarray:
-    """Normalised predictions [G, T], float64, in the dataset's order or that of ``indices``."""
-    network.eval()
-    loader = batches(dataset, batch_size, indices, EDGES_PER_PREDICTION)
-    parts = []
-    for batch in prefetched(loader, device):
-        parts.append(network(batch).double().cpu())
-        each_batch()
-    network.train()
-    return torch.cat(parts).numpy()

@@ -1,8 +1,8 @@
-"""The journal of a study on a shared file system: Optuna's, but a torn end does not spoil the rest.
+"""The journal of a study on a shared file system: Optuna's journal, which also survives a torn end.
 
-One JSON object per line, appended under Optuna's lock file. A writer that dies, or a full disk, may
-leave half a line at the end: the next writer cuts it off, since nothing after it was ever confirmed.
-(Optuna alone would append to the half line, and the journal would be unreadable from there on.)
+It holds one JSON object per line, appended under Optuna's lock file. If a writer dies or the disk is
+full, half a line may be left at the end. The next writer cuts it off; no worker was told that it was
+written. (Optuna would append to the half line, and nothing from there on could be read.)
 """
 
 import json
@@ -18,11 +18,11 @@ from dglframer.common.errors import DamagedFile
 
 log = logging.getLogger(__name__)
 
-LOCK_SECONDS = 30  # a lock file that nobody touched for so long belongs to a dead writer
+LOCK_SECONDS = 30  # after this time without a change, a lock file belongs to a dead writer
 
 
 class Journal(JournalFileBackend):
-    """Optuna's journal file with repair of its end; raises DamagedFile naming a line within."""
+    """Optuna's journal file, whose torn end is repaired; raises DamagedFile naming a damaged line."""
 
     def __init__(self, path: Path, lock_seconds: int = LOCK_SECONDS):
         self.path = path
@@ -37,7 +37,7 @@ class Journal(JournalFileBackend):
             self.lock.release()
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Append all lines or, if that fails, none."""
+        """Append all lines, or none if an error occurs."""
         lines = [json.dumps(entry, separators=(",", ":")) + "\n" for entry in logs]
         self.lock.acquire()
         try:
@@ -53,7 +53,7 @@ class Journal(JournalFileBackend):
             self.lock.release()
 
     def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:  # type: ignore[override]
-        """The entries from a number on; half a line at the end is not there yet."""
+        """The entries from a number on, without half a line at the end."""
         try:
             yield from super().read_logs(log_number_from)
         except ValueError:
@@ -62,14 +62,14 @@ class Journal(JournalFileBackend):
 
 
 def write_all(handle: Any, data: bytes) -> None:
-    """Append ``data`` to an unbuffered file; a short write goes on until there is an error."""
+    """Append ``data`` to an unbuffered file; continues after a short write."""
     handle.seek(0, os.SEEK_END)
     while data:
         data = data[handle.write(data) :]
 
 
 def cut_torn_end(handle: Any, path: Path, block: int = 1 << 16) -> int:
-    """Cut off a last line without its end; returns the length of the file."""
+    """Cut off a last line without a newline; returns the length of the file."""
     length = handle.seek(0, os.SEEK_END)
     kept = length
     while kept:
@@ -80,7 +80,9 @@ def cut_torn_end(handle: Any, path: Path, block: int = 1 << 16) -> int:
         if newline >= 0:
             break
     if kept < length:
-        log.warning("%s: the last line was cut off while it was written; removed", path)
+        log.warning(
+            "%s: the last line is incomplete and was cut off; its writer was interrupted", path
+        )
         handle.truncate(kept)
     return kept
 
@@ -88,8 +90,8 @@ def cut_torn_end(handle: Any, path: Path, block: int = 1 << 16) -> int:
 def check(path: Path) -> None:
     """Raise DamagedFile naming the first line that is not an entry of a journal.
 
-    A last line of zeros or other garbage with an end (a power cut on some file systems) is damage
-    too: nobody can tell what was confirmed.
+    A last line of zeros or other garbage that ends with a newline is damage, too. (A power cut can
+    leave it on some file systems.) It may stand for an entry that a worker was told is written.
     """
     with open(path, "rb") as handle:
         for number, line in enumerate(handle, start=1):
@@ -103,9 +105,9 @@ def check(path: Path) -> None:
                 raise DamagedFile(damage(path, number, "no op_code"))
 
 
-def damage(path: Path, number: int, what: str) -> str:
-    """What is wrong, and what can be done."""
+def damage(path: Path, number: int, reason: str) -> str:
+    """The message about a damaged line, with two ways to go on."""
     return (
-        f"{path}, line {number}: not an entry of a journal ({what}). The study up to there can be"
-        f" kept with `head -n {number - 1}` into a new file; without the file, tuning starts afresh"
+        f"{path}, line {number}: not an entry of a journal ({reason}). To keep the study up to there,"
+        f" write `head -n {number - 1}` of it to a new file; to start tuning afresh, remove the file"
     )

@@ -1,4 +1,4 @@
-"""Who runs a trial, and whether that worker still lives."""
+"""Leases: which worker runs a trial, and whether its process is still alive."""
 
 import os
 import socket
@@ -10,9 +10,9 @@ from typing import Any
 
 @cache
 def place() -> str:
-    """Names the processes that this one can see: the boot of the machine and the pid namespace.
+    """A name for the processes that this one can see: boot id of the machine and pid namespace.
 
-    Where the system does not tell, a name that no other process has.
+    If the system does not state them, the name is one that no other process has.
     """
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -22,7 +22,7 @@ def place() -> str:
 
 
 def started(pid: int) -> str | None:
-    """When a process was started, in the kernel's ticks; None if there is none (or a zombie)."""
+    """The start time of a process in the kernel's ticks; None if it is gone or a zombie."""
     try:
         state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -31,7 +31,7 @@ def started(pid: int) -> str | None:
 
 
 def lease_of_this_process() -> dict[str, Any]:
-    """What is written beside a trial, again and again while it runs."""
+    """The lease that a worker writes to its trial, and renews while the trial runs."""
     pid = os.getpid()
     time_of_beat = time.strftime("%Y-%m-%dT%H:%M:%S%z")
     return {
@@ -44,9 +44,9 @@ def lease_of_this_process() -> dict[str, Any]:
 
 
 class Watch:
-    """Tells lost trials: at once where the worker's process can be seen, else after a silence.
+    """Finds lost trials: at once if the worker's process can be seen, else after ``seconds`` of silence.
 
-    The silence is measured by the observer's clock alone; clocks of two machines are not compared.
+    The silence is measured by the clock of this process; clocks of two machines are not compared.
     """
 
     def __init__(self, seconds: float):
@@ -54,9 +54,9 @@ class Watch:
         self.seen: dict[int, tuple[Any, float]] = {}
 
     def is_lost(self, trial: int, lease: dict[str, Any] | None) -> bool:
-        """Whether the worker of a running trial is gone; ``lease``: what it wrote last, if ever.
+        """Whether the worker of a running trial is gone; ``lease`` is the last that it wrote, or None.
 
-        A process asks while it runs no trial: what it seems to run itself is lost as well.
+        This process runs no trial when it asks. A trial under its own pid is therefore lost, too.
         """
         if lease is not None and lease["place"] == place():
             pid = lease["pid"]

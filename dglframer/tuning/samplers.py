@@ -1,4 +1,4 @@
-"""Samplers and pruners by name, seeded so that a study does not depend on where it was interrupted."""
+"""Samplers and pruners by name. Their seeds make a study independent of interruptions."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ from dglframer.tuning.study import place_in_study
 
 
 def make_pruner(config: Config) -> BasePruner:
-    """What stops unpromising trials, from the validation error after each epoch."""
+    """The pruner: it stops unpromising trials by their validation loss after each epoch."""
     if config.tune.pruner == "median":
         return MedianPruner(n_startup_trials=3, n_warmup_steps=1)
     if config.tune.pruner == "hyperband":
@@ -25,10 +25,10 @@ def make_pruner(config: Config) -> BasePruner:
 
 
 class Sampler(BaseSampler):
-    """The sampler of the config, made anew for each value from (seed, place of the trial, key).
+    """The sampler of the config, seeded anew for each value from (seed, place of the trial, key).
 
-    So the values of a trial follow from the trials finished before it, and not from how often the
-    study was interrupted or in which process it goes on.
+    The values of a trial therefore depend on the trials finished before it, but not on interruptions
+    of the study or on the process that runs it.
     """
 
     def __init__(self, config: Config):
@@ -36,19 +36,19 @@ class Sampler(BaseSampler):
         self.grid = config.search_space.grid() if config.tune.sampler == "grid" else []
 
     def seeded(self, study: Study, trial: FrozenTrial, *words: int) -> BaseSampler:
-        """The sampler with a seed of its own."""
+        """The sampler, seeded by the place of the trial and by ``words``."""
         place = place_in_study(study.get_trials(deepcopy=False), trial.number)
         sequence = np.random.SeedSequence([self.tune.seed, place, *words])
         seed = int(sequence.generate_state(1)[0])
         if self.tune.sampler == "tpe":
-            # With several workers, running trials repel new ones.
+            # With several workers, new trials keep away from running ones (constant liar).
             return TPESampler(seed=seed, constant_liar=self.tune.workers > 1)
         return GPSampler(seed=seed) if self.tune.sampler == "gp" else RandomSampler(seed=seed)
 
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        """All keys for gp, which samples them together; none for the others."""
+        """All keys for gp, which samples them together; no key for the other samplers."""
         if self.tune.sampler != "gp":
             return {}
         return {
@@ -82,7 +82,7 @@ class Sampler(BaseSampler):
 
 
 def suggest(trial: Trial, config: Config) -> dict[str, Any]:
-    """One value per key of the search space."""
+    """A value for each key of the search space."""
     values: dict[str, Any] = {}
     for key, space in config.tune.search.items():
         if isinstance(space, SearchChoices):

@@ -1,4 +1,4 @@
-"""Where a study is kept: an SQLite file, a journal, or a database by its URL."""
+"""The storage of a study: an SQLite file, a journal, or a database by its URL."""
 
 import fcntl
 import logging
@@ -18,16 +18,16 @@ from dglframer.tuning.journal import Journal
 
 log = logging.getLogger(__name__)
 
-SQLITE_SECONDS = 120  # how long one worker waits for another's transaction
+SQLITE_SECONDS = 120  # a worker waits for another's transaction for so long
 
 
 def open_study(
     spec: str, folder: Path, name: str, sampler: BaseSampler, pruner: optuna.pruners.BasePruner
 ) -> optuna.Study:
-    """Load or create the study ``name`` in the storage that ``spec`` (tune.storage) names.
+    """Load or create the study ``name`` in the storage ``spec`` (tune.storage).
 
-    Raises DamagedFile for a file that is not a study, UserError for a database out of reach. The
-    URL of a database is in neither, since it may hold a password.
+    Raises DamagedFile for a file that is not a study, UserError for a database that cannot be
+    reached. Neither message holds the URL of a database, which may hold a password.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     folder.mkdir(parents=True, exist_ok=True)
@@ -44,12 +44,12 @@ def open_study(
     except UserError:
         raise
     except Exception as error:
-        # Drivers raise errors of their own; what they have in common is that no study was opened.
+        # Every driver raises its own errors; each means that no study was opened.
         cause = error.__cause__ or error
         if where:
             raise DamagedFile(
                 f"{where}: no study can be read from it ({type(cause).__name__}: {cause});"
-                " without the file, tuning starts afresh"
+                " remove the file to start tuning afresh"
             ) from None
         raise UserError(
             f"tune.storage: no study can be opened ({without_url(cause, spec)})"
@@ -57,7 +57,7 @@ def open_study(
 
 
 def open_storage(spec: str, where: Path | None) -> BaseStorage:
-    """The storage itself."""
+    """Optuna's storage for ``spec``; ``where`` is the file of sqlite and journal."""
     if spec == "journal":
         assert where is not None
         return JournalStorage(Journal(where))
@@ -68,13 +68,13 @@ def open_storage(spec: str, where: Path | None) -> BaseStorage:
 
 
 def sqlite_storage(url: str) -> RDBStorage:
-    """An SQLite file whose transactions lock it from their start.
+    """An SQLite file that each transaction locks from its start.
 
-    Otherwise two workers may read the state of one waiting trial before either changes it.
+    Otherwise two workers could both read that a trial is waiting before one of them takes it.
     """
     from sqlalchemy import Connection, event
 
-    # isolation_level None: the driver begins no transaction by itself.
+    # With isolation_level None the driver does not begin transactions itself.
     arguments = {"timeout": SQLITE_SECONDS, "isolation_level": None}
     storage = RDBStorage(url, engine_kwargs={"connect_args": arguments})
 
@@ -86,7 +86,7 @@ def sqlite_storage(url: str) -> RDBStorage:
 
 
 def database_url(spec: str) -> str:
-    """The URL itself, or what stands in the environment for ``env:NAME``; raises UserError."""
+    """The URL, read from the environment for ``env:NAME``; raises UserError if it is not set."""
     kind, _, name = spec.partition(":")
     if kind != "env":
         return spec
@@ -97,7 +97,7 @@ def database_url(spec: str) -> str:
 
 
 def without_url(error: BaseException, spec: str) -> str:
-    """The text of an error, without anything that only the environment knows."""
+    """The text of an error, without the URL or password from the environment."""
     text = f"{type(error).__name__}: {error}"
     if spec.startswith("env:"):
         url = database_url(spec)
@@ -108,7 +108,7 @@ def without_url(error: BaseException, spec: str) -> str:
 
 @contextmanager
 def opening_alone(folder: Path) -> Iterator[None]:
-    """Let one worker after the other make the tables; where files cannot be locked, all at once."""
+    """Let one worker at a time create the tables; all at once if files cannot be locked."""
     with open(folder / ".opening", "w") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
@@ -118,6 +118,6 @@ def opening_alone(folder: Path) -> Iterator[None]:
 
 
 def describe(study: optuna.Study, settings: dict[str, Any]) -> None:
-    """Write what a study depends on beside it, for people and for the dashboard."""
+    """Write the settings of a study to its attributes, for people and the dashboard."""
     if study.user_attrs.get("settings") != settings:
         study.set_user_attr("settings", settings)

@@ -1,14 +1,14 @@
-"""A study that several workers share: every wanted trial once, whoever is killed.
+"""A study that several workers share: every wanted trial finishes once, even if workers are killed.
 
-The storage alone keeps the books; there is no other lock, so the rules hold for SQLite, a journal
-and any database. Its guarantees that are used: trials are numbered without gaps in the order of
-their creation, only one worker gets a waiting trial, and a finished trial never changes again.
+All state is in the storage and there is no other lock, so the rules hold for SQLite, a journal and
+any database. They rely on three guarantees: trials are numbered without gaps in the order of their
+creation, only one worker gets a waiting trial, and a finished trial never changes again.
 
-- A worker may keep a new trial if fewer than ``wanted`` trials before it have not failed. The trials
-  before it can only become fewer, so that never more than ``wanted`` finish.
-- Whoever runs a trial renews its lease. A trial whose worker is gone is failed by whoever notices,
-  and its parameters are queued again, at most ``max_retries`` times; then another takes its place.
-- A worker leaves when ``wanted`` trials have finished, so that none is left to nobody.
+- A worker keeps a new trial if fewer than ``wanted`` earlier trials have not failed. That number can
+  only fall, so never more than ``wanted`` trials finish.
+- A worker renews the lease of its trial. If the worker is gone, the next worker to notice fails the
+  trial and queues its parameters again, at most ``max_retries`` times; then a new trial replaces it.
+- A worker leaves when ``wanted`` trials have finished, so no trial is left over.
 """
 
 import logging
@@ -26,13 +26,13 @@ from dglframer.tuning.leases import Watch, lease_of_this_process
 
 log = logging.getLogger(__name__)
 
-LEASE_SECONDS = 120.0  # silence after which a worker on another machine is taken for dead
-RENEWALS = 6  # of a lease within that time
+LEASE_SECONDS = 120.0  # a worker on another machine counts as dead after this silence
+RENEWALS = 6  # of a lease in that time
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 class Impossible(Exception):
-    """The values of a trial cannot be combined; it fails and another takes its place."""
+    """The values of a trial cannot be combined; it fails and a new trial replaces it."""
 
 
 def work(
@@ -42,10 +42,10 @@ def work(
     max_retries: int = 2,
     lease_seconds: float = LEASE_SECONDS,
 ) -> list[int]:
-    """Run trials until ``wanted`` of the study have finished; returns the numbers of those run here.
+    """Run trials until ``wanted`` of the study have finished; returns the numbers of this worker's.
 
-    Raises UserError if nearly every trial is Impossible. Any other exception of the objective gives
-    its trial back and ends the work.
+    Raises UserError if nearly every trial is Impossible. If the objective raises another exception,
+    the trial is queued again and the exception is raised.
     """
     watch = Watch(lease_seconds)
     ran: list[int] = []
@@ -57,11 +57,11 @@ def work(
         check_possible(trials, wanted)
         waiting = any(trial.state == TrialState.WAITING for trial in trials)
         if not waiting and sum(trial.state != TrialState.FAIL for trial in trials) >= wanted:
-            time.sleep(min(1.0, lease_seconds / 10))  # others run the last trials
+            time.sleep(min(1.0, lease_seconds / 10))  # other workers run the last trials
             continue
         trial = study.ask()
         if is_surplus(study, trial.number, wanted):
-            fail(study, trial, "another worker was quicker")
+            fail(study, trial, "not needed, other workers run enough trials")
         else:
             run(study, trial, objective, lease_seconds)
             ran.append(trial.number)
@@ -73,7 +73,7 @@ def run(
     objective: Callable[[optuna.Trial], float],
     lease_seconds: float,
 ) -> None:
-    """One trial, from its lease to its end."""
+    """Run one trial under a lease, and tell the study its result."""
     try:
         with leased(trial, lease_seconds):
             try:
@@ -85,15 +85,17 @@ def run(
             else:
                 study.tell(trial, value)
     except UpdateFinishedTrialError:
-        log.warning("trial %d was taken for lost and is run elsewhere", trial.number)
+        log.warning("trial %d counted as lost, another worker runs it again", trial.number)
     except BaseException:
-        with suppress(Exception):  # without a reason it is queued again; the error matters more
+        # A trial that failed without a reason is queued again. The first error matters, so one here is
+        # suppressed.
+        with suppress(Exception):
             study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
         raise
 
 
 def fail(study: optuna.Study, trial: optuna.Trial, reason: str) -> None:
-    """End a trial that is not to be queued again."""
+    """Fail a trial with a reason; it is not queued again."""
     log.info("trial %d: %s", trial.number, reason)
     trial.set_user_attr("reason", reason)
     study.tell(trial, state=TrialState.FAIL)
@@ -101,7 +103,7 @@ def fail(study: optuna.Study, trial: optuna.Trial, reason: str) -> None:
 
 @contextmanager
 def leased(trial: optuna.Trial, seconds: float) -> Iterator[None]:
-    """Hold the lease of a trial, renewed by a thread."""
+    """Hold the lease of a trial; a thread renews it."""
     done = threading.Event()
     trial.set_user_attr("lease", lease_of_this_process())
 
@@ -111,8 +113,8 @@ def leased(trial: optuna.Trial, seconds: float) -> Iterator[None]:
                 trial.set_user_attr("lease", lease_of_this_process())
             except UpdateFinishedTrialError:
                 return
-            except Exception as error:  # a full disk, a server that is away: perhaps not for long
-                log.warning("trial %d: its lease could not be renewed: %s", trial.number, error)
+            except Exception as error:  # a full disk or an absent server may recover
+                log.warning("trial %d: the lease could not be renewed: %s", trial.number, error)
 
     thread = threading.Thread(target=renew, daemon=True)
     thread.start()
@@ -124,11 +126,11 @@ def leased(trial: optuna.Trial, seconds: float) -> Iterator[None]:
 
 
 def requeue_lost(study: optuna.Study, watch: Watch, max_retries: int) -> None:
-    """Fail the trials whose worker is gone, and queue the parameters of every lost trial again."""
+    """Fail the trials whose worker is gone, and queue the parameters of each lost trial again."""
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         if watch.is_lost(trial.number, trial.user_attrs.get("lease")):
             log.warning("trial %d: its worker is gone", trial.number)
-            # Another worker may do the same at the same time; ValueError: tell saw it finished.
+            # Another worker may do this at the same time; tell raises ValueError if it has.
             with suppress(UpdateFinishedTrialError, ValueError):
                 study.tell(trial.number, state=TrialState.FAIL)
     trials = study.get_trials(deepcopy=False)
@@ -142,20 +144,20 @@ def requeue_lost(study: optuna.Study, watch: Watch, max_retries: int) -> None:
 
 
 def attempt(trial: FrozenTrial) -> tuple[int, int]:
-    """The number of the trial whose parameters these are, and how often it was tried before."""
+    """The trial whose parameters these are, by number, and how often they were tried before."""
     attributes = trial.user_attrs
     return attributes.get("retry_of", trial.number), attributes.get("attempt", 0)
 
 
 def place_in_study(trials: Sequence[FrozenTrial], number: int) -> int:
-    """The number of a trial if nothing had ever been lost: retries have that of the lost one."""
+    """The number of a trial if no trial had been lost; a retry has the number of the lost trial."""
     by_number = {trial.number: trial for trial in trials}
     root = attempt(by_number[number])[0]
     return sum(other < root and attempt(trial)[1] == 0 for other, trial in by_number.items())
 
 
 def is_surplus(study: optuna.Study, number: int, wanted: int) -> bool:
-    """Whether enough trials stand before a new one, or another retry of the same trial."""
+    """Whether a new trial is not needed: enough others come before it, or the same retry does."""
     trials = study.get_trials(deepcopy=False)
     before = [trial for trial in trials if trial.number < number]
     (own,) = (attempt(trial) for trial in trials if trial.number == number)

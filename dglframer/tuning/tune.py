@@ -1,4 +1,4 @@
-"""Tuning: an Optuna study over the search space of the config, shared by workers and resumed."""
+"""Tuning: an Optuna study over the search space of the config. Workers share it and resume it."""
 
 import logging
 import math
@@ -35,13 +35,14 @@ def tune(
 ) -> dict[str, Any]:
     """Run trials until ``tune.trials`` of the study have finished; worker 0 writes the results.
 
-    The study lies under a name that holds a hash of everything its trials depend on: a rerun goes on
-    where the last one stopped, a changed config starts afresh. Workers 1, 2, … may run beside worker
-    0 on the same study, here or on other machines, and write what they did to worker-*.json.
+    The name of the study holds a hash of everything that its trials depend on. A rerun therefore
+    continues the study, and a changed config starts a new one. Workers 1, 2, … may run beside worker
+    0 on the same study, on this machine or others; each writes the trials that it ran to
+    worker-*.json.
     """
     train_set, val_set = visible_datasets(graphs, split)
     settings = stage_settings(config, "tune")
-    wanted = settings["tune"].pop("trials")  # more trials continue the same study
+    wanted = settings["tune"].pop("trials")  # with more trials it is the same study
     settings |= origin(config.training)
     key = hash_of([settings, train_set.manifest, train_set.ids, val_set.ids])[:12]
     study = open_study(
@@ -73,10 +74,10 @@ def run_trial(
     val_set: GraphDataset,
     device: torch.device,
 ) -> float:
-    """Train with the values of a trial; the lowest validation loss of its epochs.
+    """Train with the values of a trial; returns the minimal validation loss of its epochs.
 
-    It is a function of the values, the config and the crystals: the seed of every trial is
-    ``tune.seed``. Training that diverges or does not fit into memory ends the trial like the pruner.
+    The loss depends on the values, the config and the crystals alone: every trial has the seed
+    ``tune.seed``. A training that diverges or does not fit into the memory counts as pruned.
     """
     chosen = suggest(trial, config)
     try:
@@ -106,12 +107,12 @@ def run_trial(
 
 
 def finished_trials(study: optuna.Study) -> list[FrozenTrial]:
-    """Trials that ended by themselves or by the pruner; killed and failed ones do not count."""
+    """The trials that completed or were pruned, without killed and failed ones."""
     return study.get_trials(deepcopy=False, states=FINISHED)
 
 
 def importance_of(study: optuna.Study) -> dict[str, float]:
-    """Share of each key in the spread of the validation loss; empty with too few trials."""
+    """Share of each key in the spread of the validation loss; empty if there are too few trials."""
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     if len(complete) < 4 or len({trial.value for trial in complete}) < 2:
         return {}
@@ -119,10 +120,10 @@ def importance_of(study: optuna.Study) -> dict[str, float]:
 
 
 def write_results(study: optuna.Study, folder: Path, config: Config) -> dict[str, Any]:
-    """trials.json (every finished trial), then best.json, which the train stage reads.
+    """Write trials.json (every finished trial), then best.json, which the train stage reads.
 
-    Trials are numbered as if nothing had ever been lost; ``number_in_storage`` is Optuna's number.
-    Raises UserError if trials were wanted and none was completed.
+    ``number`` counts trials as if none had been lost; ``number_in_storage`` is Optuna's number.
+    Raises UserError if trials are wanted and none was completed.
     """
     everything = study.get_trials(deepcopy=False)
     numbered = sorted(

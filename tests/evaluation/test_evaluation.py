@@ -1,4 +1,4 @@
-"""Predictions, errors and baselines against arithmetic of their own."""
+"""Predictions, errors and baselines, compared with arithmetic in the tests."""
 
 import json
 
@@ -97,6 +97,6 @@ def test_composition_baseline_finds_a_linear_law():
     train, val, test = part < 8, part == 8, part == 9
     prediction = composition_prediction(fractions, targets, train, val)
     assert np.abs(prediction - targets)[test].max() < 1e-3
-    # the test targets are not looked at
+    # the baseline does not depend on the test targets
     hidden = np.where(test, 99.0, targets)
     assert np.array_equal(composition_prediction(fractions, hidden, train, val), prediction)

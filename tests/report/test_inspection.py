@@ -158,13 +158,13 @@ def test_the_periodic_table_has_every_element_once():
     assert {len(row) for row in PERIODIC_TABLE} == {18}
 
 
-@pytest.mark.parametrize("most", [1, 2, 3, 7, 100, 54_321])
-def test_shades_cover_every_count(most):
-    counts = [1, 2, 3, most // 2, most - 1, most]
-    shades = [shade(count, most) for count in sorted(counts) if 0 < count <= most]
+@pytest.mark.parametrize("max_count", [1, 2, 3, 7, 100, 54_321])
+def test_shades_cover_every_count(max_count):
+    counts = [1, 2, 3, max_count // 2, max_count - 1, max_count]
+    shades = [shade(count, max_count) for count in sorted(counts) if 0 < count <= max_count]
     assert shades == sorted(shades) and set(shades) <= {1, 2, 3, 4, 5}
-    ranges = shade_ranges(most)
-    assert ranges[0][0] == 1 and ranges[-1][1] == most and shade(0, most) == 0
+    ranges = shade_ranges(max_count)
+    assert ranges[0][0] == 1 and ranges[-1][1] == max_count and shade(0, max_count) == 0
 
 
 def test_what_is_not_empty_is_seen():

@@ -1,13 +1,11 @@
-"""The figures: equal bytes for equal data, every part drawn, any property name and size."""
+"""The figures: equal data give equal bytes, every part is drawn, any property name and size works."""
 
 from pathlib import Path
 
 import matplotlib
 import numpy as np
-import pytest
 from helpers.figures import texts
 
-from dglframer.common.errors import DamagedFile
 from dglframer.common.files import write_json, write_parquet
 from dglframer.evaluation.evaluate import errors, predictions_table
 from dglframer.report import plots
@@ -28,7 +26,7 @@ def write_predictions(path: Path, units: dict[str, str], seeds: list[int], rows:
 
 
 def write_epochs(folder: Path, units: dict[str, str], averaged: int) -> Path:
-    """metrics.jsonl of four epochs, and as much of model.json as the figures read."""
+    """metrics.jsonl of four epochs, and the part of model.json that the figures read."""
     lines = [
         {
             "epoch": epoch,
@@ -120,14 +118,6 @@ def test_no_shade_without_averaging(tmp_path: Path) -> None:
     assert "weights averaged" not in (tmp_path / "curve.svg").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("content", [None, "", '{"epoch": 1}\n{"epo'])
-def test_damaged_metrics_are_named(tmp_path: Path, content: str | None) -> None:
-    if content is not None:
-        (tmp_path / "metrics.jsonl").write_text(content)
-    with pytest.raises(DamagedFile, match=r"metrics\.jsonl"):
-        plots.read_metrics(tmp_path)
-
-
 def test_groups_are_counted(tmp_path: Path) -> None:
     groups = {"cubic": np.array([0.1]), "trigonal": np.array([0.1, 0.2, 0.4])}
     words = texts(plots.svg([plots.group_panel("crystal system", groups, "eV")]))
@@ -150,7 +140,7 @@ def test_calibration_has_the_groups_and_the_line_or_says_why_not(tmp_path: Path)
         words = texts((tmp_path / "calibration.svg").read_text(encoding="utf-8"))
         assert "spread of the models (eV)" in words
         assert ("means of equal counts" in words) == (len(seeds) == 2)
-        assert ("One model alone has no spread." in words) == (len(seeds) == 1)
+        assert ("A single model has no spread." in words) == (len(seeds) == 1)
 
 
 def test_means_of_equal_groups_by_rising_spread():

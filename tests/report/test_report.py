@@ -3,6 +3,7 @@
 import dataclasses
 import re
 import shlex
+import shutil
 from html import unescape
 from pathlib import Path
 
@@ -63,7 +64,7 @@ def records(targets: list[str]) -> list[Record]:
 
 
 def write_stages(folder: Path, targets: list[str], seeds: tuple[int, ...], tuned: bool) -> Inputs:
-    """The files that the stages before the report write, by their own writers."""
+    """The files of the stages before the report, written by these stages."""
     folder.mkdir()
     tuning = {"tune.trials": 3 if tuned else 0, "training.epochs": 3, "training.averaged_epochs": 1}
     plain = {f"crystalframer.{key}": value for key, value in TINY.items()} | tuning
@@ -126,7 +127,7 @@ def write_study(folder: Path) -> dict:
 
 
 def write_model(config: Config, graphs: Path, seed: int, folder: Path, targets: list[str]) -> None:
-    """A model directory with weights as they were initialised and three epochs of metrics."""
+    """A model directory with initial weights and three epochs of metrics."""
     lines = [
         {
             "epoch": epoch,
@@ -301,6 +302,19 @@ def test_a_model_with_other_settings_is_pointed_out(one_target: Inputs, tmp_path
     assert (
         "training.epochs: 9 was asked for, the models have 3" in (tmp_path / "r.html").read_text()
     )
+
+
+def test_a_setting_that_a_model_does_not_record_is_pointed_out(
+    one_target: Inputs, tmp_path: Path
+) -> None:
+    folder = tmp_path / one_target.models[0].name
+    shutil.copytree(one_target.models[0], folder)
+    description = read_json(folder / "model.json")
+    del description["history"]["training"]["max_atoms"]
+    write_json(folder / "model.json", description)
+    write_report(dataclasses.replace(one_target, models=[folder]), tmp_path / "r.html")
+    page = (tmp_path / "r.html").read_text()
+    assert "training.max_atoms: None was asked for, the models have no record" in page
 
 
 def test_an_evaluation_of_another_split_is_refused(one_target: Inputs, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The figures of a study: what they say, equal bytes, and nothing where there is nothing to show."""
+"""The figures of a study: their content, equal bytes for equal data, no figure without trials."""
 
 import pytest
 from helpers.figures import texts

@@ -1,4 +1,4 @@
-"""Starting from a trained model: what is taken over, what is frozen, which statistics are used."""
+"""Starting from a trained model: weights, frozen parameters, statistics of the targets."""
 
 import sys
 
@@ -14,9 +14,10 @@ from dglframer.config.networks import CrystalFramerConfig
 from dglframer.config.training import TrainingConfig
 from dglframer.data.split import read_split
 from dglframer.graphs.dataset import GraphDataset
+from dglframer.networks.inference import predict
 from dglframer.networks.model_directory import load_model, save_model
+from dglframer.training.prepare import Prepared, prepare
 from dglframer.training.run import identity_of, train_model
-from dglframer.training.trainer import Trainer, predict
 
 CPU = torch.device("cpu")
 SMALL = CrystalFramerConfig(blocks=2, width=16, heads=2, feedforward=16, angle_bins=16)
@@ -35,7 +36,7 @@ def config(**training) -> Config:
 
 @pytest.fixture(scope="module")
 def first(sets, tmp_path_factory):
-    """A model directory, trained on half of the crystals: other statistics than the whole has."""
+    """A model directory, trained on half of the crystals: its statistics differ from the whole's."""
     folder = tmp_path_factory.mktemp("first")
     half = GraphDataset.__new__(GraphDataset)
     vars(half).update(vars(sets[0]), ids=sets[0].ids[:3], rows=sets[0].rows[:3])
@@ -43,28 +44,28 @@ def first(sets, tmp_path_factory):
     return folder
 
 
-def trainer(sets, first, model=SMALL, **training) -> Trainer:
-    settings = config(init_from=str(first), **training).training
-    return Trainer(model, settings, *sets, 0, CPU)
+def prepared(sets, first, settings=SMALL, **training) -> Prepared:
+    given = config(init_from=str(first), **training).training
+    return prepare(Config(crystalframer=settings, training=given), *sets, 0, CPU)
 
 
 def test_it_starts_with_the_weights_and_the_calibration_of_the_model(sets, first):
-    model, run = load_model(first), trainer(sets, first)
+    model, start = load_model(first), prepared(sets, first)
     for name, value in model.network.state_dict().items():
-        assert torch.equal(value, run.network.state_dict()[name]), name
+        assert torch.equal(value, start.network.state_dict()[name]), name
 
 
 @pytest.mark.parametrize("which", ["refit", "keep"])
 def test_statistics_are_those_asked_for(sets, first, which):
-    model, run = load_model(first), trainer(sets, first, target_statistics=which)
+    model, start = load_model(first), prepared(sets, first, target_statistics=which)
     theirs = np.array([[target.mean for target in model.targets],
                        [target.std for target in model.targets]])  # fmt: skip
     fitted = np.array(sets[0].target_statistics())
     assert not np.allclose(theirs, fitted)
     wanted = {"refit": fitted, "keep": theirs}[which]
-    assert np.allclose([run.mean_T, run.std_T], wanted)
+    assert np.allclose([start.mean_T, start.std_T], wanted)
     if which == "keep":  # before the first step it predicts as the model did
-        mine = predict(run.network, sets[1], CPU) * run.std_T + run.mean_T
+        mine = predict(start.network, sets[1], CPU) * start.std_T + start.mean_T
         output = torch.from_numpy(predict(model.network, sets[1], CPU))
         assert np.array_equal(mine, model.denormalise(output).numpy())
 
@@ -74,11 +75,11 @@ def test_statistics_are_those_asked_for(sets, first, which):
 def test_an_imported_checkpoint_starts_as_published_and_learns(sets, tmp_path, monkeypatch, dtype):
     oracle = load_oracle()
     sizes = {"n_layers": 2, "d_model": 16, "n_heads": 2, "d_ff": 16, "D_dist": 8, "D_ang": 16}
-    settings = oracle.make_config(frame_method="max", **sizes)
-    weights = oracle.random_weights(settings, 3, targets=2, trained_like=0.05)
-    oracle.forward([oracle.tiny_crystal()], weights, settings, calibrate=True)
+    theirs = oracle.make_config(frame_method="max", **sizes)
+    weights = oracle.random_weights(theirs, 3, targets=2, trained_like=0.05)
+    oracle.forward([oracle.tiny_crystal()], weights, theirs, calibrate=True)
     given = {"names": list(sets[0].manifest["targets"]), "mean": [-1.5, 0.7], "std": [1.1, 1.4]}
-    write_checkpoint(weights, settings, tmp_path / "c.ckpt", dtype, **given)
+    write_checkpoint(weights, theirs, tmp_path / "c.ckpt", dtype, **given)
     folder = tmp_path / "model"
     words = ["dglframer", "import-checkpoint", str(tmp_path / "c.ckpt"), str(folder)]
     monkeypatch.setattr(sys, "argv", [*words, "--unit", "eV"])
@@ -86,17 +87,19 @@ def test_an_imported_checkpoint_starts_as_published_and_learns(sets, tmp_path, m
 
     imported = load_model(folder)
     with pytest.raises(
-        UserError, match=r"model\.frame_ties: first(.|\n)*model\.window_sigmas: 4\.0"
+        UserError,
+        match=r"crystalframer\.frame_ties: first(.|\n)*crystalframer\.window_sigmas: 4\.0",
     ):
-        trainer(sets, folder)
-    model = parse_config({"model": imported.network.settings.model_dump(mode="json")}).model
-    run = trainer(sets, folder, model, target_statistics="keep")
-    mine = predict(run.network, sets[1], CPU) * run.std_T + run.mean_T
+        prepared(sets, folder)
+    values = imported.network.settings.model_dump(mode="json")
+    settings = parse_config({"crystalframer": values}).crystalframer
+    start = prepared(sets, folder, settings, target_statistics="keep")
+    mine = predict(start.network, sets[1], CPU) * start.std_T + start.mean_T
     output = torch.from_numpy(predict(imported.network.float(), sets[1], CPU))
     assert np.array_equal(mine, imported.denormalise(output).numpy())
 
     training = config(init_from=str(folder), epochs=30, learning_rate=0.005).training
-    tuned = train_model(Config(crystalframer=model, training=training), *sets, 0, CPU)
+    tuned = train_model(Config(crystalframer=settings, training=training), *sets, 0, CPU)
     before, after = (error_on(sets[0], one) for one in (imported, tuned))
     assert after < before / 2
 
@@ -127,25 +130,27 @@ def test_other_targets_get_a_new_output_layer(sets, first):
     vars(one).update(vars(sets[0]))
     one.manifest = {**sets[0].manifest, "targets": {name: unit}}
     one.targets = sets[0].targets[:, :1]
-    run = Trainer(SMALL, config(init_from=str(first)).training, one, one, 0, CPU)
-    theirs, mine = load_model(first).network.state_dict(), run.network.state_dict()
+    start = prepared([one, one], first)
+    theirs, mine = load_model(first).network.state_dict(), start.network.state_dict()
     assert mine["head.output.weight"].shape == (1, 16)
     assert all(torch.equal(theirs[k], mine[k]) for k in mine if not k.startswith("head.output"))
     with pytest.raises(UserError, match="target_statistics: keep"):
-        settings = config(init_from=str(first), target_statistics="keep").training
-        Trainer(SMALL, settings, one, one, 0, CPU)
+        prepared([one, one], first, target_statistics="keep")
 
 
 def test_other_settings_of_the_network_are_named(sets, first):
-    with pytest.raises(UserError, match=r"model\.blocks: 2\n  model\.feedforward: 16"):
-        trainer(sets, first, model=SMALL.model_copy(update={"blocks": 3, "feedforward": 32}))
+    other = SMALL.model_copy(update={"blocks": 3, "feedforward": 32})
+    with pytest.raises(
+        UserError, match=r"crystalframer\.blocks: 2\n  crystalframer\.feedforward: 16"
+    ):
+        prepared(sets, first, other)
 
 
 def test_freezing_names_what_it_does_not_find(sets, first):
     with pytest.raises(UserError, match=r"begins with block\.0 \(like blocks\.0"):
-        trainer(sets, first, freeze=["block.0"])
+        prepared(sets, first, freeze=["block.0"])
     with pytest.raises(UserError, match="nothing to train"):
-        trainer(sets, first, freeze=["embedding", "blocks", "head"])
+        prepared(sets, first, freeze=["embedding", "blocks", "head"])
 
 
 def test_the_keys_need_a_model():

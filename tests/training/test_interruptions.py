@@ -1,4 +1,4 @@
-"""A training that is killed, stopped, damaged or changed under way ends as if nothing had been."""
+"""A training that is killed, stopped or damaged ends with the bits of an undisturbed one."""
 
 import json
 import os
@@ -19,10 +19,10 @@ from dglframer.common.files import hash_of
 from dglframer.config.networks import CrystalFramerConfig
 from dglframer.data.split import read_split
 from dglframer.graphs.dataset import GraphDataset
+from dglframer.networks.inference import predict
 from dglframer.networks.model_directory import load_model
 from dglframer.training.checkpoints import Checkpoints, differences, open_checkpoints, read_snapshot
 from dglframer.training.snapshot import Snapshot, random_states, restore_random_states
-from dglframer.training.trainer import predict
 
 SMALL = {"blocks": 1, "width": 16, "heads": 2, "feedforward": 16, "angle_bins": 16}
 EVERY_STEP = {"epochs": 4, "averaged_epochs": 2, "batch_size": 2, "checkpoint_minutes": 0.0}
@@ -46,7 +46,7 @@ def make_training(nursery, tiny_run, folder, **training) -> Training:
 
 @pytest.fixture(scope="module")
 def whole(make, tmp_path_factory):
-    """The training without a break, and the number of its calls."""
+    """An undisturbed training, and the number of its calls."""
     training = make(tmp_path_factory.mktemp("whole"))
     return training, training.calls()
 
@@ -100,7 +100,7 @@ def test_kills_at_random_times_change_no_bit(make, whole, tmp_path, seed):
 
 
 def test_a_kill_at_every_call_of_a_checkpoint_changes_no_bit(make, whole, tmp_path):
-    """One start after the other is killed one call later, until a checkpoint is written whole."""
+    """Each start is killed one call later than the one before, past a whole checkpoint."""
     training = make(tmp_path)
     inside = []
     for call in range(1, 23):
@@ -110,7 +110,7 @@ def test_a_kill_at_every_call_of_a_checkpoint_changes_no_bit(make, whole, tmp_pa
         after = training.checkpoints()
         assert len(after) <= 3 and (not before or after[-1] >= before[-1])
         for folder in after:
-            read_snapshot(folder)  # what is in place is whole
+            read_snapshot(folder)  # a checkpoint that is in place is whole
         inside.append(killed.stderr.rsplit("KILLED in ", 1)[1].strip())
     assert {"save_file", "fsync", "replace", "rmtree"} == set(inside)
     assert training.run().returncode == 0
@@ -133,7 +133,7 @@ def test_signals_save_and_ask_for_a_requeue(make, tmp_path, number):
 
 
 def test_a_stopped_training_ends_with_the_same_bits(make, whole, tmp_path):
-    """Checkpoints at the ends of epochs and where the signal hit, none after every step."""
+    """Checkpoints at the ends of epochs and at the signal, not after every step."""
     training = make(tmp_path, checkpoint_minutes=60.0)
     stopped = training.run_for(0.02, signal.SIGTERM)
     assert stopped.returncode in (75, 0), stopped.stderr
@@ -143,7 +143,7 @@ def test_a_stopped_training_ends_with_the_same_bits(make, whole, tmp_path):
 
 
 def test_a_finished_training_is_not_repeated(make, whole, tmp_path):
-    """Outputs that are lost (Snakemake removes them before a rerun) are written from the state."""
+    """Lost outputs (Snakemake removes them before a rerun) are written again from the last state."""
     training = make(tmp_path)
     shutil.copytree(whole[0].out, training.out)
     for name in ("model.json", "model.safetensors", "metrics.jsonl"):
@@ -241,7 +241,7 @@ def test_the_second_process_leaves(make, tmp_path):
 
 
 def test_a_signal_to_the_shell_and_tee_as_well_leaves_a_checkpoint(make, tmp_path):
-    """As a queue signals a whole job: the shell and the tee of the Snakemake rule die at once."""
+    """A queue may signal the whole job: the shell and the tee of the Snakemake rule then die at once."""
     training = make(tmp_path, epochs=2000, averaged_epochs=0, checkpoint_minutes=60.0)
     command = " ".join([sys.executable, "-m", "dglframer", *training.arguments()])
     shell = ["bash", "-c", f"set -o pipefail; {command} 2>&1 | tee {training.log}"]
@@ -314,5 +314,5 @@ def test_what_a_checkpoint_holds(whole):
     assert set(newest.values["random"]) == {"torch", "cuda", "numpy", "python"}
     assert newest.values["current"]["batch"] == 3 and newest.values["best"]["epoch"] <= 3
     identity = json.loads((whole[0].checkpoints()[-1].parent / "identity.json").read_text())
-    assert identity["settings"]["model"]["blocks"] == CrystalFramerConfig(**SMALL).blocks
+    assert identity["settings"]["crystalframer"]["blocks"] == CrystalFramerConfig(**SMALL).blocks
     assert len(identity["data"]["manifest_hash"]) == 64

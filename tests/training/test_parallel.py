@@ -1,4 +1,4 @@
-"""Several processes: parts of batches, and a training whose result does not depend on their number."""
+"""Several processes: parts of batches; the result of a training does not depend on their number."""
 
 import json
 import os
@@ -21,10 +21,11 @@ from pathlib import Path
 from dglframer.cli.main import main
 status = main()
 names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
-print("left running:", [name for name in names if "gloo" in name], file=sys.stderr)
+left = [name for name in names if "gloo" in name]
+sys.stderr.write(f"left running: {left}\\n")  # one write: the lines of two processes do not mix
 sys.exit(status)
 """
-MODEL = {"blocks": 1, "width": 16, "heads": 2, "feedforward": 16, "angle_bins": 16}
+SMALL = {"blocks": 1, "width": 16, "heads": 2, "feedforward": 16, "angle_bins": 16}
 
 
 def test_parts_have_equal_edges_and_hold_every_index_once():
@@ -49,7 +50,7 @@ def command(tiny_run, folder: Path, processes: int, **training) -> list[str]:
     folder.mkdir(exist_ok=True)
     config = folder / "config.json"
     settings = {"epochs": 3, "averaged_epochs": 1, "batch_size": 5, "checkpoint_minutes": 0}
-    config.write_text(json.dumps({"crystalframer": MODEL, "training": settings | training}))
+    config.write_text(json.dumps({"crystalframer": SMALL, "training": settings | training}))
     run = "-m torch.distributed.run --standalone --nproc-per-node".split()
     launcher = [*run, str(processes)] if processes > 1 else []
     train = f"-m dglframer train --seed 0 --device cpu --config {config} --graphs {tiny_run.graphs}"
@@ -58,7 +59,7 @@ def command(tiny_run, folder: Path, processes: int, **training) -> list[str]:
 
 
 def train(tiny_run, folder: Path, processes: int, **training) -> str:
-    """Run to the end; returns what was said."""
+    """Run to the end; returns the standard error output."""
     words = command(tiny_run, folder, processes, **training)
     done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -68,8 +69,8 @@ def train(tiny_run, folder: Path, processes: int, **training) -> str:
 def assert_close(one: Path, other: Path) -> None:
     """Weights and metrics of two model directories agree to rounding.
 
-    But for the biases of keys: they add the same to all logits of an atom and so change nothing. Their
-    gradient is nothing but rounding, which the optimiser makes steps of the usual size of.
+    The biases of keys are left out: they add the same number to all logits of an atom and so change
+    no output. Their gradient is rounding alone, and the optimiser scales it to steps of the usual size.
     """
     first, second = (load_file(path / "model" / "model.safetensors") for path in (one, other))
     assert first.keys() == second.keys()
@@ -83,7 +84,7 @@ def assert_close(one: Path, other: Path) -> None:
 
 
 def test_the_result_does_not_depend_on_the_number_of_processes(tiny_run, tmp_path):
-    """Six crystals in batches of five: in the second of an epoch one process has nothing to do."""
+    """Six crystals in batches of five: the second batch of an epoch has no crystal for one process."""
     train(tiny_run, tmp_path / "one", 1)
     said = train(tiny_run, tmp_path / "two", 2)
     assert "x 2 processes" in said and said.count("epoch 3/3") == 1
@@ -91,7 +92,7 @@ def test_the_result_does_not_depend_on_the_number_of_processes(tiny_run, tmp_pat
 
 
 def test_threads_of_the_network_end_with_the_training(tiny_run, tmp_path):
-    """One that lives on may abort a process as it ends, after a good training."""
+    """A thread that still runs may abort its process as it ends, after a good training."""
     script = tmp_path / "script.py"
     script.write_text(THEN_LIST_THREADS)
     words = command(tiny_run, tmp_path / "two", 2, epochs=1)
@@ -104,7 +105,7 @@ def test_threads_of_the_network_end_with_the_training(tiny_run, tmp_path):
 
 @pytest.mark.slow
 def test_killed_processes_go_on_and_other_numbers_may_take_over(tiny_run, tmp_path):
-    """Both killed at once, then one alone is stopped by a signal, then two finish."""
+    """Two processes are killed, two finish; then one alone finds the training finished."""
     train(tiny_run, tmp_path / "whole", 1)
     folder = tmp_path / "killed"
     two = command(tiny_run, folder, 2)
@@ -133,7 +134,7 @@ def test_killed_processes_go_on_and_other_numbers_may_take_over(tiny_run, tmp_pa
     ],
 )
 def test_a_signal_to_torchrun_saves(tiny_run, tmp_path, sent, options):
-    """torchrun passes SIGTERM on, others if told to; its own exit status is not ours."""
+    """torchrun passes SIGTERM on, other signals if told to; it has its own exit status."""
     endless = {"epochs": 3000, "averaged_epochs": 0, "checkpoint_minutes": 60}
     words = command(tiny_run, tmp_path / "run", 2, **endless)
     first = words.index("--standalone")

@@ -1,4 +1,4 @@
-"""The papers' recipes: the presets beside the published tables, and steps beside plain arithmetic."""
+"""The papers' recipes: presets compared with the published tables, steps with plain arithmetic."""
 
 import itertools
 from typing import Any
@@ -12,15 +12,19 @@ from helpers.crystals import TARGETS
 from helpers.paths import ROOT
 
 from dglframer.common.errors import UserError
-from dglframer.config import parse_config
+from dglframer.config import Config, parse_config
 from dglframer.config.networks import CrystalFramerConfig
 from dglframer.config.training import TrainingConfig
 from dglframer.data.sources.catalogue import BY_NAME
 from dglframer.data.split import read_split
 from dglframer.graphs.dataset import GraphDataset
-from dglframer.graphs.loading import Portions
+from dglframer.graphs.loading import BudgetedBatches
+from dglframer.training.distributed import Processes
+from dglframer.training.epoch import begin_epoch, remaining_batches
+from dglframer.training.prepare import prepare
 from dglframer.training.trainer import Trainer
 
+CPU = torch.device("cpu")
 PRESETS = ROOT / "workflow" / "presets"
 
 # data set: training crystals, batch, epochs, averaged epochs, steps of an epoch, last rate x 1e5
@@ -41,7 +45,7 @@ PUBLISHED = {
 
 
 def preset(*names: str):
-    """The config of one or more preset files, the later ones on top."""
+    """The config of preset files; a later file overrides the ones before."""
     merged: dict[str, Any] = {}
     for name in names:
         for section, values in yaml.safe_load((PRESETS / f"{name}.yaml").read_text()).items():
@@ -61,8 +65,8 @@ def test_presets_are_the_published_recipes(name):
     assert (training.learning_rate, training.decay_steps) == (5e-4, 4000)
     assert (training.weight_decay, training.gradient_clip_norm) == (1e-5, 1.0)
     assert training.drop_last
-    portions = list(Portions(range(crystals), batch))
-    assert len([portion for portion in portions if len(portion) == batch]) == steps
+    batches = list(BudgetedBatches(range(crystals), batch))
+    assert len([indices for indices in batches if len(indices) == batch]) == steps
     taken = (epochs - averaged) * steps
     if last_rate is not None:
         rate = 5e-4 * (4000 / (4000 + taken)) ** 0.5
@@ -83,8 +87,8 @@ def test_every_preset_is_known_and_valid():
     assert preset("mp_bandgap", "released_optimizer").training.bias_decay == 0.01
 
 
-MODEL = CrystalFramerConfig(blocks=1, width=16, heads=2, feedforward=16)
-STRICT = TrainingConfig(  # every quantity of the recipe has an effect that shows in a few steps
+SMALL = CrystalFramerConfig(blocks=1, width=16, heads=2, feedforward=16)
+STRICT = TrainingConfig(  # every quantity of the recipe has a visible effect in a few steps
     epochs=3,
     averaged_epochs=1,
     batch_size=2,
@@ -97,7 +101,7 @@ STRICT = TrainingConfig(  # every quantity of the recipe has an effect that show
 
 
 class Watched(Trainer):
-    """A trainer that keeps the parameters around each step, the batch, loss and gradients."""
+    """A trainer that records the batch, loss and gradients of each step, and the parameters around it."""
 
     def gradients(self, batch, share):
         result = super().gradients(batch, share)
@@ -122,14 +126,15 @@ class Watched(Trainer):
 def watched(tiny_run):
     parts = read_split(tiny_run.split)
     sets = [GraphDataset(tiny_run.graphs, parts[name]) for name in ("train", "val")]
-    trainer = Watched(MODEL, STRICT, *sets, seed=0, device=torch.device("cpu"))
+    prepared = prepare(Config(crystalframer=SMALL, training=STRICT), *sets, 0, CPU)
+    trainer = Watched(prepared, STRICT, Processes(CPU))
     for epoch in range(STRICT.epochs):
         trainer.epoch(epoch)
     return trainer
 
 
 def labels_of(tiny_run) -> dict[str, list[float]]:
-    """The labels of each crystal, read from the Parquet file by hand."""
+    """The labels of each crystal, read directly from the Parquet file."""
     rows = pq.read_table(tiny_run.crystals).to_pylist()
     return {row["id"]: [row[target] for target in TARGETS] for row in rows}
 
@@ -167,7 +172,7 @@ def test_gradients_are_of_the_recorded_loss(watched):
 
 
 def test_every_step_is_clipped_adamw_by_hand(watched):
-    """Adam with decay apart, from the recorded gradients, in float64."""
+    """AdamW in float64 from the recorded gradients."""
     first = {name: 0.0 for name in watched.raw[0]}
     second = {name: 0.0 for name in watched.raw[0]}
     clipped = 0
@@ -198,29 +203,31 @@ def test_the_result_is_the_mean_of_every_step_of_the_last_epoch(watched):
 
 def test_batches_by_atoms_and_short_last_batches(tiny_run):
     parts = read_split(tiny_run.split)
-    train, val = (GraphDataset(tiny_run.graphs, parts[name]) for name in ("train", "val"))
+    train = GraphDataset(tiny_run.graphs, parts["train"])
 
     def sizes(**settings):
         training = TrainingConfig(averaged_epochs=0, **settings)
-        trainer = Trainer(MODEL, training, train, val, seed=0, device=torch.device("cpu"))
-        return [len(portion) for portion in trainer.portions(trainer.begin(0))]
+        batches = remaining_batches(begin_epoch(0, len(train), 0, CPU), train, training)
+        return [len(indices) for indices in batches]
 
     assert sizes(batch_size=4) == [4, 2]
     assert sizes(batch_size=4, drop_last=True) == [4]
     assert sizes(batch_size=8, drop_last=True) == [6]  # the only one is not left out
     assert sizes(batch_size=8, atoms_per_batch=1) == [1] * 6
-    atoms = int(train.atom_counts().max())
-    assert sum(sizes(batch_size=8, most_atoms=atoms)) == 6
 
 
 def test_crystals_of_too_many_atoms_are_left_out(tiny_run):
     every = GraphDataset(tiny_run.graphs)
     atoms_of = {one.id: len(one.numbers_N) for one in tiny_run.valid}
-    smallest, *_, largest = sorted(atoms_of.values())
-    assert smallest < largest
-    small = every.at_most(largest - 1)
-    assert small.ids == [id for id in every.ids if atoms_of[id] < largest]
+    min_atoms, *_, max_atoms = sorted(atoms_of.values())
+    assert min_atoms < max_atoms
+    small = every.at_most(max_atoms - 1)
+    assert small.ids == [id for id in every.ids if atoms_of[id] < max_atoms]
+    training = TrainingConfig(max_atoms=max_atoms - 1)
+    prepared = prepare(Config(crystalframer=SMALL, training=training), every, every, 0, CPU)
+    assert prepared.train_set.ids == small.ids and prepared.val_set is every
+    assert np.allclose(prepared.mean_T, small.targets[small.rows].mean(0))
     assert small.atom_counts().tolist() == [atoms_of[id] for id in small.ids]
     assert every.at_most(None) is every
     with pytest.raises(UserError, match="no crystal has at most"):
-        every.at_most(smallest - 1)
+        every.at_most(min_atoms - 1)

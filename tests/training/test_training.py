@@ -1,4 +1,4 @@
-"""The recipe, quantity by quantity, and what a training run promises."""
+"""The quantities of the recipe one by one, and the promises of a training."""
 
 import json
 import math
@@ -18,12 +18,15 @@ from dglframer.config.training import TrainingConfig
 from dglframer.data.split import read_split
 from dglframer.graphs.dataset import GraphDataset
 from dglframer.graphs.loading import batches
+from dglframer.networks.inference import predict
 from dglframer.networks.model_directory import load_model, save_model
 from dglframer.training.checkpoints import open_checkpoints
+from dglframer.training.distributed import Processes
 from dglframer.training.optimiser import is_out_of_memory, l1_loss, optimizer_for, rate_factor
-from dglframer.training.run import train_model
+from dglframer.training.prepare import prepare
+from dglframer.training.run import TrainingRun, train_model
 from dglframer.training.snapshot import snapshot_of
-from dglframer.training.trainer import Trainer, predict
+from dglframer.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 SMALL = CrystalFramerConfig(
@@ -44,7 +47,8 @@ def config(**training) -> Config:
 
 def trainer(sets, seed=0, **training) -> Trainer:
     settings = config(**training)
-    return Trainer(settings.crystalframer, settings.training, *sets, seed, CPU)
+    prepared = prepare(settings, *sets, seed, CPU)
+    return Trainer(prepared, settings.training, Processes(CPU))
 
 
 def test_rate_at_step_t():
@@ -114,7 +118,7 @@ def test_a_step_is_that_of_the_plain_optimiser(sets):
     for (name, one), other in zip(
         run.network.named_parameters(), plain.network.parameters(), strict=True
     ):
-        if not name.endswith("key.bias"):  # its gradient is zero but for rounding
+        if not name.endswith("key.bias"):  # its gradient is rounding alone
             assert torch.allclose(one, other, rtol=1e-4, atol=2e-6), name
 
 
@@ -155,11 +159,14 @@ def test_a_saved_model_predicts_the_same_bits(sets, tmp_path):
 
 
 def test_logged_validation_error_is_that_of_the_saved_model(sets, tmp_path):
-    model = train_model(config(), *sets, 0, CPU, tmp_path / "metrics.jsonl")
+    run = trainer(sets)
+    TrainingRun(run, metrics_path=tmp_path / "metrics.jsonl").finish()
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [1, 2, 3]
+    model = train_model(config(), *sets, 0, CPU)
     output = torch.from_numpy(predict(model.network, sets[1], CPU))
     errors = np.abs(model.denormalise(output).numpy() - sets[1].targets[sets[1].rows]).mean(0)
+    assert model.history["last_epoch"]["val_mae"] == lines[-1]["val_mae"]
     assert list(lines[-1]["val_mae"].values()) == pytest.approx(errors)
 
 
@@ -193,10 +200,10 @@ def weights_of(run: Trainer) -> dict[str, torch.Tensor]:
 
 
 def test_a_step_that_is_not_finite_changes_nothing_and_is_counted(sets):
-    """The third stops the run; each is written down with the ids of its crystals."""
+    """The third such step stops the run; each is recorded with the ids of its crystals."""
     run = trainer(sets)
     written = []
-    run.write_down = lambda steps: written.append(len(steps))
+    run.write_nonfinite = lambda steps: written.append(len(steps))
     good, *_ = batches(sets[0], 4)
     bad = replace(good, targets_BT=good.targets_BT * float("nan"))
     run.train_step(good, averaging=False)
@@ -230,29 +237,29 @@ def test_a_gradient_that_is_not_finite_counts_as_well(sets, monkeypatch):
     assert torch.isfinite(loss) and len(run.nonfinite) == 1
 
 
-def out_of_memory_above(run: Trainer, largest: int) -> None:
-    """Let the network fail like one that runs out of memory on more crystals than ``largest``."""
+def out_of_memory_above(run: Trainer, max_crystals: int) -> None:
+    """Let the network fail as if more crystals than ``max_crystals`` did not fit into the memory."""
     forward = run.network.forward
 
     def limited(batch):
-        if run.network.training and len(batch.ids) > largest:
+        if run.network.training and len(batch.ids) > max_crystals:
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return forward(batch)
 
     run.network.forward = limited
 
 
-@pytest.mark.parametrize("largest", [1, 3])
-def test_a_batch_too_large_for_the_memory_is_split_and_gives_the_same_step(sets, largest):
+@pytest.mark.parametrize("max_crystals", [1, 3])
+def test_a_batch_too_large_for_the_memory_is_split_and_gives_the_same_step(sets, max_crystals):
     whole, split = trainer(sets, batch_size=6), trainer(sets, batch_size=6)
-    out_of_memory_above(split, largest)
+    out_of_memory_above(split, max_crystals)
     batch = next(iter(batches(sets[0], 6)))
     losses = [float(run.train_step(batch, averaging=False)) for run in (whole, split)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)
     for one, other in zip(whole.network.parameters(), split.network.parameters(), strict=True):
         assert torch.allclose(one.grad, other.grad, rtol=1e-4, atol=1e-7)
     metrics = split.epoch(0)
-    assert metrics["split_batches"] == (5 if largest == 1 else 1)
+    assert metrics["split_batches"] == (5 if max_crystals == 1 else 1)
     assert metrics["train_loss"] == pytest.approx(train_loss_of(whole), rel=1e-3)
 
 
@@ -285,7 +292,7 @@ def test_constant_target_is_refused(sets):
     train_set, val_set = sets
     train_set.targets = np.ones_like(train_set.targets)
     with pytest.raises(UserError, match="same value"):
-        Trainer(SMALL, TrainingConfig(), train_set, val_set, 0, CPU)
+        prepare(config(), train_set, val_set, 0, CPU)
 
 
 def test_bfloat16_is_for_linear_layers_and_changes_little(sets):
@@ -309,13 +316,13 @@ def test_tensorboard_has_every_epoch_once_after_a_resumption(sets, tmp_path):
 
         return stop
 
-    settings = config(tensorboard=True)
     checkpoints = open_checkpoints(tmp_path, {})
     with pytest.raises(KeyboardInterrupt):
-        train_model(settings, *sets, 0, CPU, None, stop_after(2), checkpoints)
+        TrainingRun(trainer(sets, tensorboard=True), checkpoints).finish(stop_after(2))
     for newest in checkpoints.all()[1:]:
-        shutil.rmtree(newest)  # goes on from the end of the first epoch
-    train_model(settings, *sets, 0, CPU, tmp_path / "metrics.jsonl", checkpoints=checkpoints)
+        shutil.rmtree(newest)  # it continues from the end of the first epoch
+    again = trainer(sets, tensorboard=True)
+    TrainingRun(again, checkpoints, metrics_path=tmp_path / "metrics.jsonl").finish()
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     events = EventAccumulator(str(checkpoints.folder / "tensorboard")).Reload()
     for name in ("train_loss", "val_loss", "learning_rate"):
@@ -327,9 +334,7 @@ def test_tensorboard_has_every_epoch_once_after_a_resumption(sets, tmp_path):
 def test_without_the_package_tensorboard_is_one_message(sets, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(UserError, match="pip install tensorboard"):
-        train_model(
-            config(tensorboard=True), *sets, 0, CPU, checkpoints=open_checkpoints(tmp_path, {})
-        )
+        TrainingRun(trainer(sets, tensorboard=True), open_checkpoints(tmp_path, {})).finish()
 
 
 def test_the_line_inside_an_epoch_has_rate_loss_and_time_left(sets, monkeypatch, caplog):

@@ -1,4 +1,4 @@
-"""Several workers on one study: every trial once, whoever is killed, on every kind of storage."""
+"""Several workers on one study: each trial finishes once, even if workers are killed, on each storage."""
 
 import multiprocessing
 import os
@@ -65,7 +65,7 @@ def states(study: optuna.Study) -> Counter:
 
 
 def assert_exactly(study: optuna.Study, wanted: int) -> None:
-    """``wanted`` finished trials, each from a place of its own; nothing waits or runs."""
+    """There are ``wanted`` finished trials, each with its own place; no trial waits or runs."""
     trials = study.get_trials()
     assert [trial.number for trial in trials] == list(range(len(trials)))
     done = [trial for trial in trials if trial.state in FINISHED]
@@ -80,7 +80,7 @@ def test_eight_workers_and_three_kills(tmp_path, spec, wanted):
     kills = [tmp_path / f"kill-{k}" for k in range(3)]
 
     def reach() -> float:
-        """Trials of lower numbers may end: some beyond the next kill, so that nobody is done before it."""
+        """Trials of lower numbers may end; enough are left that no worker is done before the next kill."""
         done = sum(kill.exists() for kill in kills)
         return wanted * (done + 2) / 5 if done < len(kills) else float("inf")
 
@@ -169,7 +169,7 @@ def test_a_living_worker_keeps_its_trial_however_long_it_takes(tmp_path, monkeyp
     while not any("lease" in trial.user_attrs for trial in study.trials):
         time.sleep(0.01)
     monkeypatch.setattr(leases, "place", lambda: "another machine")
-    # Its own process renews every 0.25 s; the rest is room for a disk that is slow to sync.
+    # Its own process renews every 0.25 s; a slow disk may take the rest of the time.
     work(study, 1, plain, lease_seconds=2.5)
     process.join()
     assert states(study) == {"COMPLETE": 1}
@@ -240,7 +240,7 @@ def test_a_process_is_known_by_its_start_and_not_by_its_number_alone():
     lease = {**own, "pid": child.pid, "started": started(child.pid)}
     assert not watch.is_lost(0, lease)
     os.kill(child.pid, signal.SIGKILL)
-    while not watch.is_lost(0, lease):  # although its parent has not collected it
+    while not watch.is_lost(0, lease):  # a zombie: its parent has not waited for it
         time.sleep(0.01)
     child.join()
     assert place() == own["place"]

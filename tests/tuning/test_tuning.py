@@ -1,4 +1,4 @@
-"""The study: exactly the wanted number of trials, resumed, and blind to the test split."""
+"""The study: it runs exactly the wanted trials, resumes, and does not read the test split."""
 
 import json
 import subprocess
@@ -113,7 +113,7 @@ def test_no_trials_wanted(run):
     ("sampler", "pruner"), [("random", "hyperband"), ("gp", "none"), ("grid", "median")]
 )
 def test_samplers_and_pruners_by_name(run, tmp_path, monkeypatch, sampler, pruner):
-    """Each sampler goes on from where it stopped as if it had not."""
+    """A study that was interrupted has the same trials as one that was not, with each sampler."""
     search = {**SEARCH, "training.learning_rate": SearchChoices(choices=(1e-4, 1e-3, 1e-2))}
 
     def quick(config, train_set, val_set, seed, device, each_epoch):
@@ -155,7 +155,7 @@ def test_two_workers_with_real_training(tiny_run, tmp_path):
 
 
 def retrained(tiny_run, settings: Config, best: dict) -> float:
-    """The validation loss of a training with what best.json says, and nothing else."""
+    """The validation loss of a training with the values in best.json alone."""
     parts = read_split(tiny_run.split, allowed=VISIBLE)
     sets = [GraphDataset(tiny_run.graphs, parts[name]) for name in VISIBLE]
     losses = []
@@ -179,7 +179,7 @@ def test_an_impossible_combination_is_left_out_with_its_reason(run, tmp_path):
     reasons = {
         trial.user_attrs.get("reason") for trial in study.trials if trial.state.name == "FAIL"
     }
-    assert reasons == {"impossible: model.heads must divide model.width"}
+    assert reasons == {"impossible: crystalframer.heads must divide crystalframer.width"}
 
 
 def test_training_that_diverges_ends_its_trial_alone(run, tmp_path, monkeypatch):
@@ -217,7 +217,7 @@ def test_fewer_trials_are_the_first_of_the_study(run, tmp_path):
 
 
 def test_the_test_split_cannot_be_read(tiny_run, run, monkeypatch):
-    """Neither as a split, nor as an id, nor as a row, nor as a label."""
+    """Not as a split, an id, a row or a label."""
     with pytest.raises(Sealed, match="test"):
         visible_datasets(tiny_run.graphs, tiny_run.split, ("train", "test"))
     train_set, val_set = visible_datasets(tiny_run.graphs, tiny_run.split)
@@ -240,7 +240,7 @@ def test_the_test_split_cannot_be_read(tiny_run, run, monkeypatch):
 
 
 def test_test_crystals_are_never_read(run, tiny_run, monkeypatch):
-    """Every batch of every trial is made of train and val crystals."""
+    """Every batch of every trial holds train and val crystals alone."""
     splits = pq.read_table(tiny_run.split).to_pylist()
     test_ids = {row["id"] for row in splits if row["split"] == "test"}
     seen: set[str] = set()

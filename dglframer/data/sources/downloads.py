@@ -50,7 +50,7 @@ class RemoteFile:
     md5: str
 
 
-class Interrupted(Exception):
+class RetryLater(Exception):
     """A failure that may pass; ``wait`` is how long the server asks to wait, in seconds."""
 
     def __init__(self, problem: str, wait: float | None = None):
@@ -140,11 +140,11 @@ def download(client: httpx.Client, remote: RemoteFile, path: Path) -> None:
 
 
 def patiently(action: Callable[[], T], url: str) -> T:
-    """The result of ``action``, tried again after a growing wait while it is Interrupted."""
+    """The result of ``action``, tried again after a growing wait while it raises RetryLater."""
     for attempt in range(1, ATTEMPTS + 1):
         try:
             return action()
-        except Interrupted as problem:
+        except RetryLater as problem:
             wait = FIRST_WAIT_SECONDS * 2 ** (attempt - 1) if problem.wait is None else problem.wait
             if attempt == ATTEMPTS or wait > LONGEST_WAIT_SECONDS:
                 raise NetworkError(
@@ -157,7 +157,7 @@ def patiently(action: Callable[[], T], url: str) -> T:
 
 
 def go_on(client: httpx.Client, remote: RemoteFile, part: Path) -> None:
-    """Append to ``part`` what it lacks; raises Interrupted if that comes to an early end."""
+    """Append to ``part`` what it lacks; raises RetryLater if that comes to an early end."""
     have = size(part)
     if have > remote.bytes:  # of another version of the file
         part.unlink()
@@ -168,17 +168,17 @@ def go_on(client: httpx.Client, remote: RemoteFile, part: Path) -> None:
     with answering(client, remote.url, headers) as answer:
         if answer.status_code == 416 or not continues(answer, have):
             part.unlink()
-            raise Interrupted(f"status {answer.status_code} with another range than was asked for")
+            raise RetryLater(f"status {answer.status_code} with another range than was asked for")
         if answer.status_code == 200:
             have = 0  # all of it, whether a part was asked for or not
         check_announced(answer, remote.bytes - have)
         write_body(answer, part, "ab" if have else "wb", remote.bytes)
     if size(part) < remote.bytes:
-        raise Interrupted(f"ended after {size(part)} of {remote.bytes} bytes")
+        raise RetryLater(f"ended after {size(part)} of {remote.bytes} bytes")
 
 
 def write_body(answer: httpx.Response, part: Path, mode: str, expected: int) -> None:
-    """Write what comes; raises Interrupted if it drips, NetworkError if it is too much."""
+    """Write what comes; raises RetryLater if it drips, NetworkError if it is too much."""
     started = logged = watched = time.monotonic()
     came = 0
     try:
@@ -197,7 +197,7 @@ def write_body(answer: httpx.Response, part: Path, mode: str, expected: int) -> 
                     logged = now
                 if now - watched > WATCH_SECONDS:
                     if came < FEWEST_BYTES:
-                        raise Interrupted(f"only {came} bytes in {now - watched:.0f} s")
+                        raise RetryLater(f"only {came} bytes in {now - watched:.0f} s")
                     watched, came = now, 0
     except OSError as error:
         raise UserError(f"{part}: {error.strerror or error}") from None
@@ -209,19 +209,19 @@ def answering(
 ) -> Iterator[httpx.Response]:
     """The streamed answer to a GET: 200, 206 or 416.
 
-    Raises Interrupted for a broken connection or a busy server, NetworkError for anything else.
+    Raises RetryLater for a broken connection or a busy server, NetworkError for anything else.
     """
     try:
         with client.stream("GET", url, headers=headers) as answer:
             if answer.status_code in BUSY:
-                raise Interrupted(f"status {status(answer)}", retry_after(answer))
+                raise RetryLater(f"status {status(answer)}", retry_after(answer))
             if answer.status_code not in (200, 206, 416):
                 raise NetworkError(f"{url}: status {status(answer)}; {INSTEAD}")
             yield answer
     except (httpx.UnsupportedProtocol, httpx.TooManyRedirects, httpx.InvalidURL) as error:
         raise NetworkError(f"{url}: {error}") from None
     except httpx.HTTPError as error:
-        raise Interrupted(f"{type(error).__name__}: {error}") from None
+        raise RetryLater(f"{type(error).__name__}: {error}") from None
 
 
 def get_json(client: httpx.Client, url: str) -> Any:

@@ -1,10 +1,5 @@
-"""Several encoders on the same graphs, split and seeds: what is trained, and the table of errors.
+"""The comparison of encoders for people: table.json, table.md and a plot of the test errors."""
 
-Two budgets. ``epochs``: every variant trains for ``training.epochs``. ``time``: every variant but the
-first trains for as many epochs as take the CPU time of the first one's.
-"""
-
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,58 +7,24 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from dglframer.common.errors import ConfigError, UserError
+from dglframer.common.errors import UserError
 from dglframer.common.files import read_json, write_json, write_text
-from dglframer.config import Config, override
-from dglframer.report.plots import BLUE, FAINT, INK, ORANGE, Panel, read_metrics, svg
+from dglframer.config import Config
+from dglframer.evaluation.comparison_plan import Budget, seconds_per_epoch
+from dglframer.report.plots import BLUE, FAINT, INK, ORANGE, Panel, svg
+from dglframer.training.metrics import read_metrics
 
-log = logging.getLogger(__name__)
-
-BUDGETS = {"epochs": "epochs", "time": "CPU time"}
-
-
-def seconds_per_epoch(models: Sequence[Path]) -> float:
-    """The median over all epochs of some models of the CPU seconds of training."""
-    lines = [line for folder in models for line in read_metrics(folder)]
-    return float(np.median([line["cpu_seconds"] for line in lines]))
-
-
-def write_plans(config: Config, budget: str, trained: Path, out: Path) -> None:
-    """One file of settings for each variant, in the form of the tune stage's best.json.
-
-    ``trained`` holds the models of the budget ``epochs``, by variant, from which the one of equal
-    time takes how long an epoch lasts. Raises ConfigError if a variant is not possible.
-    """
-    plans = {name: settings_of(config, name) for name in config.compare.chosen}
-    if budget == "time":
-        seconds = {
-            name: seconds_per_epoch(sorted((trained / name).glob("seed-*"))) for name in plans
-        }
-        first = seconds[next(iter(plans))]
-        share = config.training.averaged_epochs / config.training.epochs
-    for name in config.compare.trained_in(budget):
-        params = plans[name]
-        if budget == "time":
-            this = seconds[name]
-            epochs = max(1, round(override(config, params).training.epochs * first / this))
-            params["training.epochs"] = epochs
-            params["training.averaged_epochs"] = round(epochs * share)
-            log.info("%s: %d epochs of %.1f s (%.1f s)", name, epochs, this, first)
-        write_json(out / f"{name}.json", {"params": params})
-
-
-def settings_of(config: Config, name: str) -> dict[str, Any]:
-    """A variant's settings by dotted key, without a search, which may be over another encoder's."""
-    params: dict[str, Any] = {**config.compare.chosen[name], "tune.search": {}}
-    try:
-        override(config, params)
-    except ConfigError as error:
-        raise ConfigError(f"compare.variants.{name}: {error}") from None
-    return params
+BUDGETS: dict[Budget, str] = {
+    "epochs": "epochs",
+    "time": "CPU time",
+}  # with their names in the table
 
 
 def write_comparison(config: Config, folder: Path) -> dict[str, Any]:
-    """table.json, table.md and comparison.svg from the evaluations and metrics in ``folder``."""
+    """Write table.json, table.md and comparison.svg to ``folder``, which holds the evaluated models.
+
+    Returns the content of table.json. Raises UserError if an evaluation is incomplete.
+    """
     rows = [
         row_of(config, folder, budget, name) for budget in BUDGETS for name in config.compare.chosen
     ]
@@ -76,8 +37,8 @@ def write_comparison(config: Config, folder: Path) -> dict[str, Any]:
     return table
 
 
-def row_of(config: Config, folder: Path, budget: str, name: str) -> dict[str, Any]:
-    """What is known of one variant in one budget."""
+def row_of(config: Config, folder: Path, budget: Budget, name: str) -> dict[str, Any]:
+    """The row of a variant in a budget: its size, times and errors."""
     trained = budget if name in config.compare.trained_in(budget) else "epochs"
     where = folder / trained / name
     metrics = read_json(where / "evaluation" / "metrics.json")
@@ -112,13 +73,13 @@ def mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
 
 
 def shown(values: Sequence[float], number: Callable[[float], str]) -> str:
-    """Mean ± spread as text; of a single value only that."""
+    """Mean ± spread as text, or a single value alone."""
     mean, spread = mean_and_spread(values)
     return f"{number(mean)} ± {number(spread)}" if len(values) > 1 else number(mean)
 
 
 def markdown(table: Mapping[str, Any]) -> str:
-    """The table for people: test MAE, mean and spread over the seeds."""
+    """The table in Markdown: test MAE, mean and spread over the seeds."""
     targets = list(table["units"])
     heads = [f"{target} ({table['units'][target]})" for target in targets]
     lines = [
@@ -142,7 +103,7 @@ def markdown(table: Mapping[str, Any]) -> str:
 
 
 def panel(table: Mapping[str, Any], target: str) -> Panel:
-    """Test errors of the variants, both budgets beside each other, every seed a point."""
+    """Test errors of the variants in both budgets, with a mark for each seed."""
 
     def draw(axes: Axes) -> None:
         names = list(dict.fromkeys(row["variant"] for row in table["rows"]))

@@ -50,7 +50,7 @@ def crystals(args: argparse.Namespace) -> None:
     """validate every record; write crystals.parquet and rejected.parquet"""
     import tempfile
 
-    from dglframer.common.files import write_row_groups
+    from dglframer.common.parquet import write_row_groups
     from dglframer.config import load_config
     from dglframer.data.crystals import crystals_schema, crystals_tables, validated
     from dglframer.data.rejections import Rejections, check_rejected_share
@@ -77,7 +77,7 @@ def crystals(args: argparse.Namespace) -> None:
 
 def clean(args: argparse.Namespace) -> None:
     """look for duplicate structures, unphysical labels and disagreements; write checks.parquet"""
-    from dglframer.common.files import write_parquet
+    from dglframer.common.parquet import write_parquet
     from dglframer.config import load_config
     from dglframer.data.cleaning import check_crystals
 
@@ -89,7 +89,7 @@ def clean(args: argparse.Namespace) -> None:
 
 def split(args: argparse.Namespace) -> None:
     """assign every crystal to train, val or test"""
-    from dglframer.common.files import read_parquet
+    from dglframer.common.parquet import read_parquet
     from dglframer.config import load_config
     from dglframer.data.split import columns_of, reads_checks, split_crystals, write_split
 
@@ -106,7 +106,8 @@ def split(args: argparse.Namespace) -> None:
 
 def leakage(args: argparse.Namespace) -> None:
     """report ids, structures, formulas and prototypes that parts of the split share"""
-    from dglframer.common.files import read_parquet, write_json
+    from dglframer.common.files import write_json
+    from dglframer.common.parquet import read_parquet
     from dglframer.config import load_config
     from dglframer.data.leakage import leakage
 
@@ -116,7 +117,8 @@ def leakage(args: argparse.Namespace) -> None:
 
 def inspect(args: argparse.Namespace) -> None:
     """show what a dataset holds: elements, sizes, labels, rejected rows, duplicates"""
-    from dglframer.common.files import read_parquet, write_json
+    from dglframer.common.files import write_json
+    from dglframer.common.parquet import read_parquet
     from dglframer.config.data import CleaningConfig
     from dglframer.data.cleaning import check_crystals
     from dglframer.report.inspection import inspect, terminal_table, write_page

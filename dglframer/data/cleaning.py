@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from dglframer.common.files import parquet_batches, read_parquet
+from dglframer.common.parquet import parquet_batches, read_parquet
 from dglframer.config.data import CleaningConfig
 from dglframer.data.crystals import STRUCTURE_COLUMNS, crystal_rows, source_id, targets_of
 from dglframer.data.label_limits import limits

@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 
 from dglframer.common.errors import Rejected, UserError
-from dglframer.common.files import parquet_schema, scratch_table
+from dglframer.common.parquet import parquet_schema
+from dglframer.common.scratch import scratch_table
 from dglframer.data.rejections import Rejections
 from dglframer.structures.crystal import Crystal, Record, validate
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from dglframer.common.errors import UserError
-from dglframer.common.files import scratch_table, write_row_groups
+from dglframer.common.parquet import write_row_groups
+from dglframer.common.scratch import scratch_table
 from dglframer.structures.crystal import NO_LABEL
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from dglframer.common.errors import DamagedFile, UserError
-from dglframer.common.files import read_parquet, write_parquet
+from dglframer.common.parquet import read_parquet, write_parquet
 from dglframer.config import Config
 from dglframer.config.data import SplitConfig
 from dglframer.data.crystals import source_id

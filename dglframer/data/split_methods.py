@@ -12,7 +12,8 @@ import pyarrow as pa
 
 from dglframer.common.elements import atomic_number
 from dglframer.common.errors import ConfigError, UserError
-from dglframer.common.files import read_json, read_parquet
+from dglframer.common.files import read_json
+from dglframer.common.parquet import read_parquet
 from dglframer.config.data import SplitConfig
 from dglframer.data.crystals import source_id
 from dglframer.data.rejections import lacks_label

@@ -17,16 +17,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dglframer.common.errors import DamagedFile
-from dglframer.common.files import (
-    check_keys,
-    hash_of,
+from dglframer.common.files import check_keys, hash_of, read_json, sha256, write_json
+from dglframer.common.parquet import (
     hash_of_table,
     parquet_file,
-    read_json,
     read_parquet,
     read_rows,
-    sha256,
-    write_json,
     write_parquet,
 )
 from dglframer.config.data import GraphsConfig

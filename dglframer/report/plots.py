@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from dglframer.common.errors import DamagedFile
-from dglframer.common.files import read_json, read_json_lines, read_parquet, write_text
+from dglframer.common.files import read_json, read_json_lines, write_text
+from dglframer.common.parquet import read_parquet
 from dglframer.data.split import SPLITS
 
 Panel = Callable[[Axes], None]

@@ -14,7 +14,8 @@ import yaml
 
 from dglframer import __version__
 from dglframer.common.errors import DamagedFile
-from dglframer.common.files import hash_of, read_json, read_parquet, write_text
+from dglframer.common.files import hash_of, read_json, write_text
+from dglframer.common.parquet import read_parquet
 from dglframer.config import load_config, override
 from dglframer.config.networks import ENCODERS
 from dglframer.config.stages import WITHOUT_EFFECT

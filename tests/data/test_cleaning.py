@@ -9,7 +9,7 @@ import pytest
 from helpers.cells import ROTATION, supercell
 from helpers.paths import ROOT
 
-from dglframer.common.files import write_parquet
+from dglframer.common.parquet import write_parquet
 from dglframer.config.data import CleaningConfig
 from dglframer.data import cleaning
 from dglframer.data.cleaning import check_crystals

@@ -5,7 +5,7 @@ import pytest
 from helpers.crystals import crystal
 
 from dglframer.common.errors import DamagedFile
-from dglframer.common.files import read_parquet, write_parquet
+from dglframer.common.parquet import read_parquet, write_parquet
 from dglframer.config.data import CleaningConfig
 from dglframer.data.cleaning import check_crystals
 from dglframer.data.crystals import crystals_table

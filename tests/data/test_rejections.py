@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from dglframer.common.errors import UserError
-from dglframer.common.files import write_parquet
+from dglframer.common.parquet import write_parquet
 from dglframer.data import rejections as module
 from dglframer.data.rejections import SCHEMA, Rejections, check_rejected_share
 

@@ -7,7 +7,8 @@ import pyarrow as pa
 import pytest
 
 from dglframer.common.errors import DamagedFile, UserError
-from dglframer.common.files import read_parquet, sha256, write_parquet
+from dglframer.common.files import sha256
+from dglframer.common.parquet import read_parquet, write_parquet
 from dglframer.config.data import SplitConfig
 from dglframer.data.split import LEFT_OUT, SPLITS, read_split, split_crystals, write_split
 

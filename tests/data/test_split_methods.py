@@ -13,7 +13,7 @@ import pytest
 from helpers.crystals import crystal
 
 from dglframer.common.errors import ConfigError, DamagedFile, UserError
-from dglframer.common.files import write_parquet
+from dglframer.common.parquet import write_parquet
 from dglframer.config import Config, override
 from dglframer.config.data import CleaningConfig, SplitConfig
 from dglframer.data.cleaning import check_crystals

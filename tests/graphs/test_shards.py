@@ -5,7 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 from helpers.crystals import TARGETS, TINY_CUTOFF, crystal, write_crystals
 
-from dglframer.common.files import hash_of_table, read_parquet, read_rows
+from dglframer.common.parquet import hash_of_table, read_parquet, read_rows
 from dglframer.config.data import GraphsConfig
 from dglframer.graphs import shards as module
 from dglframer.graphs.shards import (

@@ -8,7 +8,8 @@ import pytest
 from helpers.figures import texts
 
 from dglframer.common.errors import DamagedFile
-from dglframer.common.files import write_json, write_parquet
+from dglframer.common.files import write_json
+from dglframer.common.parquet import write_parquet
 from dglframer.evaluation.evaluate import errors, predictions_table
 from dglframer.report import plots
 from dglframer.report.inspection import distribution

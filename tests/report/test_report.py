@@ -14,7 +14,8 @@ import torch
 
 from dglframer.cli import main as cli
 from dglframer.common.errors import DamagedFile
-from dglframer.common.files import hash_of, read_json, read_parquet, write_json, write_parquet
+from dglframer.common.files import hash_of, read_json, write_json
+from dglframer.common.parquet import read_parquet, write_parquet
 from dglframer.config import Config, override
 from dglframer.config.data import GraphsConfig
 from dglframer.data.cleaning import check_crystals

@@ -6,7 +6,8 @@ import pyarrow as pa
 import pytest
 
 from dglframer.common.errors import DamagedFile
-from dglframer.common.files import write_json, write_parquet
+from dglframer.common.files import write_json
+from dglframer.common.parquet import write_parquet
 from dglframer.config.training import TrainingConfig
 from dglframer.data.sources import verify
 from dglframer.data.split import read_split

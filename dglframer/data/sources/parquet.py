@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from dglframer.common.errors import ConfigError
-from dglframer.common.files import parquet_batches, parquet_schema
+from dglframer.common.parquet import parquet_batches, parquet_schema
 from dglframer.structures.crystal import Record
 
 STRUCTURE_COLUMNS = ("id", "numbers", "lattice", "frac_coords")

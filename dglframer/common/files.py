@@ -33,9 +33,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty temporary folder beside ``path``; fsync what is in it and rename it.
+    """Yield an empty temporary folder beside ``path``; fsync its files and rename it at the end.
 
-    A crash leaves the old folder, or none. What it leaves of the new one is named ``.*.tmp-*``.
+    A crash leaves the old folder, or none, and perhaps a folder ``.*.tmp-*`` with unfinished files.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -56,9 +56,9 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def remove_left_overs(folder: Path) -> None:
-    """Remove what writers that were killed have left of unfinished files and folders.
+    """Remove the unfinished files and folders of writers that were killed.
 
-    Only for a folder in which nobody else writes.
+    Nobody else may write in this folder meanwhile.
     """
     for path in folder.glob(".*.tmp-*"):
         if path.is_dir():
@@ -104,7 +104,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path, *keys: str) -> Any:
-    """Read JSON; raises DamagedFile with the file's name if it is missing, not JSON, or has not ``keys``."""
+    """Read JSON; raises DamagedFile naming the file if it is missing, not JSON, or lacks one of ``keys``."""
     try:
         value = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -116,14 +116,14 @@ def read_json(path: Path, *keys: str) -> Any:
 
 
 def check_keys(path: Path, value: Any, *keys: str) -> None:
-    """Raise DamagedFile unless what was read from ``path`` has ``keys``."""
+    """Raise DamagedFile unless ``value``, the content of ``path``, has all ``keys``."""
     missing = [key for key in keys if not isinstance(value, dict) or key not in value]
     if missing:
-        raise DamagedFile(f"{path}: not what this program writes, it has no {', '.join(missing)}")
+        raise DamagedFile(f"{path}: not a file of this program, it has no {', '.join(missing)}")
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
-    """Read a JSON value per line; raises DamagedFile."""
+    """Read one JSON value per line; raises DamagedFile."""
     try:
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:

@@ -22,7 +22,7 @@ def write_parquet(path: Path, table: pa.Table) -> None:
 
 
 def write_row_groups(path: Path, groups: Iterable[pa.Table], schema: pa.Schema) -> None:
-    """``write_parquet`` of tables that need not fit into memory together: each is a row group."""
+    """Write a Parquet file as ``write_parquet`` does, each table as a row group, one in memory at a time."""
     with (
         atomic_path(path) as temporary,
         pq.ParquetWriter(temporary, schema, compression="zstd", write_page_checksum=True) as writer,
@@ -33,7 +33,7 @@ def write_row_groups(path: Path, groups: Iterable[pa.Table], schema: pa.Schema) 
 
 @contextmanager
 def parquet_errors(path: Path) -> Iterator[None]:
-    """Turn what reading a damaged or absent Parquet file raises into DamagedFile."""
+    """Turn the errors of reading a damaged or absent Parquet file into DamagedFile."""
     try:
         yield
     except FileNotFoundError:
@@ -60,10 +60,10 @@ def parquet_schema(path: Path) -> pa.Schema:
 
 @contextmanager
 def parquet_file(path: Path) -> Iterator[pq.ParquetFile]:
-    """A Parquet file to be read in pieces, checksums verified; raises DamagedFile naming it.
+    """Open a Parquet file for reading in pieces, checksums verified; raises DamagedFile naming it.
 
-    Its bytes are read as the rows are asked for: neither what was read before nor the rest of a row
-    group, be it the whole file, stays in memory.
+    Bytes are read when their rows are asked for. Memory holds neither earlier rows nor the rest of
+    the row group, which may be as large as the file.
     """
     with (
         parquet_errors(path),
@@ -85,7 +85,7 @@ def parquet_batches(
 
 
 def read_rows(path: Path, first: int, stop: int, columns: list[str]) -> pa.Table:
-    """Rows ``first`` to ``stop`` - 1, reading the row groups that hold them and no others."""
+    """Rows ``first`` to ``stop`` - 1; no other row group is read."""
     with parquet_file(path) as file:
         counts = [file.metadata.row_group(k).num_rows for k in range(file.num_row_groups)]
         ends = list(accumulate(counts))
@@ -97,7 +97,10 @@ def read_rows(path: Path, first: int, stop: int, columns: list[str]) -> pa.Table
 def hash_of_table(table: pa.Table) -> str:
     """sha256 of the values, names, types and units of a table, however it is cut into chunks."""
     # take() copies: equal values, equal buffers
-    plain = table.replace_schema_metadata(None).take(pa.array(range(len(table)))).combine_chunks()
+    every_row = pa.array(
+        range(len(table)), pa.int64()
+    )  # without the type no row would be of type null
+    plain = table.replace_schema_metadata(None).take(every_row).combine_chunks()
     stream = pa.BufferOutputStream()
     with pa.ipc.new_stream(stream, plain.schema) as writer:
         writer.write_table(plain)

@@ -6,9 +6,9 @@ SCRATCH_KIB = 16_384
 
 
 def scratch_table(definition: str) -> sqlite3.Connection:
-    """An empty SQLite table in a temporary file, which goes with the connection.
+    """An empty SQLite table in a temporary file, which SQLite removes with the connection.
 
-    For what a stage must remember of every row: it takes SCRATCH_KIB of memory and the rest on disk.
+    It takes SCRATCH_KIB of memory; the rest is on disk.
     """
     database = sqlite3.connect("")
     database.execute("pragma journal_mode = off")

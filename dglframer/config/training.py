@@ -24,7 +24,7 @@ class TrainingConfig(Section):
     drop_last: bool = Field(
         False, description="leave out what is left at the end of an epoch for a short batch"
     )
-    most_atoms: int | None = Field(
+    max_atoms: int | None = Field(
         None, ge=1, description="larger crystals are left out of training; null: none"
     )
     learning_rate: float = Field(5e-4, gt=0, description="rate of the first step")

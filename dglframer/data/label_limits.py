@@ -56,7 +56,7 @@ KNOWN = {
 }
 
 
-ENDLESS = Limits(-math.inf, math.inf, math.inf, "")
+NO_LIMITS = Limits(-math.inf, math.inf, math.inf, "")
 
 
 def limits(target: str, unit: str, config: CleaningConfig) -> Limits:
@@ -64,8 +64,8 @@ def limits(target: str, unit: str, config: CleaningConfig) -> Limits:
 
     The known ones are not of a target whose source states another unit.
     """
-    known = KNOWN.get(target, ENDLESS)
+    known = KNOWN.get(target, NO_LIMITS)
     if unit not in ("", "1", known.unit):
-        known = ENDLESS
+        known = NO_LIMITS
     low, high = config.label_ranges.get(target, known[:2])
     return Limits(low, high, config.label_tolerances.get(target, known.tolerance), unit)

@@ -1,4 +1,4 @@
-"""In which order and in what portions the graphs of a dataset reach the network."""
+"""The order and the batches in which the graphs of a dataset reach the network."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +12,7 @@ from dglframer.graphs.dataset import GraphDataset
 
 
 class EpochShuffle(Sampler):
-    """A permutation that depends on (seed, epoch) alone; set ``epoch`` before each pass."""
+    """A permutation that depends on seed and epoch alone; set ``epoch`` before each pass."""
 
     def __init__(self, length: int, seed: int):
         self.length, self.seed, self.epoch = length, seed, 0
@@ -25,26 +25,30 @@ class EpochShuffle(Sampler):
         return iter(generator.permutation(self.length).tolist())
 
 
-class Portions(Sampler):
-    """Arrays of at most ``count`` indices, closed before they exceed one of ``budgets``.
+class BudgetedBatches(Sampler):
+    """A batch sampler: at most ``count`` indices each, closed before they exceed a budget.
 
-    Every index comes once, in the order of ``indices``; a crystal larger than a budget is a portion
-    of its own. ``budgets``: pairs of sizes [G], of atoms or edges, and the most a portion may have.
+    Every index comes once, in the order of ``indices``. A crystal larger than a budget is a batch of
+    its own. ``budgets``: pairs of the sizes [G] (atoms or edges) and the limit for a batch, or None.
     """
 
     def __init__(self, indices: Iterable[int], count: int, *budgets: tuple[np.ndarray, int | None]):
         self.indices, self.count = indices, count
-        self.budgets = [(sizes_G, most) for sizes_G, most in budgets if most is not None]
+        self.budgets = [(sizes_G, limit) for sizes_G, limit in budgets if limit is not None]
 
     def __iter__(self) -> Iterator[np.ndarray]:
         order = np.fromiter(self.indices, np.int64)
-        # of all crystals up to each, itself included; nothing before the first
-        totals = [(np.append(0, np.cumsum(sizes_G[order])), most) for sizes_G, most in self.budgets]
+        # sums of the sizes before each crystal, and of all
+        totals = [
+            (np.append(0, np.cumsum(sizes_G[order])), limit) for sizes_G, limit in self.budgets
+        ]
         first = 0
         while first < len(order):
             stop = min(first + self.count, len(order))
-            for up_to, most in totals:
-                stop = min(stop, int(np.searchsorted(up_to, up_to[first] + most, side="right")) - 1)
+            for up_to, limit in totals:
+                stop = min(
+                    stop, int(np.searchsorted(up_to, up_to[first] + limit, side="right")) - 1
+                )
             stop = max(stop, first + 1)
             yield order[first:stop]
             first = stop
@@ -56,22 +60,24 @@ def batches(
     indices: Iterable[int] | None = None,
     edge_budget: int | None = None,
 ) -> Iterable[Batch]:
-    """A loader over the dataset, or the given indices in their order; a short last batch is kept."""
+    """A loader over the dataset, or over ``indices`` in their order; a short last batch is kept."""
     order = range(len(dataset)) if indices is None else indices
-    return graph_loader(dataset, Portions(order, batch_size, (dataset.edge_counts(), edge_budget)))
+    return graph_loader(
+        dataset, BudgetedBatches(order, batch_size, (dataset.edge_counts(), edge_budget))
+    )
 
 
 def graph_loader(
-    dataset: GraphDataset, portions: Iterable[Sequence[int] | np.ndarray]
+    dataset: GraphDataset, batch_sampler: Iterable[Sequence[int] | np.ndarray]
 ) -> Iterable[Batch]:
-    """A GraphDataLoader that makes one batch of each portion."""
+    """DGL's GraphDataLoader over the batches of indices of ``batch_sampler``."""
     from dglframer.common.dgl_import import GraphDataLoader
 
-    return GraphDataLoader(dataset, collate_fn=dataset.collate, batch_sampler=portions)
+    return GraphDataLoader(dataset, collate_fn=dataset.collate, batch_sampler=batch_sampler)
 
 
 def prefetched(loader: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
-    """The loader's batches on ``device``, each made and moved while the one before is worked on."""
+    """The loader's batches on ``device``; a thread makes and moves the next one during the current one."""
     with ThreadPoolExecutor(1) as worker:
         source = iter(loader)
 
@@ -91,6 +97,6 @@ def moved(batch: Batch, device: torch.device) -> Batch:
 
 
 def calibration_batch(dataset: GraphDataset, seed: int, crystals: int = 64) -> Batch:
-    """A fixed, seeded sample of the dataset, independent of how batches are drawn."""
+    """A seeded sample of the dataset that does not depend on the batches."""
     chosen = np.random.default_rng([seed, 0xCA1]).permutation(len(dataset))[:crystals]
     return dataset.collate(dataset.rows[np.sort(chosen)])

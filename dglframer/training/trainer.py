@@ -20,8 +20,8 @@ from dglframer.config.training import TrainingConfig
 from dglframer.graphs.batch import Batch
 from dglframer.graphs.dataset import GraphDataset
 from dglframer.graphs.loading import (
+    BudgetedBatches,
     EpochShuffle,
-    Portions,
     batches,
     calibration_batch,
     graph_loader,
@@ -63,7 +63,7 @@ class Trainer:
     ):
         self.training, self.seed, self.device = training, seed, device
         self.processes = processes or Processes(device)
-        train_set = train_set.at_most(training.most_atoms)
+        train_set = train_set.at_most(training.max_atoms)
         self.train_set, self.val_set = train_set, val_set
         self.edges_G = train_set.edge_counts()
         start = starting_model(model, training, train_set)
@@ -170,7 +170,7 @@ class Trainer:
         """The batches of the epoch that are still to come, as indices, of all processes together."""
         training = self.training
         portions = list(
-            Portions(
+            BudgetedBatches(
                 current.order_G,
                 training.batch_size,
                 (self.edges_G, training.edges_per_batch),

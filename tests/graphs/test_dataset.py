@@ -14,7 +14,13 @@ from dglframer.config.data import GraphsConfig
 from dglframer.data.split import read_split
 from dglframer.graphs.batch import batch_graphs, make_batch
 from dglframer.graphs.dataset import GraphDataset
-from dglframer.graphs.loading import EpochShuffle, Portions, batches, calibration_batch, prefetched
+from dglframer.graphs.loading import (
+    BudgetedBatches,
+    EpochShuffle,
+    batches,
+    calibration_batch,
+    prefetched,
+)
 from dglframer.graphs.shards import write_graphs
 from dglframer.structures.periodic_graph import build_graph
 
@@ -224,7 +230,7 @@ def test_process_that_loses_the_race_uses_the_winners_arrays(graphs, monkeypatch
 def test_portions_hold_every_crystal_once_and_keep_the_budget(count, budget):
     edges = np.array([5, 3, 9, 1, 1, 14, 2, 7])
     order = [3, 0, 5, 1, 7, 2, 6, 4]
-    portions = list(Portions(order, count, (edges, budget)))
+    portions = list(BudgetedBatches(order, count, (edges, budget)))
     assert [index for portion in portions for index in portion] == order
     for portion in portions:
         assert len(portion) <= count

@@ -18,7 +18,7 @@ from dglframer.config.training import TrainingConfig
 from dglframer.data.sources.catalogue import BY_NAME
 from dglframer.data.split import read_split
 from dglframer.graphs.dataset import GraphDataset
-from dglframer.graphs.loading import Portions
+from dglframer.graphs.loading import BudgetedBatches
 from dglframer.training.trainer import Trainer
 
 PRESETS = ROOT / "workflow" / "presets"
@@ -61,7 +61,7 @@ def test_presets_are_the_published_recipes(name):
     assert (training.learning_rate, training.decay_steps) == (5e-4, 4000)
     assert (training.weight_decay, training.gradient_clip_norm) == (1e-5, 1.0)
     assert training.drop_last
-    portions = list(Portions(range(crystals), batch))
+    portions = list(BudgetedBatches(range(crystals), batch))
     assert len([portion for portion in portions if len(portion) == batch]) == steps
     taken = (epochs - averaged) * steps
     if last_rate is not None:
@@ -210,7 +210,7 @@ def test_batches_by_atoms_and_short_last_batches(tiny_run):
     assert sizes(batch_size=8, drop_last=True) == [6]  # the only one is not left out
     assert sizes(batch_size=8, atoms_per_batch=1) == [1] * 6
     atoms = int(train.atom_counts().max())
-    assert sum(sizes(batch_size=8, most_atoms=atoms)) == 6
+    assert sum(sizes(batch_size=8, max_atoms=atoms)) == 6
 
 
 def test_crystals_of_too_many_atoms_are_left_out(tiny_run):

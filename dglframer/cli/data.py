@@ -1,4 +1,4 @@
-"""The verbs from the sources of data to graphs. Imports stay in the verbs."""
+"""The verbs from the sources of data to graphs. Each verb imports its modules itself."""
 
 import argparse
 import json
@@ -91,7 +91,13 @@ def split(args: argparse.Namespace) -> None:
     """assign every crystal to train, val or test"""
     from dglframer.common.parquet import read_parquet
     from dglframer.config import load_config
-    from dglframer.data.split import columns_of, reads_checks, split_crystals, write_split
+    from dglframer.data.split import (
+        columns_of,
+        method_of,
+        reads_checks,
+        split_crystals,
+        write_split,
+    )
 
     config = load_config(args.config)
     table = read_parquet(args.crystals, columns=columns_of(config.split.method))
@@ -100,19 +106,18 @@ def split(args: argparse.Namespace) -> None:
     checks = read_parquet(args.checks) if reads_checks(config) else None
     rejected = read_parquet(args.rejected) if args.rejected else None
     splits = split_crystals(table, config.split, checks, rejected, config.dataset.targets[0])
-    counts = write_split(splits, args.out)
-    log.info("%s", ", ".join(f"{name} {count}" for name, count in counts.items()))
+    method = method_of(config.split, table)
+    counts = write_split(splits, args.out, method)
+    log.info("%s: %s", method, ", ".join(f"{name} {count}" for name, count in counts.items()))
 
 
 def leakage(args: argparse.Namespace) -> None:
     """report ids, structures, formulas and prototypes that parts of the split share"""
     from dglframer.common.files import write_json
     from dglframer.common.parquet import read_parquet
-    from dglframer.config import load_config
     from dglframer.data.leakage import leakage
 
-    method = load_config(args.config).split.method
-    write_json(args.out, leakage(read_parquet(args.checks), read_parquet(args.split), method))
+    write_json(args.out, leakage(read_parquet(args.checks), read_parquet(args.split)))
 
 
 def inspect(args: argparse.Namespace) -> None:
@@ -186,6 +191,6 @@ def add_verbs(verbs: Any) -> None:
     )
     some_rejected = ("--rejected", {"type": Path, "help": "rejected.parquet, for method official"})
     add_verb(verbs, split, CONFIG, CRYSTALS, some_rejected, some_checks, OUT)
-    add_verb(verbs, leakage, CONFIG, CHECKS, SPLIT, OUT)
+    add_verb(verbs, leakage, CHECKS, SPLIT, OUT)
     some = {"type": part, "metavar": "K/N", "help": "build part K of N, without the manifest"}
     add_verb(verbs, graphs, CONFIG, CRYSTALS, ("--part", some), OUT)

@@ -27,13 +27,13 @@ def doctor(args: argparse.Namespace) -> int:
 
 def config(args: argparse.Namespace) -> None:
     """print the default configuration, check one, or write the checkout's default files"""
-    from dglframer.config import load_config
+    from dglframer.config import check_paths, load_config
     from dglframer.config.yaml_files import default_yaml, write_config_files
 
     if args.write:
         write_config_files(Path.cwd())
     elif args.check:
-        load_config(args.check)
+        check_paths(load_config(args.check))
         log.info("%s is valid", args.check)
     else:
         print(default_yaml(), end="")

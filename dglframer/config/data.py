@@ -1,12 +1,12 @@
-"""Settings of the data: where crystals come from, cleaning, splits, graphs."""
+"""Settings of the data: sources, cleaning, splits, graphs."""
 
 from datetime import date
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from dglframer.common.elements import atomic_number
-from dglframer.config.section import Section
+from dglframer.config.section import Section, Seed, distinct
 
 OwnSource = Literal["folder", "json", "ase", "parquet"]
 OWN_SOURCES: tuple[str, ...] = get_args(OwnSource)
@@ -21,6 +21,10 @@ SourceName = Literal[
     OwnSource,
 ]
 
+# Sources that may have a split of their own, and sources that may have dates.
+SPLIT_SOURCES: tuple[SourceName, ...] = ("jarvis_minerals", "parquet")
+DATED_SOURCES: tuple[SourceName, ...] = ("materials_project", "json", "parquet")
+
 
 class DatasetConfig(Section):
     """Where the crystals come from and which properties are learnt."""
@@ -34,8 +38,8 @@ class DatasetConfig(Section):
     targets_csv: str | None = Field(
         None, description="folder source: CSV with a column id (file stem) and one per target"
     )
-    targets: tuple[str, ...] = Field(
-        ("formation_energy_peratom",), min_length=1, description="properties to learn"
+    targets: Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(distinct)] = Field(
+        ("formation_energy_peratom",), description="properties to learn"
     )
     target_units: dict[str, str] = Field(
         {}, description="units of the targets, where the source does not know them"
@@ -64,10 +68,10 @@ class MaterialsProjectConfig(Section):
 
     elements: tuple[str, ...] = Field((), description="all of these are in the crystal")
     exclude_elements: tuple[str, ...] = Field((), description="none of these is in the crystal")
-    sites_min: int | None = Field(None, ge=1, description="fewest sites of the cell")
-    sites_max: int | None = Field(None, ge=1, description="most sites of the cell")
+    sites_min: int | None = Field(None, ge=1, description="minimum of sites in the cell")
+    sites_max: int | None = Field(None, ge=1, description="maximum of sites in the cell")
     hull_energy_max_ev_per_atom: float | None = Field(
-        None, ge=0, description="largest energy above the hull"
+        None, ge=0, description="maximum of the energy above the hull"
     )
     fields: tuple[str, ...] = Field(
         (), description="more fields to fetch: targets among them need no new query later"
@@ -78,6 +82,15 @@ class MaterialsProjectConfig(Section):
         for symbol in (*self.elements, *self.exclude_elements):
             if atomic_number(symbol) is None:
                 raise ValueError(f"materials_project: no element {symbol}")
+        both = set(self.elements) & set(self.exclude_elements)
+        if both:
+            raise ValueError(f"materials_project: {min(both)} is both wanted and excluded")
+        return self
+
+    @model_validator(mode="after")
+    def some_number_of_sites_is_left(self) -> "MaterialsProjectConfig":
+        if self.sites_min and self.sites_max and self.sites_min > self.sites_max:
+            raise ValueError("materials_project.sites_min must not exceed sites_max")
         return self
 
 
@@ -98,7 +111,7 @@ class CleaningConfig(Section):
         "report", description="one id with two structures, or one structure with two labels"
     )
     label_tolerances: dict[str, float] = Field(
-        {}, description="target: largest difference of two labels of one structure, likewise"
+        {}, description="target: maximal difference between two labels of one structure, likewise"
     )
 
     @model_validator(mode="after")
@@ -125,14 +138,25 @@ SplitMethod = Literal[
 ]
 
 
+KEYS_OF_ONE_METHOD: dict[str, SplitMethod] = {
+    "official_sizes": "official",
+    "fold": "kfold",
+    "elements": "leave_element_out",
+    "val_from": "by_time",
+    "test_from": "by_time",
+    "path": "from_file",
+}
+
+
 class SplitConfig(Section):
     """Which crystals train, validate and test (docs/splits.md)."""
 
-    method: SplitMethod = Field(
-        "canonical",
-        description="canonical (the source's own) or " + ", ".join(get_args(SplitMethod)[1:]),
+    method: SplitMethod | None = Field(
+        None,
+        description="null: canonical (the source's own) if the source has a split, else random; or "
+        + ", ".join(get_args(SplitMethod)),
     )
-    seed: int = Field(123, description="of every shuffle; official is defined with 123")
+    seed: Seed = Field(123, description="of every shuffle; official is defined with 123")
     val_fraction: float = Field(0.1, gt=0, lt=1, description="validation share, where one is drawn")
     test_fraction: float = Field(0.1, gt=0, lt=1, description="test share, where one is drawn")
     official_sizes: tuple[int, int, int] | None = Field(
@@ -168,6 +192,9 @@ class SplitConfig(Section):
                 raise ValueError(f"split.elements: no element {symbol}")
         if self.method == "from_file" and not self.path:
             raise ValueError("split.path is needed for method from_file")
+        for key, method in KEYS_OF_ONE_METHOD.items():
+            if getattr(self, key) and self.method != method:
+                raise ValueError(f"split.{key} is for method {method} only")
         if (self.val_from is None) != (self.test_from is None):
             raise ValueError("split.val_from and split.test_from are given together or not at all")
         if self.val_from and self.test_from and not self.val_from < self.test_from:

@@ -19,7 +19,8 @@ import pyarrow as pa
 
 from dglframer.common.parquet import parquet_batches, read_parquet
 from dglframer.config.data import CleaningConfig
-from dglframer.data.crystals import STRUCTURE_COLUMNS, crystal_rows, source_id, targets_of
+from dglframer.data.crystals import STRUCTURE_COLUMNS, crystal_rows, targets_of
+from dglframer.data.ids import source_id
 from dglframer.data.label_limits import limits
 from dglframer.structures.fingerprints import (
     VOLUME_TOLERANCE,
@@ -139,9 +140,9 @@ def doubtful(rows: list[int], prints: list[Fingerprint]) -> list[int]:
     ascending = sorted(rows, key=lambda row: (prints[row].volume, row))
     found = set()
     for place, row in enumerate(ascending):
-        largest = prints[row].volume / (1 - VOLUME_TOLERANCE)
+        max_volume = prints[row].volume / (1 - VOLUME_TOLERANCE)
         for other in islice(ascending, place + 1, None):
-            if prints[other].volume > largest:
+            if prints[other].volume > max_volume:
                 break
             if not (row in found and other in found) and alike(prints[row], prints[other]):
                 found |= {row, other}
@@ -182,7 +183,8 @@ def read_structures(path: Path, rows: set[int]) -> dict[int, Any]:
     row = 0
     for batch in parquet_batches(path, list(STRUCTURE_COLUMNS)):
         wanted = [k for k in range(len(batch)) if row + k in rows]
-        for k, one in zip(wanted, crystal_rows(batch.take(wanted)), strict=True):
+        chosen = batch.take(pa.array(wanted, pa.int64()))  # an untyped empty list is of type null
+        for k, one in zip(wanted, crystal_rows(chosen), strict=True):
             structures[row + k] = as_structure(*one[1:])
         row += len(batch)
     return structures

@@ -1,7 +1,6 @@
 """crystals.parquet: the valid crystals of a source, and how its rows are read."""
 
 import itertools
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -18,7 +17,6 @@ from dglframer.data.rejections import Rejections
 from dglframer.structures.crystal import Crystal, Record, validate
 
 TABLE_ATOMS = 250_000  # of crystals in memory at a time: some 100 MB
-REPETITION = re.compile(r"#[1-9][0-9]*$")
 STRUCTURE_COLUMNS = ("id", "numbers", "lattice", "frac_coords")
 
 
@@ -133,8 +131,3 @@ def targets_of(path: Path) -> dict[str, str]:
         for field in schema
         if pa.types.is_floating(field.type)
     }
-
-
-def source_id(id: str) -> str:
-    """The id that the source gave: without the #2, #3, ... of records that share one."""
-    return REPETITION.sub("", id)

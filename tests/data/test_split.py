@@ -27,7 +27,7 @@ def random_split(ids=IDS, **settings):
 
 def test_canonical_split_is_the_given_one():
     given = {"a": "train", "b": "val", "c": "test", "d": "train"}
-    assert split_crystals(table(given), SplitConfig()) == given
+    assert split_crystals(table(given), SplitConfig(method="canonical")) == given
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_canonical_split_is_the_given_one():
 )
 def test_ambiguous_crystal_is_left_out_aloud(caplog, tmp_path, name, reason, message):
     given = {"a": "train", "b": "val", "c": "test", "x": name}
-    splits = split_crystals(table(given), SplitConfig())
+    splits = split_crystals(table(given), SplitConfig(method="canonical"))
     assert {id: splits[id] for id in "abc"} == {id: given[id] for id in "abc"}
     assert message in caplog.text
     write_split(splits, tmp_path / "split")
@@ -53,7 +53,7 @@ def test_ambiguous_crystal_is_left_out_aloud(caplog, tmp_path, name, reason, mes
 
 def test_canonical_split_needs_one_in_the_source():
     with pytest.raises(UserError, match=r"canonical.*random"):
-        split_crystals(table({"a": "", "b": ""}), SplitConfig())
+        split_crystals(table({"a": "", "b": ""}), SplitConfig(method="canonical"))
 
 
 @pytest.mark.parametrize(

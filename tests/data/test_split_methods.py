@@ -17,7 +17,7 @@ from dglframer.common.parquet import write_parquet
 from dglframer.config import Config, override
 from dglframer.config.data import CleaningConfig, SplitConfig
 from dglframer.data.cleaning import check_crystals
-from dglframer.data.crystals import crystals_table, source_id, validated
+from dglframer.data.crystals import crystals_table, validated
 from dglframer.data.rejections import Rejections
 from dglframer.data.split import (
     SPLITS,
@@ -263,7 +263,7 @@ def test_one_date_is_in_one_part():
 def test_without_dates_by_time_says_so():
     table = dataset()
     place = table.column_names.index("date")
-    with pytest.raises(UserError, match="no dates"):
+    with pytest.raises(UserError, match="no crystal has a date"):
         split(table.set_column(place, "date", pa.nulls(60, pa.string())), method="by_time")
 
 
@@ -339,8 +339,3 @@ def test_columns_that_are_read_suffice(checks):
             continue
         table = dataset().select(columns_of(method))
         assert len(split(table, checks, NOTHING, method=method, **SETTINGS[method])) == 60
-
-
-def test_source_ids():
-    assert source_id("JVASP-113961#2") == "JVASP-113961" == source_id("JVASP-113961")
-    assert source_id("a#b") == "a#b" and source_id("a#0") == "a#0"

@@ -94,8 +94,9 @@ def write_stages(folder: Path, targets: list[str], seeds: tuple[int, ...], tuned
     checks = check_crystals(files.crystals, config.cleaning)
     write_parquet(files.checks, checks)
     write_json(files.inspection, inspect(files.crystals, rejections.table(), checks))
-    write_split(split_crystals(read_parquet(files.crystals), config.split), files.split)
-    write_json(files.leakage, leakage(checks, read_parquet(files.split), "canonical"))
+    splits = split_crystals(read_parquet(files.crystals), config.split)
+    write_split(splits, files.split, "canonical")
+    write_json(files.leakage, leakage(checks, read_parquet(files.split)))
     write_graphs(
         files.crystals, files.graphs, GraphsConfig(cutoff_angstrom=4.0, crystals_per_shard=100)
     )

@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import Field, ValidationError, model_validator
 
 from dglframer.common.errors import ConfigError
+from dglframer.common.files import hash_of
 from dglframer.config.data import (
     DATED_SOURCES,
     SPLIT_SOURCES,
@@ -163,6 +164,15 @@ def check_paths(config: Config) -> None:
         path = getattr(getattr(config, section), key)
         if path and not Path(path).exists():
             raise ConfigError(f"{section}.{key}: no such file or folder: {path}")
+
+
+def hash_of_config(config: Config) -> str:
+    """sha256 of all settings; of a path only the last name, so that a moved project keeps its hash."""
+    plain = config.model_dump(mode="json")
+    for section, key in PATHS:
+        if plain[section][key]:
+            plain[section][key] = Path(plain[section][key]).name
+    return hash_of(plain)
 
 
 def override(config: Config, values: Mapping[str, Any]) -> Config:

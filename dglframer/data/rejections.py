@@ -82,6 +82,8 @@ def check_rejected_share(n_valid: int, rejections: Rejections, max_share: float)
         log.info("rejected %d: %s", count, reason)
     n_bad = rejections.count_labelled()
     n_unlabelled = len(rejections) - n_bad
+    if n_valid + len(rejections) == 0:
+        raise UserError("the source has no records")
     if n_valid == 0:
         raise UserError(
             f"no crystal is left: of {len(rejections)} records {n_bad} were rejected and "

@@ -126,7 +126,7 @@ def write_split(splits: Mapping[str, str], path: Path, method: str = "") -> Coun
             sizes = ", ".join(f"{part} {counts[part]}" for part in (*SPLITS, LEFT_OUT))
             raise UserError(
                 f"the {name} split is empty ({sizes}): there are too few crystals for three parts, "
-                "or the settings under split leave none for this one"
+                "or the settings under split and cleaning leave none for this one"
             )
     table = pa.table({"id": ids, "split": names, "reason": reasons}, metadata={"method": method})
     write_parquet(path, table)

@@ -57,12 +57,14 @@ def test_too_large_a_rejected_share_stops_with_the_numbers(n_valid, n_bad, max_s
         check_rejected_share(n_valid, rejected({"bad": n_bad}), max_share)
 
 
-@pytest.mark.parametrize("counts", [{}, {"bad": 3}, {"no label gap": 5}, {"bad": 3, "no label": 5}])
+@pytest.mark.parametrize("counts", [{"bad": 3}, {"no label gap": 5}, {"bad": 3, "no label": 5}])
 def test_without_a_valid_crystal_it_stops_whatever_share_is_allowed(counts):
     bad, unlabelled = counts.get("bad", 0), sum(counts.values()) - counts.get("bad", 0)
     numbers = f"of {bad + unlabelled} records {bad} were rejected and {unlabelled} have no label"
     with pytest.raises(UserError, match=f"no crystal is left: {numbers}"):
         check_rejected_share(0, rejected(counts), 1.0)
+    with pytest.raises(UserError, match="the source has no records"):
+        check_rejected_share(0, Rejections(), 1.0)
 
 
 def test_records_without_the_label_do_not_count_as_bad():

@@ -263,8 +263,15 @@ def test_one_date_is_in_one_part():
 def test_without_dates_by_time_says_so():
     table = dataset()
     place = table.column_names.index("date")
-    with pytest.raises(UserError, match="no crystal has a date"):
-        split(table.set_column(place, "date", pa.nulls(60, pa.string())), method="by_time")
+    for dates in (pa.nulls(60, pa.string()), pa.array([""] * 60)):
+        with pytest.raises(UserError, match="no crystal has a date"):
+            split(table.set_column(place, "date", dates), method="by_time")
+
+
+def test_more_folds_than_crystals_are_refused():
+    assert Counter(split(dataset(12), method="kfold", folds=12).values())["test"] == 1
+    with pytest.raises(UserError, match="13 folds of 12 crystals"):
+        split(dataset(12), method="kfold", folds=13)
 
 
 @pytest.mark.parametrize("suffix", ["csv", "json", "parquet"])

@@ -33,7 +33,7 @@ def sources(args: argparse.Namespace) -> None:
 
 
 def download(args: argparse.Namespace) -> None:
-    """find the data set's files (fetching them if need be) and write download.json"""
+    """find or fetch the files of the data set; write download.json"""
     from dglframer.common.files import write_json
     from dglframer.config import load_config
     from dglframer.data.sources import describe, open_source
@@ -112,7 +112,7 @@ def split(args: argparse.Namespace) -> None:
 
 
 def leakage(args: argparse.Namespace) -> None:
-    """report ids, structures, formulas and prototypes that parts of the split share"""
+    """report the ids, structures, formulas and prototypes that parts of the split share"""
     from dglframer.common.files import write_json
     from dglframer.common.parquet import read_parquet
     from dglframer.data.leakage import leakage
@@ -121,7 +121,7 @@ def leakage(args: argparse.Namespace) -> None:
 
 
 def inspect(args: argparse.Namespace) -> None:
-    """show what a dataset holds: elements, sizes, labels, rejected rows, duplicates"""
+    """show elements, sizes, labels, rejected rows and duplicates of a data set"""
     from dglframer.common.files import write_json
     from dglframer.common.parquet import read_parquet
     from dglframer.config.data import CleaningConfig
@@ -144,7 +144,7 @@ def inspect(args: argparse.Namespace) -> None:
 
 
 def graphs(args: argparse.Namespace) -> None:
-    """build the periodic graphs into Parquet shards and manifest.json; finished shards are kept"""
+    """build the periodic graphs as Parquet shards and manifest.json; finished shards are kept"""
     from dglframer.common.files import hash_of
     from dglframer.config import load_config
     from dglframer.config.stages import stage_settings

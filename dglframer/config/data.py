@@ -27,13 +27,13 @@ DATED_SOURCES: tuple[SourceName, ...] = ("materials_project", "json", "parquet")
 
 
 class DatasetConfig(Section):
-    """Where the crystals come from and which properties are learnt."""
+    """The source of the crystals and the properties to learn."""
 
     source: SourceName = Field(
-        "jarvis_minerals", description="one of those that `dglframer sources` lists"
+        "jarvis_minerals", description="`dglframer sources` lists all of them"
     )
     path: str | None = Field(
-        None, description="your folder or file; of a JARVIS set: a file that is there already"
+        None, description="your folder or file; for a JARVIS set its file, if you have it already"
     )
     targets_csv: str | None = Field(
         None, description="folder source: CSV with a column id (file stem) and one per target"
@@ -42,7 +42,7 @@ class DatasetConfig(Section):
         ("formation_energy_peratom",), description="properties to learn"
     )
     target_units: dict[str, str] = Field(
-        {}, description="units of the targets, where the source does not know them"
+        {}, description="units of targets; needed where the source does not state them"
     )
     max_rejected_fraction: float = Field(
         0.05,
@@ -64,17 +64,17 @@ class DatasetConfig(Section):
 
 
 class MaterialsProjectConfig(Section):
-    """What is asked of the Materials Project, where that is the source."""
+    """The query to the Materials Project, if that is the source."""
 
-    elements: tuple[str, ...] = Field((), description="all of these are in the crystal")
-    exclude_elements: tuple[str, ...] = Field((), description="none of these is in the crystal")
+    elements: tuple[str, ...] = Field((), description="the crystal has all of these")
+    exclude_elements: tuple[str, ...] = Field((), description="the crystal has none of these")
     sites_min: int | None = Field(None, ge=1, description="minimum of sites in the cell")
     sites_max: int | None = Field(None, ge=1, description="maximum of sites in the cell")
     hull_energy_max_ev_per_atom: float | None = Field(
         None, ge=0, description="maximum of the energy above the hull"
     )
     fields: tuple[str, ...] = Field(
-        (), description="more fields to fetch: targets among them need no new query later"
+        (), description="further fields to fetch; as targets they need no new query later"
     )
 
     @model_validator(mode="after")
@@ -103,15 +103,15 @@ class CleaningConfig(Section):
     duplicates: Check = Field(
         "report", description="all but the first crystal of one structure (docs/splits.md)"
     )
-    unphysical_labels: Check = Field("report", description="labels outside of their range")
+    unphysical_labels: Check = Field("report", description="labels outside their range")
     label_ranges: dict[str, tuple[float, float]] = Field(
-        {}, description="target: [low, high], besides the known ones in docs/splits.md"
+        {}, description="target: [low, high]; docs/splits.md lists the known ranges"
     )
     disagreements: Check = Field(
-        "report", description="one id with two structures, or one structure with two labels"
+        "report", description="one id with two structures, one structure with two labels"
     )
     label_tolerances: dict[str, float] = Field(
-        {}, description="target: maximal difference between two labels of one structure, likewise"
+        {}, description="target: maximal difference between two labels of one structure"
     )
 
     @model_validator(mode="after")
@@ -156,19 +156,19 @@ class SplitConfig(Section):
         description="null: canonical (the source's own) if the source has a split, else random; or "
         + ", ".join(get_args(SplitMethod)),
     )
-    seed: Seed = Field(123, description="of every shuffle; official is defined with 123")
-    val_fraction: float = Field(0.1, gt=0, lt=1, description="validation share, where one is drawn")
-    test_fraction: float = Field(0.1, gt=0, lt=1, description="test share, where one is drawn")
+    seed: Seed = Field(123, description="seed of every shuffle; official is defined with 123")
+    val_fraction: float = Field(0.1, gt=0, lt=1, description="share of val, if it is drawn")
+    test_fraction: float = Field(0.1, gt=0, lt=1, description="share of test, if it is drawn")
     official_sizes: tuple[int, int, int] | None = Field(
         None, description="official: train, val, test counts; null: 80, 10 and 10 %, rounded down"
     )
     folds: int = Field(5, ge=2, description="kfold: number of folds")
-    fold: int = Field(0, ge=0, description="kfold: the one that is the test set, from 0")
+    fold: int = Field(0, ge=0, description="kfold: number of the test fold, from 0")
     elements: tuple[str, ...] = Field(
-        (), description="leave_element_out: crystals with any of these symbols are the test set"
+        (), description="leave_element_out: crystals with any of these elements are test"
     )
     val_from: date | None = Field(
-        None, description="by_time: first date of val (2020-12-31); null: by val_fraction"
+        None, description="by_time: first date of val, as 2020-12-31; null: by val_fraction"
     )
     test_from: date | None = Field(
         None, description="by_time: first date of test; null: by test_fraction"
@@ -210,5 +210,5 @@ class GraphsConfig(Section):
     )
     crystals_per_shard: int = Field(1024, ge=1, description="rows of one Parquet shard")
     edges_per_shard: int = Field(
-        4_000_000, ge=1, description="close a shard before it has more, expected from densities"
+        4_000_000, ge=1, description="close a shard before its expected edges exceed this"
     )

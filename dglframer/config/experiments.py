@@ -43,7 +43,7 @@ class CompareConfig(Section):
         return variants
 
     def trained_in(self, budget: str) -> list[str]:
-        """The variants trained for equal ``epochs``, or equal ``time``: that of the first one's epochs."""
+        """The variants to train: all for equal ``epochs``, all but the first for its ``time``."""
         names = list(self.chosen)
         return names if budget == "epochs" else names[1:]
 

@@ -10,7 +10,7 @@ from dglframer.config.section import Section, Seed
 
 
 class SearchRange(Section):
-    """Numbers between low and high."""
+    """Numbers from low to high."""
 
     low: float
     high: float

@@ -16,7 +16,7 @@ from dglframer.common.scratch import scratch_table
 from dglframer.data.rejections import Rejections
 from dglframer.structures.crystal import Crystal, Record, validate
 
-TABLE_ATOMS = 250_000  # of crystals in memory at a time: some 100 MB
+TABLE_ATOMS = 250_000  # atoms of the crystals in memory at a time: some 100 MB
 STRUCTURE_COLUMNS = ("id", "numbers", "lattice", "frac_coords")
 
 
@@ -28,7 +28,7 @@ def validated(
 ) -> Iterator[Crystal]:
     """Yield the valid crystals; the others go to ``rejections``.
 
-    Of records with one id the first valid one is kept, or ``all``: then as id, id#2, id#3.
+    ``repeated_ids``: of valid records with one id the first is kept, or all, as id, id#2, id#3.
     """
     with closing(scratch_table("ids (id text primary key) without rowid")) as ids:
 
@@ -124,7 +124,7 @@ def targets_of(path: Path) -> dict[str, str]:
     if missing:
         raise UserError(
             f"{path}: not a crystals.parquet, it has no column {', '.join(missing)}; the crystals "
-            "stage makes one of it (dataset.source: parquet)"
+            "stage makes one from it (dataset.source: parquet)"
         )
     return {
         field.name: (field.metadata or {}).get(b"unit", b"").decode()

@@ -21,6 +21,12 @@ SourceName = Literal[
     OwnSource,
 ]
 
+# Columns of crystals.parquet and of the shards beside the targets: no target has one of these names.
+COLUMNS = (
+    *("id", "source", "split", "file_position", "date", "numbers", "lattice", "frac_coords"),
+    *("src", "dst", "image"),
+)
+
 # Sources that may have a split of their own, and sources that may have dates.
 SPLIT_SOURCES: tuple[SourceName, ...] = ("jarvis_minerals", "parquet")
 DATED_SOURCES: tuple[SourceName, ...] = ("materials_project", "json", "parquet")
@@ -53,6 +59,13 @@ class DatasetConfig(Section):
     repeated_ids: Literal["first", "all"] = Field(
         "first", description="of records with one id: the first, or all, as id, id#2, id#3"
     )
+
+    @model_validator(mode="after")
+    def targets_are_no_other_columns(self) -> "DatasetConfig":
+        for name in self.targets:
+            if name in COLUMNS:
+                raise ValueError(f"dataset.targets: {name} is the name of another column")
+        return self
 
     @model_validator(mode="after")
     def paths_where_needed(self) -> "DatasetConfig":

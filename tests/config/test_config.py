@@ -120,6 +120,7 @@ def test_unknown_key_is_named_with_the_nearest_valid_one(values, name, hint):
         ({"split": {"method": "by_time"}}, "split.method by_time: jarvis_minerals has no dates"),
         ({"split": {"seed": -1}}, "split.seed"),
         ({"tune": {"seed": 2**32}}, "tune.seed"),
+        ({"dataset": {"targets": ["e", "date"]}}, "dataset.targets: date is the name of another"),
         ({"dataset": {"targets": ["e", "e"]}}, "dataset.targets: e is given twice"),
         ({"materials_project": {"sites_min": 9, "sites_max": 8}}, "materials_project.sites_min"),
         (

@@ -146,7 +146,7 @@ def all_samples(quick: bool, left_out: list[str]) -> list[Sample]:
 
 def jarvis(quick: bool) -> Sample:
     """The JARVIS-like sample."""
-    return jarvis_like(8, SEED, most_atoms=6) if quick else jarvis_like(256, SEED)
+    return jarvis_like(8, SEED, max_atoms=6) if quick else jarvis_like(256, SEED)
 
 
 def prepare_ours(sample: Sample) -> dict[str, Any]:

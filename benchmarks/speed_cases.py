@@ -76,9 +76,9 @@ def minerals() -> list[Crystal]:
     return list(validated(records, (TARGET,), Rejections()))
 
 
-def jarvis_like(count: int, seed: int, most_atoms: int = 1000) -> Sample:
+def jarvis_like(count: int, seed: int, max_atoms: int = 1000) -> Sample:
     """Minerals drawn, with replacement, with probability ~ exp(-atoms / tau): see ``origin``."""
-    crystals = [crystal for crystal in minerals() if len(crystal.numbers_N) <= most_atoms]
+    crystals = [crystal for crystal in minerals() if len(crystal.numbers_N) <= max_atoms]
     atoms = np.array([len(crystal.numbers_N) for crystal in crystals])
     low, high = 1.0, 1000.0
     for _ in range(60):

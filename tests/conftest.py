@@ -73,7 +73,7 @@ def tiny_run(tmp_path_factory) -> Run:
     ]
     root = tmp_path_factory.mktemp("tiny")
     write_crystals(root / "crystals.parquet", valid)
-    write_split({one.id: one.split for one in valid}, root / "split.parquet")
+    write_split({one.id: one.split for one in valid}, root / "split.parquet", "canonical")
     manifest = write_graphs(
         root / "crystals.parquet",
         root / "graphs",

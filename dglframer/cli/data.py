@@ -1,4 +1,4 @@
-"""The verbs from the sources of data to graphs. Imports stay in the verbs."""
+"""The verbs from the sources of data to graphs. Each verb imports its modules itself."""
 
 import argparse
 import json
@@ -33,7 +33,7 @@ def sources(args: argparse.Namespace) -> None:
 
 
 def download(args: argparse.Namespace) -> None:
-    """find the data set's files (fetching them if need be) and write download.json"""
+    """find or fetch the files of the data set; write download.json"""
     from dglframer.common.files import write_json
     from dglframer.config import load_config
     from dglframer.data.sources import describe, open_source
@@ -50,7 +50,7 @@ def crystals(args: argparse.Namespace) -> None:
     """validate every record; write crystals.parquet and rejected.parquet"""
     import tempfile
 
-    from dglframer.common.files import write_row_groups
+    from dglframer.common.parquet import write_row_groups
     from dglframer.config import load_config
     from dglframer.data.crystals import crystals_schema, crystals_tables, validated
     from dglframer.data.rejections import Rejections, check_rejected_share
@@ -77,7 +77,7 @@ def crystals(args: argparse.Namespace) -> None:
 
 def clean(args: argparse.Namespace) -> None:
     """look for duplicate structures, unphysical labels and disagreements; write checks.parquet"""
-    from dglframer.common.files import write_parquet
+    from dglframer.common.parquet import write_parquet
     from dglframer.config import load_config
     from dglframer.data.cleaning import check_crystals
 
@@ -89,9 +89,15 @@ def clean(args: argparse.Namespace) -> None:
 
 def split(args: argparse.Namespace) -> None:
     """assign every crystal to train, val or test"""
-    from dglframer.common.files import read_parquet
+    from dglframer.common.parquet import read_parquet
     from dglframer.config import load_config
-    from dglframer.data.split import columns_of, reads_checks, split_crystals, write_split
+    from dglframer.data.split import (
+        columns_of,
+        method_of,
+        reads_checks,
+        split_crystals,
+        write_split,
+    )
 
     config = load_config(args.config)
     table = read_parquet(args.crystals, columns=columns_of(config.split.method))
@@ -100,23 +106,24 @@ def split(args: argparse.Namespace) -> None:
     checks = read_parquet(args.checks) if reads_checks(config) else None
     rejected = read_parquet(args.rejected) if args.rejected else None
     splits = split_crystals(table, config.split, checks, rejected, config.dataset.targets[0])
-    counts = write_split(splits, args.out)
-    log.info("%s", ", ".join(f"{name} {count}" for name, count in counts.items()))
+    method = method_of(config.split, table)
+    counts = write_split(splits, args.out, method)
+    log.info("%s: %s", method, ", ".join(f"{name} {count}" for name, count in counts.items()))
 
 
 def leakage(args: argparse.Namespace) -> None:
-    """report ids, structures, formulas and prototypes that parts of the split share"""
-    from dglframer.common.files import read_parquet, write_json
-    from dglframer.config import load_config
+    """report the ids, structures, formulas and prototypes that parts of the split share"""
+    from dglframer.common.files import write_json
+    from dglframer.common.parquet import read_parquet
     from dglframer.data.leakage import leakage
 
-    method = load_config(args.config).split.method
-    write_json(args.out, leakage(read_parquet(args.checks), read_parquet(args.split), method))
+    write_json(args.out, leakage(read_parquet(args.checks), read_parquet(args.split)))
 
 
 def inspect(args: argparse.Namespace) -> None:
-    """show what a dataset holds: elements, sizes, labels, rejected rows, duplicates"""
-    from dglframer.common.files import read_parquet, write_json
+    """show elements, sizes, labels, rejected rows and duplicates of a data set"""
+    from dglframer.common.files import write_json
+    from dglframer.common.parquet import read_parquet
     from dglframer.config.data import CleaningConfig
     from dglframer.data.cleaning import check_crystals
     from dglframer.report.inspection import inspect, terminal_table, write_page
@@ -137,7 +144,7 @@ def inspect(args: argparse.Namespace) -> None:
 
 
 def graphs(args: argparse.Namespace) -> None:
-    """build the periodic graphs into Parquet shards and manifest.json; finished shards are kept"""
+    """build the periodic graphs as Parquet shards and manifest.json; finished shards are kept"""
     from dglframer.common.files import hash_of
     from dglframer.config import load_config
     from dglframer.config.stages import stage_settings
@@ -184,6 +191,6 @@ def add_verbs(verbs: Any) -> None:
     )
     some_rejected = ("--rejected", {"type": Path, "help": "rejected.parquet, for method official"})
     add_verb(verbs, split, CONFIG, CRYSTALS, some_rejected, some_checks, OUT)
-    add_verb(verbs, leakage, CONFIG, CHECKS, SPLIT, OUT)
+    add_verb(verbs, leakage, CHECKS, SPLIT, OUT)
     some = {"type": part, "metavar": "K/N", "help": "build part K of N, without the manifest"}
     add_verb(verbs, graphs, CONFIG, CRYSTALS, ("--part", some), OUT)

@@ -1,4 +1,4 @@
-"""dglframer doctor: what is installed, what can compute, and what to do about anything wrong."""
+"""dglframer doctor: versions, devices and folders, and advice on problems."""
 
 import importlib.metadata
 import importlib.util
@@ -15,7 +15,7 @@ PACKAGES = (
 
 
 def examine() -> int:
-    """Print the findings and the advice; returns 1 if something needed is missing or broken."""
+    """Print the findings and the advice; returns 1 if a part is missing or broken."""
     problems: list[str] = []
     print(f"python        {platform.python_version()} ({sys.executable})")
     if not (3, 11) <= sys.version_info[:2] <= (3, 12):
@@ -33,7 +33,7 @@ def examine() -> int:
 
 
 def version(name: str, problems: list[str]) -> str:
-    """The installed version, or the fact that it is missing."""
+    """The installed version, or the word missing and a problem."""
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
@@ -42,7 +42,7 @@ def version(name: str, problems: list[str]) -> str:
 
 
 def examine_torch(problems: list[str]) -> None:
-    """Devices that torch can compute on."""
+    """Print the devices that torch can use."""
     try:
         import torch
     except (ImportError, OSError) as error:
@@ -62,7 +62,7 @@ def examine_torch(problems: list[str]) -> None:
 
 
 def examine_dgl(problems: list[str]) -> None:
-    """Whether DGL imports and computes here, and whether it can use CUDA."""
+    """Check that DGL imports and computes; print whether it can use CUDA."""
     try:
         import torch
 
@@ -72,12 +72,12 @@ def examine_dgl(problems: list[str]) -> None:
         total = dgl.ops.copy_e_sum(graph, torch.ones(2, 1)).sum().item()
     except Exception as error:
         problems.append(
-            f"DGL does not work here ({error}); the pair dgl 1.1.3 + Python 3.11 (or dgl 2.1.0 + "
-            "Python 3.12) from PyPI does with a current torch"
+            f"DGL does not work here ({error}); with a current torch, dgl 1.1.3 works on Python 3.11 "
+            "and dgl 2.1.0 on Python 3.12, both from PyPI"
         )
         return
     if total != 2:
-        problems.append("DGL's message passing gives wrong sums here: reinstall dgl")
+        problems.append("DGL's message passing gives wrong sums here: install dgl again")
     try:
         graph.to("cuda:0")
         print("dgl cuda      yes")
@@ -86,13 +86,15 @@ def examine_dgl(problems: list[str]) -> None:
 
 
 def examine_folders(problems: list[str]) -> None:
-    """Folders that are written to besides the working folder."""
-    kernels = Path(__file__).parent / "__pycache__"
+    """Print the folders of caches, and the free disk space."""
     if importlib.util.find_spec("numba") is None:
         print("kernels       none (numba is missing: graphs cannot be built, CPU runs are slow)")
     else:
-        folder = os.environ.get("NUMBA_CACHE_DIR") or kernels
-        print(f"kernels       compiled once, kept in {folder}")
+        package = (
+            Path(__file__).resolve().parents[1]
+        )  # each module's kernels are in its __pycache__
+        folder = os.environ.get("NUMBA_CACHE_DIR") or package
+        print(f"kernels       compiled once, kept below {folder}")
     print(f"graph cache   {Path('results/cache').resolve()} (decoded shards, safe to delete)")
     free = shutil.disk_usage(Path.cwd()).free / 1e9
     print(f"disk          {free:.0f} GB free here")

@@ -19,7 +19,7 @@ log = logging.getLogger("dglframer")
 
 
 def doctor(args: argparse.Namespace) -> int:
-    """print versions, devices and folders, and what to do about anything wrong"""
+    """print versions, devices and folders, and how to mend problems"""
     from dglframer.cli.doctor import examine
 
     return examine()
@@ -27,13 +27,13 @@ def doctor(args: argparse.Namespace) -> int:
 
 def config(args: argparse.Namespace) -> None:
     """print the default configuration, check one, or write the checkout's default files"""
-    from dglframer.config import load_config
+    from dglframer.config import check_paths, load_config
     from dglframer.config.yaml_files import default_yaml, write_config_files
 
     if args.write:
         write_config_files(Path.cwd())
     elif args.check:
-        load_config(args.check)
+        check_paths(load_config(args.check))
         log.info("%s is valid", args.check)
     else:
         print(default_yaml(), end="")
@@ -58,28 +58,28 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main() -> int:
-    """Entry point; user errors become one message and exit status 2 (or the error's own)."""
+    """Entry point; a user error becomes one message and exit status 2 (or the error's own)."""
     args = parser().parse_args()
-    # Arrow's own allocator keeps some 80 MB that it could give back; no stage is slower without it.
+    # Arrow's own allocator keeps some 80 MB of free memory; without it no stage is slower.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # it would log every URL, signed ones too
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # its messages hold URLs, also signed ones
     started = time.perf_counter()
     try:
         status = args.run(args) or 0
         sys.stdout.flush()
     except BrokenPipeError:
-        if getattr(args, "out", None):  # a stage, which prints little: something else is broken
+        if getattr(args, "out", None):  # a stage prints little: the broken pipe is another one
             raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still unsaid
-        return 128 + signal.SIGPIPE  # what `dglframer sources | head -1` ends with in a shell
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the rest of the output
+        return 128 + signal.SIGPIPE  # as other programs before `| head -1`
     except UserError as error:
         print(f"dglframer: error: {error}", file=sys.stderr)
         return error.status
     except Interrupted as stopped:
         print(f"dglframer: {stopped}", file=sys.stderr)
         return stopped.status
-    if getattr(args, "out", None) or getattr(args, "html", None):  # it has written something
+    if getattr(args, "out", None) or getattr(args, "html", None):  # it has written files
         log.info("%s done in %.1f s", args.run.__name__, time.perf_counter() - started)
     return status
 

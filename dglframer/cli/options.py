@@ -1,15 +1,15 @@
-"""Options that several verbs share, and how a verb joins the command line."""
+"""Options that several verbs share, and the function that adds a verb to the command line."""
 
 import argparse
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-Option = tuple[str, dict[str, Any]]  # flag or name, what argparse is told of it
+Option = tuple[str, dict[str, Any]]  # flag or name, arguments of argparse's add_argument
 Verb = Callable[[argparse.Namespace], int | None]
 
 CONFIG = ("--config", {"type": Path, "required": True, "help": "YAML or JSON configuration"})
-OUT = ("--out", {"type": Path, "required": True, "help": "what to write"})
+OUT = ("--out", {"type": Path, "required": True, "help": "file or folder to write"})
 GRAPHS = ("--graphs", {"type": Path, "required": True, "help": "folder of graph shards"})
 SPLIT = ("--split", {"type": Path, "required": True, "help": "split.parquet"})
 CRYSTALS = ("--crystals", {"type": Path, "required": True, "help": "crystals.parquet"})
@@ -23,7 +23,7 @@ TUNED = ("--tuned", {"type": Path, "help": "best.json of the tune stage"})
 
 
 def add_verb(verbs: Any, function: Verb, *options: Option) -> None:
-    """`dglframer NAME` for a function of that name; its docstring is the help."""
+    """Add the verb of a function: its name is the function's, its help is the docstring."""
     name = function.__name__.replace("_", "-")
     summary = function.__doc__
     one = verbs.add_parser(name, help=summary, description=summary)

@@ -1,4 +1,4 @@
-"""On what to compute, and what makes two runs there give the same bits."""
+"""The device of a computation, and the settings that make two runs there give the same bits."""
 
 import os
 
@@ -10,7 +10,7 @@ from dglframer.common.gpu_lease import take_gpu
 def pick_device(name: str = "auto") -> torch.device:
     """The device to compute on; auto takes a CUDA device if torch can use one.
 
-    Of several GPUs, one that no other job has (unless the name says which).
+    Unless the name gives a number, the GPU is one that no other job uses, if there is such a one.
     """
     if name in ("auto", "cuda"):
         take_gpu()
@@ -20,9 +20,9 @@ def pick_device(name: str = "auto") -> torch.device:
 
 
 def make_reproducible(threads: int, device: torch.device) -> None:
-    """Fix what makes two runs on one machine differ: thread count and choice of kernels.
+    """Fix the number of threads and the choice of kernels, so that two runs give the same bits.
 
-    To be called before anything is computed.
+    Call it before any computation.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else cuBLAS is not repeatable
     torch.set_num_threads(threads)
@@ -31,13 +31,15 @@ def make_reproducible(threads: int, device: torch.device) -> None:
 
 
 def settle_mkl() -> None:
-    """Make MKL, by which torch computes on x86 CPUs, repeatable.
+    """Make MKL repeatable, the library with which torch computes on x86 CPUs.
 
-    Its matrix products do not depend on the number of threads then (so MKL says of Intel's CPUs with
-    AVX2 or AVX-512); else it cuts them into parts that round differently. It takes this up once, at
-    the first product. The code of a vector function is chosen when that is called first; if several
-    threads are the first together, one of them may get code with half the digits (pytorch issue
-    188792), so each is called once by one.
+    By default MKL cuts a matrix product into parts by the number of threads, and the parts round
+    differently. In this mode its products do not depend on the threads (MKL promises this for Intel
+    CPUs with AVX2 or AVX-512). MKL reads the mode once, at the first product.
+
+    MKL chooses the code of a vector function at the first call. If several threads make the first
+    call together, one of them may get code with half the digits (pytorch issue 188792). One thread
+    therefore calls each function once here.
     """
     os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
     for dtype in (torch.float32, torch.float64):

@@ -1,8 +1,8 @@
 """The one place that imports DGL.
 
-DGL writes to the home folder on first import unless DGLBACKEND is set. DGL 2.1 (the only wheel for
-Python 3.12) also loads a GraphBolt library built for torch <= 2.2, which dglframer does not use: an
-empty module in its place lets the import succeed with a current torch.
+DGL writes to the home folder at its first import unless DGLBACKEND is set. DGL 2.1 (the only wheel
+for Python 3.12) also loads its GraphBolt library, which was built for torch <= 2.2. dglframer does not
+use GraphBolt: an empty module in its place lets the import succeed with a current torch.
 """
 
 import importlib.metadata

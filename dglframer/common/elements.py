@@ -6,11 +6,11 @@ SYMBOLS = (
     "Er Tm Yb Lu Hf Ta W Re Os Ir Pt Au Hg Tl Pb Bi Po At Rn Fr Ra Ac Th Pa U Np Pu Am Cm Bk Cf"
 ).split()
 
-MAX_Z = len(SYMBOLS)  # 98, californium: the rows of the model's embedding
+MAX_Z = len(SYMBOLS)  # 98, californium: the model's embedding has as many rows
 
 _NUMBERS = {symbol: number for number, symbol in enumerate(SYMBOLS, start=1)} | {"D": 1, "T": 1}
 
 
 def atomic_number(symbol: str) -> int | None:
-    """Atomic number of an element symbol (D and T are hydrogen); None if it is none of 1 to 98."""
+    """Atomic number, 1 to 98, of an element symbol (D and T are hydrogen); None for other text."""
     return _NUMBERS.get(symbol.strip())

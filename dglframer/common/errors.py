@@ -1,4 +1,4 @@
-"""The errors a user can cause; the command line prints them without a traceback."""
+"""The errors that a user can mend; the command line prints them without a traceback."""
 
 
 class UserError(Exception):
@@ -16,15 +16,15 @@ class DamagedFile(UserError):
 
 
 class NetworkError(UserError):
-    """A server cannot be reached, refuses, or answers with something else than was asked for."""
+    """A server cannot be reached, refuses, or sends something else than the file asked for."""
 
 
 class TrainingFailed(UserError):
     """Training cannot go on with these settings: numbers are not finite, or memory is too small."""
 
 
-class Sealed(UserError):
-    """A stage asked for crystals that it must not see."""
+class HeldOut(UserError):
+    """A stage asked for crystals that are held out from it."""
 
 
 class Rejected(Exception):

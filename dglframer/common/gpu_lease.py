@@ -15,34 +15,34 @@ from dglframer.common.errors import UserError
 
 log = logging.getLogger(__name__)
 
-SHARERS = 64  # processes of one GPU; more than that are not told apart
-HELD: list[IO[str]] = []  # the locks of this process: closing a file would release it
+MAX_PROCESSES_PER_GPU = 64  # further ones take no lock
+OWN_LOCKS: list[IO[str]] = []  # the locks of this process: closing a file would release it
 
 
 def take_gpu(gpus: Sequence[str] | None = None, folder: Path | None = None) -> str | None:
-    """Let this process see one GPU: one that no other has, or else one that few have.
+    """Let this process see one GPU: a free one, or else one that few other processes use.
 
-    Sets CUDA_VISIBLE_DEVICES and returns its value; must come before CUDA is used. Does nothing
-    where the variable is set already (by a queueing system, or a person), where torchrun numbers the
-    GPUs, or where there are not several.
+    Sets CUDA_VISIBLE_DEVICES and returns its value; call it before any use of CUDA. Does nothing
+    if a queueing system or a person has set the variable, if torchrun numbers the GPUs, or if there
+    is only one GPU.
     """
-    if HELD or {"CUDA_VISIBLE_DEVICES", "LOCAL_RANK"} & set(os.environ):
+    if OWN_LOCKS or {"CUDA_VISIBLE_DEVICES", "LOCAL_RANK"} & set(os.environ):
         return None
     gpus = installed_gpus() if gpus is None else gpus
     if len(gpus) < 2:
         return None
     folder = folder or lock_folder()
-    for sharer in range(SHARERS):
+    for n_others in range(MAX_PROCESSES_PER_GPU):
         for gpu in gpus:
-            handle = open(folder / f"{gpu}.{sharer}", "w")  # noqa: SIM115  (kept open)
+            handle = open(folder / f"{gpu}.{n_others}", "w")  # noqa: SIM115  (kept open)
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 handle.close()
                 continue
-            HELD.append(handle)
+            OWN_LOCKS.append(handle)
             os.environ["CUDA_VISIBLE_DEVICES"] = gpu
-            log.info("GPU %s%s", gpu, f", shared with {sharer} others" if sharer else "")
+            log.info("GPU %s%s", gpu, f", shared with {n_others} others" if n_others else "")
             return gpu
     return None
 
@@ -57,7 +57,7 @@ def installed_gpus() -> list[str]:
 
 
 def gpu_names(listed: str) -> list[str]:
-    """The names in the output of ``nvidia-smi -L``; a GPU in parts is named by its parts alone."""
+    """The names in the output of ``nvidia-smi -L``; a divided GPU is listed by its parts alone."""
     names: list[str] = []
     whole = ""
     for name in re.findall(r"UUID: ((?:GPU|MIG)-[\w/-]+)", listed):
@@ -70,7 +70,7 @@ def gpu_names(listed: str) -> list[str]:
 
 
 def lock_folder() -> Path:
-    """A folder of this user alone for the lock files; raises UserError if another made it."""
+    """A folder for lock files that belongs to this user; raises UserError if another user made it."""
     folder = Path(tempfile.gettempdir()) / f"dglframer-gpus-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     found = folder.lstat()

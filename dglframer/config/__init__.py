@@ -1,4 +1,4 @@
-"""The settings of a computation. Where it runs, and on how many cores, is Snakemake's business.
+"""The configuration says what is computed; Snakemake decides where and on how many cores.
 
 ``config.yaml`` and ``workflow/schemas/config.schema.json`` are generated from these classes
 (``dglframer config --write``); a test holds them equal. Each section has a class in a module
@@ -6,15 +6,17 @@ of this folder.
 """
 
 import difflib
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
 
 from dglframer.common.errors import ConfigError
+from dglframer.common.files import hash_of
 from dglframer.config.data import (
+    DATED_SOURCES,
+    SPLIT_SOURCES,
     CleaningConfig,
     DatasetConfig,
     GraphsConfig,
@@ -30,8 +32,14 @@ from dglframer.config.networks import (
     Se3TransformerConfig,
     TfnConfig,
 )
+from dglframer.config.reading import (
+    PATHS,
+    merged_with_full_paths,
+    read_values,
+    with_full_paths,
+)
 from dglframer.config.search_space import SearchSpace
-from dglframer.config.section import Section
+from dglframer.config.section import Section, Seeds
 from dglframer.config.training import TrainingConfig
 from dglframer.config.tuning import SEARCH_KINDS, TuneConfig
 
@@ -55,9 +63,7 @@ class Config(Section):
     tune: TuneConfig = TuneConfig()
     compare: CompareConfig = CompareConfig()
     nbody: NbodyConfig = NbodyConfig()
-    seeds: tuple[int, ...] = Field(
-        (0, 1), min_length=1, description="one model is trained per seed; together an ensemble"
-    )
+    seeds: Seeds = Field((0, 1), description="one model is trained per seed; together an ensemble")
 
     @property
     def encoder_settings(self) -> EncoderConfig:
@@ -70,6 +76,17 @@ class Config(Section):
         return SearchSpace(
             self.tune, {self.encoder: self.encoder_settings, "training": self.training}
         )
+
+    @model_validator(mode="after")
+    def split_suits_the_source(self) -> "Config":
+        source, method = self.dataset.source, self.split.method
+        if method == "canonical" and source not in SPLIT_SOURCES:
+            raise ValueError(
+                f"split.method canonical: {source} has no split of its own; use random"
+            )
+        if method == "by_time" and source not in DATED_SOURCES:
+            raise ValueError(f"split.method by_time: {source} has no dates; use random")
+        return self
 
     @model_validator(mode="after")
     def graphs_hold_what_the_encoder_sees(self) -> "Config":
@@ -111,7 +128,7 @@ def parse_config(values: Mapping[str, Any]) -> Config:
 
 
 def explain(error: Any) -> str:
-    """One validation error as a sentence that names the key and, if it is unknown, the nearest."""
+    """One validation error as a sentence with the key; for an unknown key also the nearest one."""
     path = [str(part) for part in error["loc"]]
     known = fields_of(path[0]) if len(path) > 1 else list(Config.model_fields)
     if path[:2] == ["tune", "search"] and len(path) > 3:
@@ -124,27 +141,42 @@ def explain(error: Any) -> str:
 
 
 def load_config(path: Path) -> Config:
-    """Read a YAML or JSON config; keys that are not given keep their defaults."""
-    read = json.loads if Path(path).suffix == ".json" else read_yaml
+    """Read a YAML or JSON file; keys that are not given keep their defaults.
+
+    Paths in the file are relative to its folder; those of the Config are absolute. Raises ConfigError
+    naming the file.
+    """
+    values = read_values(path)
     try:
-        values = read(Path(path).read_text(encoding="utf-8"))
-        return parse_config({} if values is None else values)
-    except (OSError, ValueError, ConfigError) as error:
+        return parse_config(with_full_paths({} if values is None else values, Path(path).parent))
+    except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
 
 
-def read_yaml(text: str) -> Any:
-    """The values of a YAML text; raises ConfigError. (A GPU machine may go without PyYAML.)"""
-    import yaml
+def merged_config(merged: Mapping[str, Any], files: Sequence[Path]) -> Config:
+    """The Config of the values that Snakemake merged from ``workflow.configfiles``; ConfigError."""
+    return parse_config(merged_with_full_paths(merged, files))
 
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(str(error)) from None
+
+def check_paths(config: Config) -> None:
+    """Raise ConfigError if a file or folder that the configuration names does not exist."""
+    for section, key in PATHS:
+        path = getattr(getattr(config, section), key)
+        if path and not Path(path).exists():
+            raise ConfigError(f"{section}.{key}: no such file or folder: {path}")
+
+
+def hash_of_config(config: Config) -> str:
+    """sha256 of all settings; of a path only the last name, so that a moved project keeps its hash."""
+    plain = config.model_dump(mode="json")
+    for section, key in PATHS:
+        if plain[section][key]:
+            plain[section][key] = Path(plain[section][key]).name
+    return hash_of(plain)
 
 
 def override(config: Config, values: Mapping[str, Any]) -> Config:
-    """A config with dotted keys replaced, e.g. {"training.learning_rate": 1e-3}, validated again."""
+    """The config with dotted keys replaced, e.g. {"training.learning_rate": 1e-3}, validated again."""
     plain = config.model_dump(mode="json")
     for dotted, value in values.items():
         section, _, key = dotted.partition(".")

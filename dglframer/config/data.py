@@ -1,12 +1,12 @@
-"""Settings of the data: where crystals come from, cleaning, splits, graphs."""
+"""Settings of the data: sources, cleaning, splits, graphs."""
 
 from datetime import date
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from dglframer.common.elements import atomic_number
-from dglframer.config.section import Section
+from dglframer.config.section import Section, Seed, distinct
 
 OwnSource = Literal["folder", "json", "ase", "parquet"]
 OWN_SOURCES: tuple[str, ...] = get_args(OwnSource)
@@ -21,25 +21,35 @@ SourceName = Literal[
     OwnSource,
 ]
 
+# Columns of crystals.parquet and of the shards beside the targets: no target has one of these names.
+COLUMNS = (
+    *("id", "source", "split", "file_position", "date", "numbers", "lattice", "frac_coords"),
+    *("src", "dst", "image"),
+)
+
+# Sources that may have a split of their own, and sources that may have dates.
+SPLIT_SOURCES: tuple[SourceName, ...] = ("jarvis_minerals", "parquet")
+DATED_SOURCES: tuple[SourceName, ...] = ("materials_project", "json", "parquet")
+
 
 class DatasetConfig(Section):
-    """Where the crystals come from and which properties are learnt."""
+    """The source of the crystals and the properties to learn."""
 
     source: SourceName = Field(
-        "jarvis_minerals", description="one of those that `dglframer sources` lists"
+        "jarvis_minerals", description="`dglframer sources` lists all of them"
     )
     path: str | None = Field(
-        None, description="your folder or file; of a JARVIS set: a file that is there already"
+        None, description="your folder or file; for a JARVIS set its file, if you have it already"
     )
     targets_csv: str | None = Field(
         None,
         description="folder source: CSV of ids (file names) and targets; null: its id_prop.csv",
     )
-    targets: tuple[str, ...] = Field(
-        ("formation_energy_peratom",), min_length=1, description="properties to learn"
+    targets: Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(distinct)] = Field(
+        ("formation_energy_peratom",), description="properties to learn"
     )
     target_units: dict[str, str] = Field(
-        {}, description="units of the targets, where the source does not know them"
+        {}, description="units of targets; needed where the source does not state them"
     )
     max_rejected_fraction: float = Field(
         0.05,
@@ -57,6 +67,13 @@ class DatasetConfig(Section):
     )
 
     @model_validator(mode="after")
+    def targets_are_no_other_columns(self) -> "DatasetConfig":
+        for name in self.targets:
+            if name in COLUMNS:
+                raise ValueError(f"dataset.targets: {name} is the name of another column")
+        return self
+
+    @model_validator(mode="after")
     def paths_where_needed(self) -> "DatasetConfig":
         if self.source in OWN_SOURCES and not self.path:
             raise ValueError(f"dataset.path is needed for source {self.source}")
@@ -64,17 +81,17 @@ class DatasetConfig(Section):
 
 
 class MaterialsProjectConfig(Section):
-    """What is asked of the Materials Project, where that is the source."""
+    """The query to the Materials Project, if that is the source."""
 
-    elements: tuple[str, ...] = Field((), description="all of these are in the crystal")
-    exclude_elements: tuple[str, ...] = Field((), description="none of these is in the crystal")
-    sites_min: int | None = Field(None, ge=1, description="fewest sites of the cell")
-    sites_max: int | None = Field(None, ge=1, description="most sites of the cell")
+    elements: tuple[str, ...] = Field((), description="the crystal has all of these")
+    exclude_elements: tuple[str, ...] = Field((), description="the crystal has none of these")
+    sites_min: int | None = Field(None, ge=1, description="minimum of sites in the cell")
+    sites_max: int | None = Field(None, ge=1, description="maximum of sites in the cell")
     hull_energy_max_ev_per_atom: float | None = Field(
-        None, ge=0, description="largest energy above the hull"
+        None, ge=0, description="maximum of the energy above the hull"
     )
     fields: tuple[str, ...] = Field(
-        (), description="more fields to fetch: targets among them need no new query later"
+        (), description="further fields to fetch; as targets they need no new query later"
     )
 
     @model_validator(mode="after")
@@ -82,6 +99,15 @@ class MaterialsProjectConfig(Section):
         for symbol in (*self.elements, *self.exclude_elements):
             if atomic_number(symbol) is None:
                 raise ValueError(f"materials_project: no element {symbol}")
+        both = set(self.elements) & set(self.exclude_elements)
+        if both:
+            raise ValueError(f"materials_project: {min(both)} is both wanted and excluded")
+        return self
+
+    @model_validator(mode="after")
+    def some_number_of_sites_is_left(self) -> "MaterialsProjectConfig":
+        if self.sites_min and self.sites_max and self.sites_min > self.sites_max:
+            raise ValueError("materials_project.sites_min must not exceed sites_max")
         return self
 
 
@@ -94,15 +120,15 @@ class CleaningConfig(Section):
     duplicates: Check = Field(
         "report", description="all but the first crystal of one structure (docs/guide/splits.md)"
     )
-    unphysical_labels: Check = Field("report", description="labels outside of their range")
+    unphysical_labels: Check = Field("report", description="labels outside their range")
     label_ranges: dict[str, tuple[float, float]] = Field(
-        {}, description="target: [low, high], besides the known ones in docs/guide/splits.md"
+        {}, description="target: [low, high]; docs/guide/splits.md lists the known ranges"
     )
     disagreements: Check = Field(
-        "report", description="one id with two structures, or one structure with two labels"
+        "report", description="one id with two structures, one structure with two labels"
     )
     label_tolerances: dict[str, float] = Field(
-        {}, description="target: largest difference of two labels of one structure, likewise"
+        {}, description="target: maximal difference between two labels of one structure"
     )
 
     @model_validator(mode="after")
@@ -129,26 +155,37 @@ SplitMethod = Literal[
 ]
 
 
+KEYS_OF_ONE_METHOD: dict[str, SplitMethod] = {
+    "official_sizes": "official",
+    "fold": "kfold",
+    "elements": "leave_element_out",
+    "val_from": "by_time",
+    "test_from": "by_time",
+    "path": "from_file",
+}
+
+
 class SplitConfig(Section):
     """Which crystals train, validate and test (docs/guide/splits.md)."""
 
-    method: SplitMethod = Field(
-        "canonical",
-        description="canonical (the source's own) or " + ", ".join(get_args(SplitMethod)[1:]),
+    method: SplitMethod | None = Field(
+        None,
+        description="null: canonical (the source's own) if the source has a split, else random; or "
+        + ", ".join(get_args(SplitMethod)),
     )
-    seed: int = Field(123, description="of every shuffle; official is defined with 123")
-    val_fraction: float = Field(0.1, gt=0, lt=1, description="validation share, where one is drawn")
-    test_fraction: float = Field(0.1, gt=0, lt=1, description="test share, where one is drawn")
+    seed: Seed = Field(123, description="seed of every shuffle; official is defined with 123")
+    val_fraction: float = Field(0.1, gt=0, lt=1, description="share of val, if it is drawn")
+    test_fraction: float = Field(0.1, gt=0, lt=1, description="share of test, if it is drawn")
     official_sizes: tuple[int, int, int] | None = Field(
         None, description="official: train, val, test counts; null: 80, 10 and 10 %, rounded down"
     )
     folds: int = Field(5, ge=2, description="kfold: number of folds")
-    fold: int = Field(0, ge=0, description="kfold: the one that is the test set, from 0")
+    fold: int = Field(0, ge=0, description="kfold: number of the test fold, from 0")
     elements: tuple[str, ...] = Field(
-        (), description="leave_element_out: crystals with any of these symbols are the test set"
+        (), description="leave_element_out: crystals with any of these elements are test"
     )
     val_from: date | None = Field(
-        None, description="by_time: first date of val (2020-12-31); null: by val_fraction"
+        None, description="by_time: first date of val, as 2020-12-31; null: by val_fraction"
     )
     test_from: date | None = Field(
         None, description="by_time: first date of test; null: by test_fraction"
@@ -172,6 +209,9 @@ class SplitConfig(Section):
                 raise ValueError(f"split.elements: no element {symbol}")
         if self.method == "from_file" and not self.path:
             raise ValueError("split.path is needed for method from_file")
+        for key, method in KEYS_OF_ONE_METHOD.items():
+            if getattr(self, key) and self.method != method:
+                raise ValueError(f"split.{key} is for method {method} only")
         if (self.val_from is None) != (self.test_from is None):
             raise ValueError("split.val_from and split.test_from are given together or not at all")
         if self.val_from and self.test_from and not self.val_from < self.test_from:
@@ -187,5 +227,5 @@ class GraphsConfig(Section):
     )
     crystals_per_shard: int = Field(1024, ge=1, description="rows of one Parquet shard")
     edges_per_shard: int = Field(
-        4_000_000, ge=1, description="close a shard before it has more, expected from densities"
+        4_000_000, ge=1, description="close a shard before its expected edges exceed this"
     )

@@ -1,11 +1,11 @@
-"""Settings of what is done beside the main job: comparisons of encoders, N-body."""
+"""Settings of the two experiments: the comparison of encoders and N-body."""
 
 import re
 from typing import Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
-from dglframer.config.section import Section
+from dglframer.config.section import Section, Seed, Seeds
 
 Setting = bool | int | float | str | None
 
@@ -43,7 +43,7 @@ class CompareConfig(Section):
         return variants
 
     def trained_in(self, budget: str) -> list[str]:
-        """The variants trained for equal ``epochs``, or equal ``time``: that of the first one's epochs."""
+        """The variants to train: all for equal ``epochs``, all but the first for its ``time``."""
         names = list(self.chosen)
         return names if budget == "epochs" else names[1:]
 
@@ -71,10 +71,10 @@ class NbodyConfig(Section):
     steps: int | None = Field(
         None, ge=1, description="of every training; null: the budget's, which differ by model"
     )
-    seeds: tuple[int, ...] | None = Field(
-        None, min_length=1, description="a training of each model for each; null: the budget's"
+    seeds: Seeds | None = Field(
+        None, description="a training of each model for each; null: the budget's"
     )
-    data_seed: int = Field(0, ge=0, description="seed of the simulations")
+    data_seed: Seed = Field(0, description="seed of the simulations")
 
     @model_validator(mode="after")
     def parts_are_not_tiny(self) -> "NbodyConfig":

@@ -1,4 +1,4 @@
-"""Settings of the encoders. The class of its settings says which encoder a network has."""
+"""Settings of the encoders. The class of the settings tells the encoder of a network."""
 
 from typing import Literal
 
@@ -10,10 +10,10 @@ FrameMethod = Literal["max", "weighted_pca", "max_static", "pca", "lattice", "no
 
 
 class NetworkConfig(Section):
-    """What every network has after its encoder."""
+    """Settings that all networks share: the part after the encoder."""
 
     pooling: Literal["mean", "sum", "max"] = Field(
-        "mean", description="over atoms; sum for properties that grow with a molecule"
+        "mean", description="over atoms; sum for properties proportional to the size of a molecule"
     )
 
 
@@ -30,7 +30,7 @@ class CrystalFramerConfig(NetworkConfig):
     frame_tie_width: float = Field(
         0.005,
         gt=0,
-        description="log weights this far below the best count as tied, with less share",
+        description="an image ties with the best if its log weight is less than this below; its share falls",
     )
     blocks: int = Field(4, ge=1, description="self-attention blocks")
     width: int = Field(128, ge=1, description="features per atom")
@@ -58,19 +58,19 @@ class CrystalFramerConfig(NetworkConfig):
 
 
 class EquivariantConfig(NetworkConfig):
-    """What the TFN and the SE(3)-Transformer have in common."""
+    """Settings that the TFN and the SE(3)-Transformer share."""
 
     degrees: int = Field(2, ge=1, le=6, description="features of degree 0 to degrees - 1")
     channels: int = Field(16, ge=1, description="channels of each degree")
     layers: int = Field(3, ge=1, description="layers before the last, whose output is pooled")
     cutoff_angstrom: float = Field(
-        5.0, gt=0, description="of the graphs' edges those shorter than this are seen"
+        5.0, gt=0, description="the network sees the edges of the graphs that are shorter"
     )
     parity: Literal["so3", "o3"] = Field(
         "so3", description="all kernels (published), or only those that keep natural parity"
     )
     norm_floor: float = Field(
-        0.1, ge=0, description="features shorter than this are not stretched; 0: published"
+        0.1, ge=0, description="shorter features are not scaled up; 0: published"
     )
 
 
@@ -87,7 +87,7 @@ class Se3TransformerConfig(EquivariantConfig):
         "linear", description="how an inner layer mixes channels (published: 1x1 or att)"
     )
     relative_position: Literal["none", "add", "concatenate"] = Field(
-        "none", description="whether kernels see the relative position as a feature, too"
+        "none", description="how kernels take the relative position as a feature"
     )
 
     @model_validator(mode="after")
@@ -102,7 +102,7 @@ class Se3TransformerConfig(EquivariantConfig):
 EncoderName = Literal["crystalframer", "se3_transformer", "tfn"]
 EncoderConfig = CrystalFramerConfig | Se3TransformerConfig | TfnConfig
 
-# The settings of each encoder; they stand in the section of the configuration that has its name.
+# The settings of each encoder, in the section of the configuration with its name.
 ENCODERS: dict[EncoderName, type[EncoderConfig]] = {
     "crystalframer": CrystalFramerConfig,
     "se3_transformer": Se3TransformerConfig,
@@ -111,5 +111,5 @@ ENCODERS: dict[EncoderName, type[EncoderConfig]] = {
 
 
 def encoder_of(settings: EncoderConfig) -> EncoderName:
-    """The name of the encoder that some settings are of."""
+    """The name of the encoder to which settings belong."""
     return next(name for name, kind in ENCODERS.items() if type(settings) is kind)

@@ -1,4 +1,4 @@
-"""The search space of a study: whether it makes sense, and its points if they can be counted."""
+"""The search space of a study: its checks, and its points where they can be counted."""
 
 import itertools
 import types
@@ -11,18 +11,18 @@ from pydantic import ValidationError
 from dglframer.config.section import Section
 from dglframer.config.tuning import SearchChoices, SearchRange, TuneConfig
 
-MAX_COMBINATIONS = 2000  # that are tried before a search space is believed
+MAX_COMBINATIONS = 2000  # checked ones; after that many a search space is accepted
 
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """The values of ``tune.search``, and the sections whose keys they are of."""
+    """``tune.search``, and the sections to which its keys belong."""
 
     tune: TuneConfig
     sections: Mapping[str, Section]
 
     def kind_of(self, key: str) -> type:
-        """int, float, bool or str: what the values of a dotted key are (null apart)."""
+        """The type of the values of a dotted key, apart from null: int, float, bool or str."""
         section, _, name = key.partition(".")
         annotation = type(self.sections[section]).model_fields[name].annotation
         if get_origin(annotation) in (Union, types.UnionType):
@@ -30,7 +30,7 @@ class SearchSpace:
         return annotation if isinstance(annotation, type) else str  # a Literal: of strings
 
     def points(self, key: str) -> list[Any] | None:
-        """Every value that a key may take; None if there are too many to try."""
+        """Every value of a key; None if there are too many to try."""
         space = self.tune.search[key]
         if isinstance(space, SearchChoices):
             return list(space.choices)
@@ -39,7 +39,7 @@ class SearchSpace:
         return None
 
     def ends(self, key: str) -> list[Any]:
-        """The values that stand for a key: its choices, or the ends of its range."""
+        """The choices of a key, or the ends of its range."""
         space = self.tune.search[key]
         if isinstance(space, SearchChoices):
             return list(space.choices)
@@ -47,12 +47,12 @@ class SearchSpace:
         return [kind(space.low), kind(space.high)]
 
     def trial_settings(self, chosen: Mapping[str, Any]) -> dict[str, Any]:
-        """What a trial changes in the config: fewer epochs, no averaging, and the chosen values."""
+        """The settings of a trial: fewer epochs, no averaging, and the chosen values."""
         shortened = {"training.epochs": self.tune.epochs, "training.averaged_epochs": 0}
         return {**shortened, **chosen}
 
     def problems(self, values: Mapping[str, Any]) -> list[tuple[str, str]]:
-        """(dotted key, or only the section; what is wrong) of the sections with some values replaced."""
+        """(dotted key or section, message) of each mistake once ``values`` replace the current ones."""
         found = []
         for section, current in self.sections.items():
             changed = {
@@ -69,10 +69,10 @@ class SearchSpace:
         return found
 
     def check(self) -> None:
-        """Raise ValueError naming the key of tune.search whose values cannot be used.
+        """Raise ValueError naming a key of tune.search whose values cannot be used.
 
-        Every value must suit its key, and some combination of all keys must be possible. Those that
-        are not (heads that do not divide the width) are then found trial by trial.
+        Every value must suit its key, and at least one combination of all keys must be possible. The
+        study finds impossible ones (heads that do not divide the width) trial by trial.
         """
         for key, space in self.tune.search.items():
             if isinstance(space, SearchRange):
@@ -87,7 +87,7 @@ class SearchSpace:
                 self.check_grid()
 
     def check_range(self, key: str, space: SearchRange) -> None:
-        """Raise ValueError unless the values of a key can have a range, and this one."""
+        """Raise ValueError unless the key takes numbers and the range suits them."""
         kind = self.kind_of(key)
         if kind not in (int, float):
             raise ValueError(f"tune.search.{key}: has no range; give its choices")
@@ -95,7 +95,7 @@ class SearchSpace:
             raise ValueError(f"tune.search.{key}: low and high must be whole numbers")
 
     def check_combinations(self) -> None:
-        """Raise ValueError if no combination of the values is possible."""
+        """Raise ValueError if every combination of the values is impossible."""
         refused = ""
         for tried, combination in enumerate(self.combinations()):
             found = self.problems(self.trial_settings(combination))
@@ -109,7 +109,7 @@ class SearchSpace:
             raise ValueError(f"tune.search: no combination of the values is possible ({refused})")
 
     def check_grid(self) -> None:
-        """Raise ValueError unless the grid can be counted and has a point for every trial."""
+        """Raise ValueError if the grid cannot be counted or has fewer points than trials."""
         for key in self.tune.search:
             if self.points(key) is None:
                 raise ValueError(f"tune.search.{key}: a grid needs choices, not a range")
@@ -118,13 +118,13 @@ class SearchSpace:
             raise ValueError(f"tune.trials: the grid has {found} points that are possible")
 
     def combinations(self) -> Iterator[dict[str, Any]]:
-        """The product of all values; of a range with too many only the ends."""
+        """The product of all values; a range with too many gives only its ends."""
         values = [self.points(key) or self.ends(key) for key in self.tune.search]
         for combination in itertools.product(*values):
             yield dict(zip(self.tune.search, combination, strict=True))
 
     def grid(self) -> list[dict[str, Any]]:
-        """The possible points of the grid, the last key changing first, as many as there are trials."""
+        """The first possible points of the grid, one for each trial; the last key changes first."""
         possible = (
             one for one in self.combinations() if not self.problems(self.trial_settings(one))
         )

@@ -1,6 +1,24 @@
-"""What every group of settings is."""
+"""The base class of all groups of settings, and kinds of values that several have."""
 
-from pydantic import BaseModel, ConfigDict
+from collections.abc import Hashable
+from typing import Annotated, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+Some = TypeVar("Some", bound=tuple[Hashable, ...])
+
+
+def distinct(values: Some) -> Some:
+    """The values; raises ValueError if one is given twice."""
+    for place, value in enumerate(values):
+        if value in values[:place]:
+            raise ValueError(f"{value} is given twice")
+    return values
+
+
+# numpy, torch and Optuna all take these; Python's shuffle would take a negative one for its positive.
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Seeds = Annotated[tuple[Seed, ...], Field(min_length=1), AfterValidator(distinct)]
 
 
 class Section(BaseModel):

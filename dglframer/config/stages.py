@@ -1,17 +1,17 @@
-"""What of the configuration each stage depends on."""
+"""The part of the configuration that each stage depends on."""
 
 from typing import Any
 
 from dglframer.config import Config
 from dglframer.config.networks import ENCODERS
 
-# What a change of the config makes each stage do again (besides changed inputs). The numbers are
-# raised when a stage's code starts to write something else: Snakemake does not see package code.
+# A stage runs again if one of these sections of the config changes (or one of its inputs). Raise the
+# number of a stage when its code starts to write something else: Snakemake does not see package code.
 STAGES: dict[str, tuple[int, tuple[str, ...]]] = {
     "download": (1, ("dataset", "materials_project")),
     "crystals": (3, ("dataset",)),
     "clean": (1, ("cleaning",)),
-    "split": (3, ("split",)),
+    "split": (4, ("split",)),
     "leakage": (2, ()),
     "inspect": (1, ()),
     "graphs": (2, ("graphs",)),
@@ -28,10 +28,10 @@ STAGES: dict[str, tuple[int, tuple[str, ...]]] = {
 }
 
 
-# Settings that change nothing in what a stage writes, or only how often it is run: they make no stage
-# run again.
+# No stage runs again for these settings. They change nothing in its files, or only how often it runs;
+# the model of init_from is an input, and its hash stands in the identity of studies and checkpoints.
 WITHOUT_EFFECT = {
-    "training": ("checkpoint_minutes", "tensorboard"),
+    "training": ("init_from", "checkpoint_minutes", "tensorboard"),
     "tune": ("workers", "max_retries", "storage"),
     "nbody": ("caps", "models", "seeds"),
 }

@@ -12,7 +12,7 @@ class TrainingConfig(Section):
 
     epochs: int = Field(30, ge=1, description="passes over the training set")
     averaged_epochs: int = Field(
-        8, ge=0, description="last epochs, at a frozen rate, whose every step is averaged"
+        8, ge=0, description="last epochs with a fixed rate and weights averaged over steps"
     )
     batch_size: int = Field(16, ge=1, description="crystals per step")
     edges_per_batch: int | None = Field(
@@ -22,36 +22,37 @@ class TrainingConfig(Section):
         None, ge=1, description="close a batch before it has more atoms; null: by count alone"
     )
     drop_last: bool = Field(
-        False, description="leave out what is left at the end of an epoch for a short batch"
+        False, description="leave out the last batch of an epoch if it is short"
     )
     max_atoms: int | None = Field(
-        None, ge=1, description="larger crystals are left out of training; null: none"
+        None, ge=1, description="training leaves larger crystals out; null: none"
     )
     learning_rate: float = Field(5e-4, gt=0, description="rate of the first step")
     decay_steps: float = Field(4000, gt=0, description="T in rate x sqrt(T / (T + step))")
     weight_decay: float = Field(1e-5, ge=0, description="AdamW, weights only")
     bias_decay: float = Field(0.0, ge=0, description="AdamW, biases (the released code: 0.01)")
-    gradient_clip_norm: float = Field(1.0, gt=0, description="largest total gradient norm")
+    gradient_clip_norm: float = Field(1.0, gt=0, description="maximal norm of the whole gradient")
     precision: Literal["float32", "bfloat16"] = Field(
-        "float32", description="of linear layers in training; the rest is float32 always"
+        "float32", description="of linear layers in training; all else is float32"
     )
     init_from: str | None = Field(
-        None, description="fine-tuning: model directory whose weights it starts from"
+        None, description="fine-tuning: model directory with the starting weights"
     )
     freeze: tuple[str, ...] = Field(
         (),
-        description="fine-tuning: beginnings of the names of parameters that stay, e.g. blocks.0",
+        description="fine-tuning: parameters whose names begin so stay fixed, e.g. blocks.0",
     )
     target_statistics: Literal["refit", "keep"] = Field(
-        "refit", description="fine-tuning: mean and deviation of the new targets, or the model's"
+        "refit",
+        description="fine-tuning: mean and deviation of the new targets (refit) or of the model",
     )
     stop_after_nonfinite: int = Field(
-        3, ge=1, description="steps left out for a NaN or infinite loss or gradient until it stops"
+        3, ge=1, description="stop after so many steps with a NaN or infinite loss or gradient"
     )
     checkpoint_minutes: float = Field(
         10.0, ge=0, description="between checkpoints inside an epoch; 0: after every step"
     )
-    tensorboard: bool = Field(False, description="metrics for TensorBoard as well")
+    tensorboard: bool = Field(False, description="write metrics for TensorBoard, too")
 
     @model_validator(mode="after")
     def keys_fit_each_other(self) -> "TrainingConfig":

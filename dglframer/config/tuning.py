@@ -1,4 +1,4 @@
-"""Settings of the study that looks for good settings."""
+"""Settings of the Optuna study."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -6,11 +6,11 @@ from urllib.parse import parse_qs, urlsplit
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
-from dglframer.config.section import Section
+from dglframer.config.section import Section, Seed
 
 
 class SearchRange(Section):
-    """Numbers between low and high."""
+    """Numbers from low to high."""
 
     low: float
     high: float
@@ -35,7 +35,7 @@ SEARCH_KINDS: dict[str, type[Section]] = {"range": SearchRange, "choices": Searc
 
 
 def search_kind(value: Any) -> str:
-    """Which of SEARCH_KINDS a value is meant to be, so that errors speak of that one alone."""
+    """The key of SEARCH_KINDS that a value means; errors then speak of this kind alone."""
     given = isinstance(value, SearchChoices) or (isinstance(value, Mapping) and "choices" in value)
     return "choices" if given else "range"
 
@@ -51,7 +51,7 @@ class TuneConfig(Section):
 
     trials: int = Field(4, ge=0, description="finished trials wanted; 0 switches tuning off")
     epochs: int = Field(2, ge=1, description="epochs of one trial")
-    seed: int = Field(0, description="seed of the sampler and of every trial")
+    seed: Seed = Field(0, description="seed of the sampler and of every trial")
     sampler: Literal["tpe", "random", "gp", "grid"] = Field(
         "tpe", description="tpe, random, gp (Gaussian process) or grid (every combination)"
     )

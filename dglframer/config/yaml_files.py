@@ -38,7 +38,7 @@ def default_yaml() -> str:
 
 
 def entry(key: str, value: Any, field: FieldInfo, indent: str) -> str:
-    """One ``key: value  # description`` line; mappings get a line per item."""
+    """One line ``key: value  # description``; a mapping has one more line per item."""
     comment = f"  # {field.description}" if field.description else ""
     if isinstance(value, dict) and value:
         items = "".join(f"{indent}  {name}: {flow(item)}\n" for name, item in value.items())
@@ -47,7 +47,7 @@ def entry(key: str, value: Any, field: FieldInfo, indent: str) -> str:
 
 
 def flow(value: Any) -> str:
-    """A value in YAML's one-line style, which a list or mapping of JSON scalars already is."""
+    """A value in YAML's one-line style; lists of scalars look as in JSON."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key}: {flow(item)}" for key, item in value.items()) + "}"
     if isinstance(value, float) and "e" in repr(value):

@@ -1,8 +1,8 @@
 """Doubts about valid crystals: duplicate structures, unphysical labels, sources that disagree.
 
-The clean stage describes every crystal in checks.parquet (id, formula, space group, the crystal it
-repeats, its doubts). Nothing is removed from crystals.parquet: a crystal that the configuration drops
-stands in no split.
+The clean stage describes every crystal in checks.parquet (id, formula, space group, the crystal that it
+repeats, its doubts). It removes nothing from crystals.parquet: a crystal that the configuration drops is
+in no split.
 """
 
 import logging
@@ -17,9 +17,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from dglframer.common.files import parquet_batches, read_parquet
+from dglframer.common.parquet import parquet_batches, read_parquet
 from dglframer.config.data import CleaningConfig
-from dglframer.data.crystals import STRUCTURE_COLUMNS, crystal_rows, source_id, targets_of
+from dglframer.data.crystals import STRUCTURE_COLUMNS, crystal_rows, targets_of
+from dglframer.data.ids import source_id
 from dglframer.data.label_limits import limits
 from dglframer.structures.fingerprints import (
     VOLUME_TOLERANCE,
@@ -33,7 +34,7 @@ from dglframer.structures.symmetry import reduced_formula, space_group
 
 log = logging.getLogger(__name__)
 
-STRUCTURES_AT_ONCE = 20_000  # of those in doubt, held in memory for the matcher
+STRUCTURES_AT_ONCE = 20_000  # structures in doubt that are in memory for the matcher
 
 CHECKS_SCHEMA = pa.schema(
     [
@@ -57,10 +58,10 @@ class Described(NamedTuple):
 
 
 def check_crystals(path: Path, config: CleaningConfig, threads: int = 1) -> pa.Table:
-    """checks.parquet of a crystals.parquet, row for row; an empty text is no doubt.
+    """checks.parquet of a crystals.parquet, row for row; an empty text means no doubt.
 
-    ``duplicate_of`` is the first crystal, by id, of the same structure. ``dropped`` is the reason for
-    which the configuration keeps a crystal out of every split. Structures are read a batch at a time.
+    ``duplicate_of`` is the first crystal, by id, of the same structure. ``dropped`` is the reason why
+    the configuration keeps a crystal out of every split. Structures are read a batch at a time.
     """
     targets = targets_of(path)
     crystals = list(described(path, threads))
@@ -77,7 +78,7 @@ def check_crystals(path: Path, config: CleaningConfig, threads: int = 1) -> pa.T
     switches = (config.duplicates, config.unphysical_labels, config.disagreements)
     dropped = [""] * len(ids)
     for (name, reasons), switch in zip(doubts.items(), switches, strict=True):
-        if switch == "ignore" and name != "duplicate_of":  # which the leakage report needs
+        if switch == "ignore" and name != "duplicate_of":  # the leakage report needs that one
             doubts[name] = [""] * len(ids)
         log.info("%s: %d crystals (%s)", name, sum(map(bool, doubts[name])), switch)
         if switch == "drop":
@@ -92,13 +93,13 @@ def check_crystals(path: Path, config: CleaningConfig, threads: int = 1) -> pa.T
         **doubts,
         "dropped": dropped,
     }
-    # Without a search an empty duplicate_of means nothing, which the leakage report must know.
+    # Without a search an empty duplicate_of means nothing; the leakage report must know this.
     metadata = {"duplicates_searched": "yes" if search else "no"}
     return pa.table(columns, schema=CHECKS_SCHEMA.with_metadata(metadata))
 
 
 def described(path: Path, threads: int) -> Iterator[Described]:
-    """Every crystal in the file's order. The work is Python's and spglib's, so processes share it."""
+    """Every crystal in the order of the file; ``threads`` processes share the work."""
     batches = parquet_batches(path, list(STRUCTURE_COLUMNS))
     if threads == 1:
         for batch in batches:
@@ -119,7 +120,7 @@ def describe(batch: pa.Table) -> list[Described]:
 
 
 def first_of_each(path: Path, crystals: list[Described]) -> list[int]:
-    """For each row the first row that holds the same structure: itself, if it is no duplicate."""
+    """For each row the first row with the same structure; the row itself if it is no duplicate."""
     firsts = list(range(len(crystals)))
     by_formula: dict[str, list[int]] = defaultdict(list)
     for row, one in enumerate(crystals):
@@ -135,13 +136,13 @@ def first_of_each(path: Path, crystals: list[Described]) -> list[int]:
 
 
 def doubtful(rows: list[int], prints: list[Fingerprint]) -> list[int]:
-    """Those rows of one formula that are alike some other one, in order."""
+    """The rows of one formula whose fingerprint is like another one's, in order."""
     ascending = sorted(rows, key=lambda row: (prints[row].volume, row))
     found = set()
     for place, row in enumerate(ascending):
-        largest = prints[row].volume / (1 - VOLUME_TOLERANCE)
+        max_volume = prints[row].volume / (1 - VOLUME_TOLERANCE)
         for other in islice(ascending, place + 1, None):
-            if prints[other].volume > largest:
+            if prints[other].volume > max_volume:
                 break
             if not (row in found and other in found) and alike(prints[row], prints[other]):
                 found |= {row, other}
@@ -177,12 +178,13 @@ def windows(buckets: list[list[int]], size: int) -> Iterator[list[list[int]]]:
 
 
 def read_structures(path: Path, rows: set[int]) -> dict[int, Any]:
-    """The structures of some rows, as pymatgen knows them."""
+    """The structures of some rows as pymatgen Structures; None for a molecule."""
     structures = {}
     row = 0
     for batch in parquet_batches(path, list(STRUCTURE_COLUMNS)):
         wanted = [k for k in range(len(batch)) if row + k in rows]
-        for k, one in zip(wanted, crystal_rows(batch.take(wanted)), strict=True):
+        chosen = batch.take(pa.array(wanted, pa.int64()))  # an untyped empty list is of type null
+        for k, one in zip(wanted, crystal_rows(chosen), strict=True):
             structures[row + k] = as_structure(*one[1:])
         row += len(batch)
     return structures
@@ -191,7 +193,7 @@ def read_structures(path: Path, rows: set[int]) -> dict[int, Any]:
 def unphysical(
     values: dict[str, np.ndarray], units: dict[str, str], config: CleaningConfig, n: int
 ) -> list[str]:
-    """What is wrong with the labels of each row."""
+    """For each row its labels outside of their limits, as a text."""
     reasons = [""] * n
     for name, column in values.items():
         low, high, *_ = limits(name, units[name], config)
@@ -229,7 +231,7 @@ def disagreements(
 
 
 def members(keys: Iterable[Any]) -> list[list[int]]:
-    """The rows of each key that several have."""
+    """The rows of each key that stands in several rows."""
     rows: dict[Any, list[int]] = defaultdict(list)
     for row, key in enumerate(keys):
         rows[key].append(row)

@@ -1,7 +1,6 @@
 """crystals.parquet: the valid crystals of a source, and how its rows are read."""
 
 import itertools
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -12,12 +11,12 @@ import numpy as np
 import pyarrow as pa
 
 from dglframer.common.errors import Rejected, UserError
-from dglframer.common.files import parquet_schema, scratch_table
+from dglframer.common.parquet import parquet_schema
+from dglframer.common.scratch import scratch_table
 from dglframer.data.rejections import Rejections
 from dglframer.structures.crystal import Crystal, Record, validate
 
-TABLE_ATOMS = 250_000  # of crystals in memory at a time: some 100 MB
-REPETITION = re.compile(r"#[1-9][0-9]*$")
+TABLE_ATOMS = 250_000  # atoms of the crystals in memory at a time: some 100 MB
 STRUCTURE_COLUMNS = ("id", "numbers", "lattice", "frac_coords")
 
 
@@ -29,7 +28,7 @@ def validated(
 ) -> Iterator[Crystal]:
     """Yield the valid crystals; the others go to ``rejections``.
 
-    Of records with one id the first valid one is kept, or ``all``: then as id, id#2, id#3.
+    ``repeated_ids``: of valid records with one id the first is kept, or all, as id, id#2, id#3.
     """
     with closing(scratch_table("ids (id text primary key) without rowid")) as ids:
 
@@ -125,15 +124,10 @@ def targets_of(path: Path) -> dict[str, str]:
     if missing:
         raise UserError(
             f"{path}: not a crystals.parquet, it has no column {', '.join(missing)}; the crystals "
-            "stage makes one of it (dataset.source: parquet)"
+            "stage makes one from it (dataset.source: parquet)"
         )
     return {
         field.name: (field.metadata or {}).get(b"unit", b"").decode()
         for field in schema
         if pa.types.is_floating(field.type)
     }
-
-
-def source_id(id: str) -> str:
-    """The id that the source gave: without the #2, #3, ... of records that share one."""
-    return REPETITION.sub("", id)

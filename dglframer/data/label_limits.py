@@ -1,7 +1,7 @@
-"""What values of well-known properties are physical, and how far two of one structure may differ.
+"""Physical ranges of well-known properties, and tolerances between two labels of one structure.
 
-The ranges are wide: outside of them a number is a failed calculation or a wrong unit, not a discovery.
-They apply to targets of these very names, in these units; a test holds docs/guide/splits.md to this table.
+The ranges are wide: a number outside is a failed calculation or has a wrong unit. They apply to targets
+with these names and units; a test holds docs/guide/splits.md to this table.
 """
 
 import math
@@ -11,7 +11,7 @@ from dglframer.config.data import CleaningConfig
 
 
 class Limits(NamedTuple):
-    """Both ends belong to the range; ``tolerance`` is between two labels of one structure."""
+    """The range with both ends, and the tolerance between two labels of one structure."""
 
     low: float
     high: float
@@ -21,7 +21,7 @@ class Limits(NamedTuple):
 
 # Binding per atom: no compound is below the fluorides' -4.6; beyond 6 the cell is not bound at all.
 FORMATION_ENERGY = Limits(-6.0, 6.0, 0.1, "eV/atom")
-# Neon and helium, the widest gaps there are, stay below 25 even in many-body theory.
+# The maximum is that of neon and helium: below 25 even in many-body theory.
 BAND_GAP = Limits(0.0, 25.0, 0.5, "eV")
 # A stable crystal resists both; diamond has 443 and 535.
 MODULUS = Limits(0.0, 700.0, 20.0, "GPa")
@@ -56,16 +56,16 @@ KNOWN = {
 }
 
 
-ENDLESS = Limits(-math.inf, math.inf, math.inf, "")
+NO_LIMITS = Limits(-math.inf, math.inf, math.inf, "")
 
 
 def limits(target: str, unit: str, config: CleaningConfig) -> Limits:
     """The limits of a target: the configured ones, else the known ones, else none (infinite).
 
-    The known ones are not of a target whose source states another unit.
+    The known ones do not apply if the source states another unit.
     """
-    known = KNOWN.get(target, ENDLESS)
+    known = KNOWN.get(target, NO_LIMITS)
     if unit not in ("", "1", known.unit):
-        known = ENDLESS
+        known = NO_LIMITS
     low, high = config.label_ranges.get(target, known[:2])
     return Limits(low, high, config.label_tolerances.get(target, known.tolerance), unit)

@@ -1,4 +1,4 @@
-"""What the parts of a split share: ids, structures, reduced formulas, prototypes. leakage.json."""
+"""leakage.json: the ids, structures, reduced formulas and prototypes that parts of a split share."""
 
 import logging
 from collections import defaultdict
@@ -8,18 +8,18 @@ from typing import Any
 import pyarrow as pa
 
 from dglframer.common.errors import DamagedFile
-from dglframer.data.crystals import source_id
+from dglframer.data.ids import source_id
 from dglframer.data.split_methods import SPLITS, prototypes
 
 log = logging.getLogger(__name__)
 
 PAIRS = (("train", "test"), ("train", "val"), ("val", "test"))
 KINDS = ("ids", "structures", "formulas", "prototypes")
-LISTED = 200  # of each kind; the counts are of all
+MAX_LISTED = 200  # keys of each kind; the counts include the others
 
 
-def leakage(checks: pa.Table, split: pa.Table, method: str) -> dict[str, Any]:
-    """leakage.json: for each pair of parts and each kind, how many crystals are concerned, and which.
+def leakage(checks: pa.Table, split: pa.Table) -> dict[str, Any]:
+    """leakage.json: for each pair of parts and each kind, the number of crystals concerned and their ids.
 
     ``structures`` is null if the clean stage did not look for duplicates. Raises DamagedFile if the
     two tables are not of the same crystals.
@@ -47,11 +47,12 @@ def leakage(checks: pa.Table, split: pa.Table, method: str) -> dict[str, Any]:
         if found is not None:
             log.info("%d test crystals share %s with train", found["crystals"]["test"], kind)
     counts = {name: sum(value == name for value in part.values()) for name in SPLITS}
+    method = (split.schema.metadata or {}).get(b"method", b"").decode()
     return {"method": method, "crystals": counts, "shared": shared}
 
 
 def common(key_of: Mapping[str, str], part: Mapping[str, str], one: str, other: str) -> Any:
-    """The keys that crystals of both parts have, and how many crystals of each part have them."""
+    """The keys of crystals in both parts, and the number of crystals of each part with such a key."""
     members: dict[str, dict[str, list[str]]] = {one: defaultdict(list), other: defaultdict(list)}
     for id, name in part.items():
         if name in members:
@@ -62,6 +63,6 @@ def common(key_of: Mapping[str, str], part: Mapping[str, str], one: str, other: 
         "crystals": {name: sum(len(members[name][key]) for key in both) for name in (one, other)},
         "listed": [
             {"key": key, **{name: members[name][key][:10] for name in members}}
-            for key in both[:LISTED]
+            for key in both[:MAX_LISTED]
         ],
     }

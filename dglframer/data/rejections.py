@@ -1,6 +1,6 @@
 """The rejected records: their ids, reasons and positions, on the way to rejected.parquet.
 
-There may be as many of them as crystals, so they wait in a file and not in memory.
+There may be as many of them as crystals, so that they wait in a file and not in memory.
 """
 
 import logging
@@ -10,7 +10,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from dglframer.common.errors import UserError
-from dglframer.common.files import scratch_table, write_row_groups
+from dglframer.common.parquet import write_row_groups
+from dglframer.common.scratch import scratch_table
 from dglframer.structures.crystal import NO_LABEL
 
 log = logging.getLogger(__name__)
@@ -21,7 +22,7 @@ SCHEMA = pa.schema([("id", pa.string()), ("reason", pa.string()), ("file_positio
 
 
 class Rejections:
-    """The rows of rejected.parquet, sorted there: the order of the source does not matter."""
+    """The rows of rejected.parquet; the file has them in order, whatever the order of the source."""
 
     def __init__(self) -> None:
         self.rows = scratch_table("rejected (id text, reason text, file_position integer)")
@@ -34,18 +35,18 @@ class Rejections:
         return int(count)
 
     def count_labelled(self) -> int:
-        """How many of them had their label: those that count as bad."""
+        """The number of them that had their label: these count as bad."""
         labelled = "select count(*) from rejected where substr(reason, 1, ?) <> ?"
         (count,) = self.rows.execute(labelled, (len(NO_LABEL), NO_LABEL)).fetchone()
         return int(count)
 
     def reasons(self) -> Iterator[tuple[str, int]]:
-        """Each reason with its count, the most frequent first, then in order of appearance."""
+        """Each reason with its count, by falling count, then in order of appearance."""
         counts = "select reason, count(*) as n from rejected group by reason"
         yield from self.rows.execute(f"{counts} order by n desc, min(rowid)")
 
     def tables(self) -> Iterator[pa.Table]:
-        """The sorted rows in tables of bounded size; one, if there are none."""
+        """The sorted rows in tables of bounded size; one empty table without rows."""
         rows = self.rows.execute("select * from rejected order by id, reason, file_position")
         while True:
             some = rows.fetchmany(GROUP_ROWS)
@@ -68,11 +69,11 @@ def lacks_label(reason: str, target: str) -> bool:
     return reason == f"{NO_LABEL} {target}" or reason.startswith(f"label {target} is ")
 
 
-def check_rejected_share(n_valid: int, rejections: Rejections, largest: float) -> None:
-    """Log the reasons; raises UserError if nothing is left or too large a share was rejected.
+def check_rejected_share(n_valid: int, rejections: Rejections, max_share: float) -> None:
+    """Log the reasons; raises UserError if no crystal is left or the share of rejected ones is too large.
 
-    A record without the wanted label is in rejected.parquet and not in the share: many a property
-    is known for part of a data set only, and nothing is wrong with the rest.
+    A record without the wanted label is in rejected.parquet but does not count: many properties are
+    known for a part of a data set only.
     """
     for k, (reason, count) in enumerate(rejections.reasons()):
         if k == REASONS_SHOWN:
@@ -80,10 +81,18 @@ def check_rejected_share(n_valid: int, rejections: Rejections, largest: float) -
             break
         log.info("rejected %d: %s", count, reason)
     n_bad = rejections.count_labelled()
-    share = n_bad / max(n_valid + n_bad, 1)
-    if n_valid == 0 or share > largest:
+    n_unlabelled = len(rejections) - n_bad
+    if n_valid + len(rejections) == 0:
+        raise UserError("the source has no records")
+    if n_valid == 0:
         raise UserError(
-            f"{n_bad} of {n_valid + n_bad} labelled records rejected ({share:.1%}), more than "
-            f"dataset.max_rejected_fraction = {largest:.1%} allows, or nothing is left "
-            f"({len(rejections) - n_bad} records have no label); see rejected.parquet"
+            f"no crystal is left: of {len(rejections)} records {n_bad} were rejected and "
+            f"{n_unlabelled} have no label; see rejected.parquet"
+        )
+    share = n_bad / (n_valid + n_bad)
+    if share > max_share:
+        raise UserError(
+            f"{n_bad} of {n_valid + n_bad} labelled records were rejected ({share:.1%}), "
+            f"dataset.max_rejected_fraction allows {max_share:.1%} ({n_unlabelled} more records have "
+            "no label); see rejected.parquet"
         )

@@ -1,8 +1,8 @@
-"""Rows put in order by id, in memory that does not grow with their number.
+"""Sorting rows by id in memory that does not grow with their number.
 
 Tables that fit into memory are sorted one by one and kept in files; merging reads a few hundred rows
-of each at a time. What comes out is cut into row groups by its own sizes, so that the bytes of the
-file do not depend on the order of the rows or on how they were cut before.
+of each at a time. The sorted rows are cut into row groups by their own sizes: the bytes of the file
+depend neither on the order of the rows nor on the tables that held them before.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,12 +13,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-MERGED_FILES, MERGED_ROWS = 32, 256  # open while they are merged, and in memory of each
-GROUP_ROWS, GROUP_ATOMS = 1024, 32_768  # at most, in a row group; a larger crystal has its own
+MERGED_FILES, MERGED_ROWS = 32, 256  # open files during a merge, and rows of each in memory
+GROUP_ROWS, GROUP_ATOMS = 1024, 32_768  # maxima for a row group; a larger crystal has its own
 
 
 def sort_into_files(tables: Iterable[pa.Table], folder: Path) -> dict[Path, int]:
-    """Sort each table by id and write it; returns files, for ``merged``, and their rows."""
+    """Sort each table by id and write it; returns the number of rows of each file."""
     rows = {}
     for number, table in enumerate(tables):
         path = folder / f"{number}.arrow"
@@ -28,9 +28,9 @@ def sort_into_files(tables: Iterable[pa.Table], folder: Path) -> dict[Path, int]
 
 
 def merged(paths: Iterable[Path]) -> Iterator[pa.Table]:
-    """All rows of the files of ``sort_into_files`` in order, in tables of some size; ids are unique.
+    """All rows of the files of ``sort_into_files``, in order and in tables of any size; ids are unique.
 
-    Of more than MERGED_FILES, some are first merged into one file, and removed.
+    If there are more than MERGED_FILES, some are first merged into one file and removed.
     """
     waiting = list(paths)
     while len(waiting) > MERGED_FILES:
@@ -48,7 +48,7 @@ def merged_at_once(paths: Sequence[Path]) -> Iterator[pa.Table]:
     runs = [read_stream(path) for path in paths]
     heads = [next(run) for run in runs]
     while heads:
-        # Whatever else the files hold comes after the least of the last ids that are in memory.
+        # All rows that are still in the files come after the minimum of the last ids in memory.
         bound = min(head["id"][-1].as_py() for head in heads)
         ready, left, going_on = [], [], []
         for head, run in zip(heads, runs, strict=True):
@@ -63,7 +63,7 @@ def merged_at_once(paths: Sequence[Path]) -> Iterator[pa.Table]:
 
 
 def regrouped(tables: Iterable[pa.Table], schema: pa.Schema) -> Iterator[pa.Table]:
-    """The same rows of crystals in tables for row groups: bounded, and cut by their sizes alone."""
+    """The same rows in tables for row groups; the cuts depend on the sizes of the crystals alone."""
     pending = schema.empty_table()
     for table in tables:
         pending = pa.concat_tables([pending, table])
@@ -92,7 +92,7 @@ def by_id(table: pa.Table) -> pa.Table:
 
 
 def write_stream(path: Path, tables: Iterable[pa.Table]) -> None:
-    """Write tables, of which there is one at least, to an Arrow stream of small batches."""
+    """Write tables, at least one, to an Arrow stream of small batches."""
     tables = iter(tables)
     first = next(tables)
     with pa.ipc.new_stream(path, first.schema) as writer:
@@ -101,7 +101,7 @@ def write_stream(path: Path, tables: Iterable[pa.Table]) -> None:
 
 
 def read_stream(path: Path) -> Iterator[pa.Table]:
-    """The tables of an Arrow stream one by one, read rather than mapped."""
+    """The tables of an Arrow stream one by one; the file is read, not mapped into memory."""
     with pa.OSFile(str(path)) as file, pa.ipc.open_stream(file) as reader:
         for batch in reader:
             yield pa.Table.from_batches([batch])

@@ -1,4 +1,4 @@
-"""The methods of splitting: each maps every id to train, val, test, or to why it is in none of them."""
+"""The methods of splitting. Each maps every id to train, val or test, or to the reason for leaving it out."""
 
 import csv
 import logging
@@ -12,9 +12,10 @@ import pyarrow as pa
 
 from dglframer.common.elements import atomic_number
 from dglframer.common.errors import ConfigError, UserError
-from dglframer.common.files import read_json, read_parquet
+from dglframer.common.files import read_json
+from dglframer.common.parquet import read_parquet
 from dglframer.config.data import SplitConfig
-from dglframer.data.crystals import source_id
+from dglframer.data.ids import source_id, usual_mp_id
 from dglframer.data.rejections import lacks_label
 
 log = logging.getLogger(__name__)
@@ -24,7 +25,7 @@ Splits = dict[str, str]
 
 
 def canonical_split(crystals: pa.Table, config: SplitConfig) -> Splits:
-    """The source's own split. An id listed in several parts (``val+test``) is left out, aloud."""
+    """The source's own split. An id that it lists twice (``val+test``) is left out with a warning."""
     given = dict(zip(crystals["id"].to_pylist(), crystals["split"].to_pylist(), strict=True))
     if not any(given.values()):
         raise UserError("split.method canonical: the source has no split; use random")
@@ -46,7 +47,7 @@ def official_split(
     """The rule of ALIGNN and CrystalFramer over the M entries that have a label, in file order.
 
     Python's shuffle of range(M) with seed 123; train is the first int(0.8 M) positions, test the last
-    int(0.1 M), val the int(0.1 M) before test; what is left between train and val is in none.
+    int(0.1 M), val the int(0.1 M) before test. The entries between train and val are left out.
     """
     if rejected is None:
         raise UserError("split.method official needs --rejected rejected.parquet")
@@ -82,7 +83,7 @@ def official_parts(n: int, config: SplitConfig) -> list[str]:
 
 
 def official_order(n: int, seed: int = 123) -> list[int]:
-    """The shuffled positions, from which train is cut off the front, val and test off the end."""
+    """The shuffled positions: train is at the front, val and test are at the end."""
     order = list(range(n))
     random.Random(seed).shuffle(order)
     return order
@@ -95,7 +96,7 @@ def random_split(crystals: pa.Table, config: SplitConfig) -> Splits:
 
 
 def by_composition(crystals: pa.Table, config: SplitConfig) -> Splits:
-    """No reduced formula in two parts."""
+    """A reduced formula is in one part only."""
     from dglframer.structures.symmetry import reduced_formula
 
     formulas = map(reduced_formula, atomic_numbers(crystals))
@@ -103,7 +104,7 @@ def by_composition(crystals: pa.Table, config: SplitConfig) -> Splits:
 
 
 def by_prototype(crystals: pa.Table, checks: pa.Table, config: SplitConfig) -> Splits:
-    """No reduced formula with the same space group in two parts, and no structure."""
+    """A reduced formula with its space group is in one part only, and so is a structure."""
     prototype_of = prototypes(checks)
     return by_group({id: prototype_of[id] for id in crystals["id"].to_pylist()}, config)
 
@@ -111,8 +112,8 @@ def by_prototype(crystals: pa.Table, checks: pa.Table, config: SplitConfig) -> S
 def prototypes(checks: pa.Table) -> dict[str, str]:
     """Reduced formula and space group of each crystal, such as ``TiO2 136``.
 
-    A duplicate has those of the crystal that it repeats: mirror images may have two space groups, and
-    so may two relaxations of one structure.
+    A duplicate takes those of the crystal that it repeats, since spglib may find two space groups for
+    mirror images or for two relaxations of one structure.
     """
     columns = [checks[name].to_pylist() for name in ("id", "formula", "space_group")]
     own = {id: f"{formula} {group}" for id, formula, group in zip(*columns, strict=True)}
@@ -135,7 +136,7 @@ def by_group(group_of: Mapping[str, str], config: SplitConfig) -> Splits:
     splits: Splits = {}
     for name in names:
         size = len(members[name])
-        # A group larger than a part is its only one, rather than none at all.
+        # A part takes at least one group, even a larger one than its share.
         fits = (part for part in room if filled[part] + size <= room[part] or not filled[part])
         part = next(fits, "train")
         filled[part] += size
@@ -149,6 +150,8 @@ def kfold(crystals: pa.Table, config: SplitConfig) -> Splits:
     for id in sorted(crystals["id"].to_pylist()):
         members[source_id(id)].append(id)
     names = sorted(members)
+    if config.folds > len(names):
+        raise UserError(f"split.folds: {config.folds} folds of {len(names)} crystals")
     random.Random(config.seed).shuffle(names)
     sizes = [0] * config.folds
     splits: Splits = {}
@@ -191,11 +194,11 @@ def leave_element_out(crystals: pa.Table, config: SplitConfig) -> Splits:
 
 
 def by_time(crystals: pa.Table, config: SplitConfig) -> Splits:
-    """The newest crystals are test, those before them val. One date is in one part."""
-    if "date" not in crystals.column_names or not crystals["date"].drop_null().length():
-        raise UserError("split.method by_time: the source has no dates")
+    """The latest crystals are test, those before them val. Crystals of one date are in one part."""
     ids, dates = crystals["id"].to_pylist(), crystals["date"].to_pylist()
     known = sorted(date for date in dates if date)
+    if not known:
+        raise UserError("split.method by_time: no crystal has a date; use random")
     if config.val_from and config.test_from:
         val_from, test_from = config.val_from.isoformat(), config.test_from.isoformat()
     else:
@@ -214,21 +217,23 @@ def by_time(crystals: pa.Table, config: SplitConfig) -> Splits:
 
 
 def from_file(crystals: pa.Table, config: SplitConfig) -> Splits:
-    """The parts that a file lists, by id or by source id; what it does not list is left out."""
+    """The parts that a file lists, by id or by source id; other crystals are left out."""
     assert config.path is not None
-    listed = read_listed(Path(config.path))
+    path = Path(config.path)
+    listed = read_listed(path)
     ids = crystals["id"].to_pylist()
-    unused = set(listed) - set(ids) - set(map(source_id, ids))
+    unused = set(listed) - set(map(usual_mp_id, ids)) - set(map(source_id, ids))
     if unused:
-        log.warning(
-            "%d ids of %s are no crystals here, as %s", len(unused), config.path, min(unused)
-        )
-    nowhere = f"not listed in {Path(config.path).name}"
-    return {id: listed.get(id, listed.get(source_id(id), nowhere)) for id in ids}
+        log.warning("%d ids of %s are no crystals here, as %s", len(unused), path, min(unused))
+    nowhere = f"not listed in {path.name}"
+    return {id: listed.get(usual_mp_id(id), listed.get(source_id(id), nowhere)) for id in ids}
 
 
 def read_listed(path: Path) -> Splits:
-    """id → part of a .csv or .parquet file (id, split) or of a .json file ({part: [ids]})."""
+    """id → part, from a .csv or .parquet file (id, split) or a .json file ({part: [ids]}).
+
+    Ids of the Materials Project are in their usual spelling.
+    """
     try:
         if path.suffix == ".json":
             rows = [(id, part) for part, ids in read_json(path).items() for id in ids]
@@ -243,9 +248,10 @@ def read_listed(path: Path) -> Splits:
     listed: Splits = {}
     for id, part in rows:
         if part not in SPLITS and path.suffix != ".parquet":
-            raise ConfigError(f"{path}: {id} is in {part!r}, which is none of {', '.join(SPLITS)}")
-        if listed.setdefault(str(id), part) != part:
-            raise ConfigError(f"{path}: {id} is listed in {listed[str(id)]} and in {part}")
+            raise ConfigError(f"{path}: {id} is in {part!r}; the parts are {', '.join(SPLITS)}")
+        other = listed.setdefault(usual_mp_id(str(id)), part)
+        if other != part:
+            raise ConfigError(f"{path}: {id} is listed in {other} and in {part}")
     return listed
 
 

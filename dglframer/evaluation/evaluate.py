@@ -10,7 +10,8 @@ import pyarrow as pa
 import torch
 
 from dglframer.common.errors import UserError
-from dglframer.common.files import write_json, write_parquet
+from dglframer.common.files import write_json
+from dglframer.common.parquet import write_parquet
 from dglframer.data.split import SPLITS, read_split
 from dglframer.evaluation.baselines import (
     composition_prediction,

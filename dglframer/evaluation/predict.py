@@ -11,7 +11,8 @@ import pyarrow.csv
 import torch
 
 from dglframer.common.errors import Rejected, UserError
-from dglframer.common.files import atomic_path, write_parquet
+from dglframer.common.files import atomic_path
+from dglframer.common.parquet import write_parquet
 from dglframer.evaluation.evaluate import spread
 from dglframer.graphs.batch import batch_graphs
 from dglframer.networks.model_directory import TrainedModel, load_model

@@ -1,4 +1,4 @@
-"""A batch of periodic graphs as plain tensors, from which a CPU can make the DGL graph."""
+"""A batch of periodic graphs as plain tensors, and its DGL graph on a CPU."""
 
 import functools
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ class Batch:
     r_E3: Tensor  # floating, angstrom
     edge_ptr: Tensor  # int64 [N + 1]: edges of atom i are edge_ptr[i] to edge_ptr[i + 1]
     atoms_B: Tensor  # int64, atoms of each crystal
-    lattice_B33: Tensor  # as r_E3, rows, angstrom; zeros for a molecule
+    lattice_B33: Tensor  # as r_E3, rows, angstrom; zeros for a molecule (``cell_or_zeros``)
     frac_N3: Tensor  # as r_E3, fractional coordinates as the graphs hold them
     targets_BT: Tensor | None = None
     ids: tuple[str, ...] = ()
@@ -35,7 +35,7 @@ class Batch:
 
     @functools.cached_property
     def graph(self) -> "dgl.DGLGraph | None":
-        """The batched DGLGraph, made when it is first asked for; None where DGL is not to be used."""
+        """The batched DGLGraph, made at its first use; None on a GPU and without ``use_dgl``."""
         if not self.use_dgl or self.src_E.device.type != "cpu":
             return None
         from dglframer.common.dgl_import import dgl
@@ -47,9 +47,9 @@ class Batch:
         return graph
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> "Batch":
-        """The same batch elsewhere, or with geometry of another type.
+        """The same batch on another device, or with geometry of another type.
 
-        From pinned memory the copies do not wait for the device.
+        Copies from pinned memory do not wait for the device.
         """
         tensors = {k: v.to(device, non_blocking=True) for k, v in self.tensors().items()}
         for name in GEOMETRY:
@@ -57,7 +57,7 @@ class Batch:
         return replace(self, **tensors)
 
     def pinned(self) -> "Batch":
-        """The plain tensors in pinned memory, which a GPU can fetch by itself."""
+        """The same batch in pinned memory: a GPU reads it without the CPU."""
         tensors = {k: v.pin_memory() for k, v in self.tensors().items()}
         return replace(self, **tensors)
 
@@ -66,13 +66,21 @@ class Batch:
         return {k: v for k, v in vars(self).items() if isinstance(v, Tensor)}
 
     def without_dgl(self) -> "Batch":
-        """The plain tensors alone."""
+        """The same batch without a DGL graph."""
         return replace(self, use_dgl=False)
 
 
 def pointers(counts: Tensor) -> Tensor:
-    """[n + 1]: where each of ``counts`` begins, and where the last ends."""
+    """[n + 1]: the first index of each of ``counts`` items in a row, then their total number."""
     return torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+
+
+def cell_or_zeros(lattice_33: np.ndarray | None) -> np.ndarray:
+    """A lattice as a batch holds it: zeros for a molecule.
+
+    Everywhere else a molecule has no lattice: None in Python, null in Parquet.
+    """
+    return np.zeros((3, 3)) if lattice_33 is None else lattice_33
 
 
 def make_batch(
@@ -107,14 +115,14 @@ def make_batch(
 
 
 def batch_graphs(graphs: Sequence[PeriodicGraph], dtype: torch.dtype = torch.float32) -> Batch:
-    """A batch of graphs that are in memory, without targets."""
+    """A batch of graphs in memory, without targets."""
     kind = {torch.float32: np.float32, torch.float64: np.float64}[dtype]
     return make_batch(
         [graph.numbers_N for graph in graphs],
         [graph.edges.src_E for graph in graphs],
         [graph.edges.dst_E for graph in graphs],
         [graph.vectors_E3.astype(kind) for graph in graphs],
-        [graph.cell_33.astype(kind) for graph in graphs],
+        [cell_or_zeros(graph.lattice_33).astype(kind) for graph in graphs],
         [graph.frac_N3.astype(kind) for graph in graphs],
         ids=[graph.id for graph in graphs],
     )

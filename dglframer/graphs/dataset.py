@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 
 from dglframer.common.errors import DamagedFile, UserError
 from dglframer.common.files import hash_of
-from dglframer.graphs.batch import Batch
+from dglframer.graphs.batch import Batch, cell_or_zeros
 from dglframer.graphs.shard_table import shard_graphs
 from dglframer.graphs.shards import read_manifest, read_shard
 from dglframer.structures.periodic_graph import PeriodicGraph
@@ -37,7 +37,7 @@ class GraphDataset(Dataset):
     def __init__(self, graphs: Path, ids: Sequence[str] | None = None):
         self.manifest = read_manifest(graphs)
         cache = open_cache(graphs, self.manifest)
-        # "c" and not "r": torch wants memory that it may write to, and nobody does.
+        # "c" and not "r": torch asks for writable memory, though nobody writes to it.
         self.arrays = {
             name: np.asarray(np.load(cache / f"{name}.npy", mmap_mode="c", allow_pickle=False))
             for name in array_shapes(self.manifest)
@@ -60,7 +60,7 @@ class GraphDataset(Dataset):
         return int(self.rows[index])
 
     def __getitems__(self, indices: Sequence[int]) -> np.ndarray:
-        """The rows of a batch: what a DataLoader asks for instead of one index after another."""
+        """The rows of a batch; a DataLoader calls this instead of ``__getitem__`` index by index."""
         return self.rows[indices]
 
     def collate(self, rows: Sequence[int] | np.ndarray) -> Batch:
@@ -98,7 +98,7 @@ class GraphDataset(Dataset):
         return np.diff(self.arrays["atom_ptr"])[self.rows]
 
     def at_most(self, atoms: int | None) -> "GraphDataset":
-        """The dataset without crystals of more atoms, itself for None; raises UserError if none is left."""
+        """The crystals of at most ``atoms`` atoms, or all for None; raises UserError if there is none."""
         if atoms is None:
             return self
         kept = np.flatnonzero(self.atom_counts() <= atoms)
@@ -120,7 +120,7 @@ class GraphDataset(Dataset):
 
 
 def spans(ptr: np.ndarray, rows_B: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of what lies from ptr[row] to ptr[row + 1], row after row, and how many for each row."""
+    """The indices ptr[row] to ptr[row + 1] - 1 of each row, row after row, and their number per row."""
     start_B = ptr[rows_B]
     count_B = ptr[rows_B + 1] - start_B
     index = np.repeat(start_B - np.cumsum(count_B) + count_B, count_B)
@@ -129,10 +129,10 @@ def spans(ptr: np.ndarray, rows_B: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def open_cache(graphs: Path, manifest: dict[str, Any]) -> Path:
-    """The folder of decoded arrays beside ``graphs``, made now if it is not there.
+    """The folder of decoded arrays beside ``graphs``; it is made now if it is not there.
 
-    It is made under another name and renamed, so that of two processes that decode at once one
-    wins and both succeed.
+    It is made under another name and then renamed. If two processes decode at once, one rename wins
+    and both processes use its folder.
     """
     key = hash_of([CACHE_VERSION, manifest])[:16]
     cache = graphs.parent / "cache" / f"{graphs.name}-{key}"
@@ -145,10 +145,10 @@ def open_cache(graphs: Path, manifest: dict[str, Any]) -> Path:
         os.rename(temporary, cache)
         log.info("decoded %d shards to %s", len(manifest["shards"]), cache)
         for older in cache.parent.glob(f"{graphs.name}-*"):
-            if older != cache:  # of graphs that have been built anew since
+            if older != cache:  # its graphs have been built anew since
                 shutil.rmtree(older, ignore_errors=True)
     except OSError:
-        if not cache.is_dir():  # not the other process, then
+        if not cache.is_dir():  # no other process has made it: a real error
             raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -156,13 +156,13 @@ def open_cache(graphs: Path, manifest: dict[str, Any]) -> Path:
 
 
 def array_shapes(manifest: dict[str, Any]) -> dict[str, tuple[type, tuple[int, ...]]]:
-    """Type and shape of each decoded array: of the edges, of the atoms, of the graphs."""
+    """Type and shape of each decoded array."""
     n_atoms, n_edges, n_graphs = (manifest[key] for key in ("atoms", "edges", "crystals"))
     return {
         "src": (np.int32, (n_edges,)),
         "r": (np.float32, (n_edges, 3)),
         "numbers": (np.int16, (n_atoms,)),
-        "degree": (np.int32, (n_atoms,)),  # edges of each centre: dst, in a fraction of the room
+        "degree": (np.int32, (n_atoms,)),  # edges of each centre; dst follows from it
         "frac": (np.float32, (n_atoms, 3)),
         "lattice": (np.float32, (n_graphs, 3, 3)),
         "targets": (np.float64, (n_graphs, len(manifest["targets"]))),
@@ -176,7 +176,7 @@ def decode(graphs: Path, manifest: dict[str, Any], folder: Path) -> None:
     ids = []
     atom = edge = 0
     shapes = array_shapes(manifest)
-    with ExitStack() as stack:  # written, not mapped: mapped pages would count as this process's
+    with ExitStack() as stack:  # plain files: mapped pages would count as memory of this process
         files = {name: stack.enter_context(open(folder / f"{name}.npy", "wb")) for name in shapes}
         for name, (kind, shape) in shapes.items():
             header = {"descr": np.dtype(kind).str, "fortran_order": False, "shape": shape}
@@ -196,7 +196,7 @@ def decode(graphs: Path, manifest: dict[str, Any], folder: Path) -> None:
                 numbers=graph.numbers_N,
                 degree=np.bincount(graph.edges.dst_E, minlength=len(graph.numbers_N)),
                 frac=graph.frac_N3,
-                lattice=graph.cell_33,
+                lattice=cell_or_zeros(graph.lattice_33),
                 targets=[graph.labels[name] for name in manifest["targets"]],
                 atom_ptr=atom,
                 edge_ptr=edge,

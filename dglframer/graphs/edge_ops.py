@@ -1,6 +1,6 @@
 """The four graph operations of the attention, by DGL and by plain torch; tests hold them equal.
 
-DGL's kernels run where its wheel was built for (PyPI: CPUs), torch's everywhere. Shapes: N atoms,
+DGL's kernels run on the devices of its wheel (PyPI: CPUs), torch's on all. Shapes: N atoms,
 E edges, H heads, D features of a head, F any features.
 """
 
@@ -70,7 +70,7 @@ class DglOps:
 
 
 class TorchOps:
-    """The same by gathers and segment reductions, which add in edge order: no atomics."""
+    """Message passing by gathers and segment reductions; they add in edge order, without atomics."""
 
     def __init__(self, src_E: Tensor, dst_E: Tensor, edge_ptr: Tensor):
         self.src_E, self.dst_E, self.edge_ptr = src_E, dst_E, edge_ptr
@@ -79,8 +79,8 @@ class TorchOps:
         return (q_NHD.index_select(0, self.dst_E) * k_NHD.index_select(0, self.src_E)).sum(-1)
 
     def softmax(self, logits_EH: Tensor) -> Tensor:
-        largest_NH = self.reduce(logits_EH.detach(), "max")
-        weights_EH = torch.exp(logits_EH - largest_NH.index_select(0, self.dst_E))
+        max_NH = self.reduce(logits_EH.detach(), "max")
+        weights_EH = torch.exp(logits_EH - max_NH.index_select(0, self.dst_E))
         return weights_EH / self.edge_sum(weights_EH).index_select(0, self.dst_E)
 
     def source_sum(self, weights_EH: Tensor, v_NHD: Tensor) -> Tensor:

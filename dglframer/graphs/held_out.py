@@ -1,11 +1,11 @@
-"""The loader of tuning: train and val, and no way to any other crystal."""
+"""The dataset of tuning: train and val; all other crystals are held out."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from dglframer.common.errors import Sealed
+from dglframer.common.errors import HeldOut
 from dglframer.data.split import read_split
 from dglframer.graphs.batch import Batch
 from dglframer.graphs.dataset import GraphDataset
@@ -13,11 +13,11 @@ from dglframer.graphs.dataset import GraphDataset
 VISIBLE = ("train", "val")
 
 
-class SealedDataset(GraphDataset):
-    """A GraphDataset that hands out none but the ``visible`` crystals.
+class TrainValDataset(GraphDataset):
+    """A GraphDataset of the ``visible`` crystals alone.
 
-    The shards hold every crystal, so this one stands between: asking for another id, or making a
-    batch of another row, raises Sealed, and the labels of all others are NaN.
+    The shards hold every crystal. This class therefore raises HeldOut for any other id and for a
+    batch with any other row, and the labels of the others are NaN.
     """
 
     def __init__(self, graphs: Path, ids: Sequence[str], visible: Sequence[str]):
@@ -28,14 +28,14 @@ class SealedDataset(GraphDataset):
         self.targets = self.arrays["targets"] = targets_GT
 
     def refuse(self, rows_B: np.ndarray) -> None:
-        """Raise Sealed if one of the rows is not visible."""
+        """Raise HeldOut if a row is not visible."""
         hidden_B = ~self.visible_G[rows_B]
         if hidden_B.any():
             id = self.id_of_row[rows_B[hidden_B][0]]
-            raise Sealed(f"{id} is in none of {', '.join(VISIBLE)}")
+            raise HeldOut(f"{id} is in none of {', '.join(VISIBLE)}")
 
     def collate(self, rows: Sequence[int] | np.ndarray) -> Batch:
-        """The batch of some rows; raises Sealed."""
+        """The batch of some rows; raises HeldOut."""
         self.refuse(np.asarray(rows))
         return super().collate(rows)
 
@@ -43,10 +43,10 @@ class SealedDataset(GraphDataset):
 def visible_datasets(
     graphs: Path, split: Path, names: Sequence[str] = VISIBLE
 ) -> list[GraphDataset]:
-    """A dataset for each of ``names``; raises Sealed for the test split."""
+    """A dataset for each of ``names``; raises HeldOut for the test split."""
     hidden = [name for name in names if name not in VISIBLE]
     if hidden:
-        raise Sealed(f"the {hidden[0]} split cannot be read before the evaluation")
+        raise HeldOut(f"the {hidden[0]} split cannot be read before the evaluation")
     parts = read_split(split, allowed=VISIBLE)
     visible = [id for name in VISIBLE for id in parts[name]]
-    return [SealedDataset(graphs, parts[name], visible) for name in names]
+    return [TrainValDataset(graphs, parts[name], visible) for name in names]

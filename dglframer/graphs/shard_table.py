@@ -1,4 +1,4 @@
-"""The rows of the Parquet shards: periodic graphs as columns, and back."""
+"""Periodic graphs as the columns of a Parquet shard, and back."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -51,7 +51,7 @@ def lists(parts: Sequence[np.ndarray]) -> pa.ListArray:
 
 
 def shard_graphs(table: pa.Table, targets: Sequence[str] = ()) -> Iterator[PeriodicGraph]:
-    """Turn any rows of a shard back into graphs."""
+    """The graphs of some rows of a shard."""
     columns = [table[name].combine_chunks() for name in ("src", "dst", "image")]
     labels = table.select(list(targets)).to_pylist()
     for row, (id, numbers, lattice, frac) in enumerate(crystal_rows(table)):

@@ -1,9 +1,9 @@
 """Graph shards on disk: planned by size, built one at a time, and listed in manifest.json last.
 
-A graph folder holds shard-*.parquet (self-contained, edges included), manifest.json, and in built/ a
-note beside each finished shard of what it was made from: a build goes on where another one stopped.
-Which rows make a shard depends on the crystals and the configuration alone, so that any number of
-processes, each building some of the shards, leave the same bytes.
+A graph folder holds shard-*.parquet (self-contained, edges included), manifest.json and, in built/, a
+note on each finished shard. The note names the rows and settings of the shard, so that a build goes on
+where an earlier one stopped. The rows of a shard depend on the crystals and the configuration alone:
+any number of processes, each with a part of the shards, leave the same bytes.
 """
 
 import logging
@@ -17,16 +17,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dglframer.common.errors import DamagedFile
-from dglframer.common.files import (
-    check_keys,
-    hash_of,
+from dglframer.common.files import check_keys, hash_of, read_json, sha256, write_json
+from dglframer.common.parquet import (
     hash_of_table,
     parquet_file,
-    read_json,
     read_parquet,
     read_rows,
-    sha256,
-    write_json,
     write_parquet,
 )
 from dglframer.config.data import GraphsConfig
@@ -43,7 +39,7 @@ GROUPS_PER_PART = 8  # row groups of crystals.parquet: up to 8,192 crystals, som
 
 
 def count_parts(crystals: Path) -> int:
-    """How many jobs the graphs of crystals.parquet are worth."""
+    """The number of parts, a job each, in which to build the graphs of crystals.parquet."""
     with parquet_file(crystals) as file:
         return max(1, -(-file.num_row_groups // GROUPS_PER_PART))
 
@@ -51,7 +47,7 @@ def count_parts(crystals: Path) -> int:
 def write_graphs(
     crystals: Path, folder: Path, config: GraphsConfig, config_hash: str = ""
 ) -> dict[str, Any]:
-    """Build the shards that are not there yet; the manifest is written last and returned."""
+    """Build the missing shards; write the manifest last and return it."""
     shards = build_shards(crystals, folder, config, config_hash)
     manifest = {
         "format_version": FORMAT_VERSION,
@@ -65,7 +61,7 @@ def write_graphs(
     current = {Path(shard["file"]).stem for shard in shards}
     for path in (*folder.glob("shard-*.parquet"), *folder.glob("built/shard-*.json")):
         if path.stem not in current:
-            path.unlink()  # left by an earlier build with more shards
+            path.unlink()  # an earlier build had more shards
     write_json(folder / "manifest.json", manifest)
     return manifest
 
@@ -78,9 +74,9 @@ def build_shards(
     part: int = 1,
     parts: int = 1,
 ) -> list[dict[str, Any]]:
-    """Build the shards of one part of all, one in memory at a time; returns their manifest entries.
+    """Build the shards of part ``part`` of ``parts``, one in memory at a time.
 
-    A shard whose note says that it was made from the same rows and settings is left as it is.
+    A shard stays as it is if its note names the same rows and settings. Returns the manifest entries.
     """
     targets = targets_of(crystals)
     columns = ["id", "numbers", "lattice", "frac_coords", *targets]
@@ -105,7 +101,7 @@ def build_shards(
 def build_shard(
     rows: pa.Table, path: Path, cutoff: float, targets: dict[str, str]
 ) -> dict[str, Any]:
-    """Write the graphs of some rows of crystals.parquet; returns their entry in the manifest."""
+    """Write the graphs of some rows of crystals.parquet; returns the shard's manifest entry."""
     labels = rows.select(list(targets)).to_pylist()
     crystals = zip(crystal_rows(rows), labels, strict=True)
     graphs = [build_graph(Crystal(*row, values), cutoff) for row, values in crystals]
@@ -120,7 +116,7 @@ def build_shard(
 
 
 def finished(path: Path, note: Path, made_from: str) -> dict[str, Any] | None:
-    """The manifest entry of a shard that is there, whole, and made from the same; else None."""
+    """The manifest entry of a shard if it is whole and made from ``made_from``; else None."""
     try:
         entry = read_json(note, "made_from", "sha256")
     except DamagedFile:
@@ -131,10 +127,10 @@ def finished(path: Path, note: Path, made_from: str) -> dict[str, Any] | None:
 
 
 def plan_shards(crystals: Path, config: GraphsConfig) -> list[tuple[int, int]]:
-    """First row and row after the last of each shard.
+    """(first row, last row + 1) of each shard.
 
-    A shard is closed before it has more crystals or more expected edges than the configuration says,
-    so that one of large frameworks is no longer in the making than others.
+    A shard is closed before it has more crystals or more expected edges than the configuration
+    allows. Shards of large frameworks therefore take no more time than others.
     """
     plan = []
     first, row, edges = 0, 0, 0.0
@@ -148,20 +144,21 @@ def plan_shards(crystals: Path, config: GraphsConfig) -> list[tuple[int, int]]:
 
 
 def expected_edges(crystals: Path, cutoff: float) -> Iterator[float]:
-    """Edges of each crystal if its sites were spread evenly; of a molecule, the pairs of atoms."""
+    """The edges that each crystal would have with evenly spread sites; for a molecule all pairs."""
     with parquet_file(crystals) as file:
         for group in range(file.num_row_groups):
             table = file.read_row_group(group, ["numbers", "lattice"]).combine_chunks()
             n_sites_G = pc.list_value_length(table["numbers"]).to_numpy()
-            nine_G = [value or [np.nan] * 9 for value in table["lattice"].to_pylist()]
-            with np.errstate(invalid="ignore"):
-                volume_G = np.abs(np.linalg.det(np.array(nine_G).reshape(-1, 3, 3)))
-            images_G = np.nan_to_num(4 / 3 * np.pi * cutoff**3 / volume_G, nan=1.0)
+            is_crystal_G = pc.is_valid(table["lattice"]).to_numpy()
+            lattice_G33 = pc.list_flatten(table["lattice"]).to_numpy().reshape(-1, 3, 3)
+            images_G = np.ones(len(table))  # a molecule has one
+            volume_G = np.abs(np.linalg.det(lattice_G33))
+            images_G[is_crystal_G] = 4 / 3 * np.pi * cutoff**3 / volume_G
             yield from (n_sites_G * np.maximum(1, n_sites_G * images_G)).tolist()
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """manifest.json of a graph folder; raises DamagedFile for another format, or for what is none."""
+    """manifest.json of a graph folder; raises DamagedFile if it is of another format or no manifest."""
     path = folder / "manifest.json"
     manifest: dict[str, Any] = read_json(path, "format_version")
     version = manifest["format_version"]

@@ -13,7 +13,8 @@ import pyarrow as pa
 from dglframer import __version__
 from dglframer.common.elements import SYMBOLS
 from dglframer.common.errors import UserError
-from dglframer.common.files import parquet_batches, read_parquet, write_text
+from dglframer.common.files import write_text
+from dglframer.common.parquet import parquet_batches, read_parquet
 from dglframer.data.crystals import STRUCTURE_COLUMNS, crystal_rows, targets_of
 from dglframer.structures.symmetry import SYSTEMS, system_of
 

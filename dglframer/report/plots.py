@@ -16,7 +16,8 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from dglframer.common.files import read_json, read_parquet, write_text
+from dglframer.common.files import read_json, write_text
+from dglframer.common.parquet import read_parquet
 from dglframer.data.split import SPLITS
 from dglframer.training.metrics import read_metrics
 

@@ -14,8 +14,9 @@ import yaml
 
 from dglframer import __version__
 from dglframer.common.errors import DamagedFile
-from dglframer.common.files import hash_of, read_json, read_parquet, write_text
-from dglframer.config import load_config, override
+from dglframer.common.files import hash_of, read_json, write_text
+from dglframer.common.parquet import read_parquet
+from dglframer.config import hash_of_config, load_config, override
 from dglframer.config.networks import ENCODERS
 from dglframer.config.stages import WITHOUT_EFFECT
 from dglframer.config.training import TrainingConfig
@@ -244,6 +245,9 @@ def reproduction(run: ReportData) -> dict[str, Any]:
     versions = {name: installed[name] for name in PACKAGES if name in installed}
     return {
         "config_yaml": yaml.safe_dump(plain, sort_keys=False, allow_unicode=True),
-        "hashes": {"configuration": hash_of(plain), "data manifest": hash_of(run.manifest)},
+        "hashes": {
+            "configuration": hash_of_config(run.config),
+            "data manifest": hash_of(run.manifest),
+        },
         "versions": {"dglframer": __version__, **versions},
     }

@@ -1,4 +1,4 @@
-"""The loops of the neighbour search, compiled by numba (``neighbors`` says how they work)."""
+"""The loops of the neighbour search, compiled by numba; ``neighbors`` describes the method."""
 
 import numba
 import numpy as np
@@ -6,10 +6,10 @@ import numpy as np
 
 @numba.njit(cache=True, nogil=True)
 def search(lattice, frac, heights, radius, start, src, dst, image):
-    """Find the edges and return their number; they are written only while there is room for them.
+    """Find the edges and return their number; edges without room in ``src`` are only counted.
 
-    ``start`` [N, N + 1] receives where the edges of the pair (i, j >= i) begin. Those of (i, j < i)
-    are the reversed ones of (j, i), backwards.
+    ``start`` [N, N + 1] receives the index of the first edge of each pair (i, j >= i). The edges of
+    (i, j < i) are those of (j, i), reversed and in the opposite order.
     """
     n_sites, room = frac.shape[0], src.shape[0]
     a, b, c = lattice[0], lattice[1], lattice[2]

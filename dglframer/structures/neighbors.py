@@ -1,10 +1,10 @@
-"""Every periodic image within a cutoff: the lattice-line search.
+"""Neighbour search: every periodic image within a cutoff.
 
-For an ordered pair of sites and two image numbers (n0, n1) the images n2 lie on a line, and those
-within the cutoff are the integers between the two roots of a quadratic: no image outside the sphere
-is visited. Any skew of the cell works. A pair is searched once: from j to i the images are those from
-i to j, negated. The cost is quadratic in the sites of one cell. The loops are in ``lattice_lines``,
-which needs numba; reading graphs does not.
+For an ordered pair of sites and two image numbers (n0, n1) the images n2 lie on a line. Those within
+the cutoff are the integers between the two roots of a quadratic, so that the search visits no image
+outside the sphere, however skewed the cell is. It visits a pair once: the images from j to i are the
+negated ones from i to j. The cost is quadratic in the sites of one cell. The loops stand in
+``neighbor_loops``, which needs numba; this module imports it only for a search.
 """
 
 from typing import NamedTuple
@@ -13,7 +13,7 @@ import numpy as np
 
 from dglframer.common.errors import Rejected
 
-# An image exactly at the cutoff belongs to the graph; this margin keeps rounding from deciding.
+# An image exactly at the cutoff belongs to the graph; the margin covers rounding errors.
 CUTOFF_MARGIN = 1e-8
 
 
@@ -26,13 +26,13 @@ class Edges(NamedTuple):
 
 
 def wrapped(frac_N3: np.ndarray) -> np.ndarray:
-    """Fractional coordinates in [0, 1): the cell in which image numbers count."""
+    """Fractional coordinates in [0, 1); image numbers refer to these."""
     frac = frac_N3 - np.floor(frac_N3)
     return np.where(frac >= 1.0, 0.0, frac)  # -1e-17 would round up to 1.0
 
 
 def periodic_edges(lattice_33: np.ndarray, frac_N3: np.ndarray, cutoff: float) -> Edges:
-    """All edges with |r| <= cutoff (angstrom) of one cell whose coordinates are first wrapped.
+    """All edges with |r| <= cutoff (angstrom) of one cell; the coordinates are wrapped first.
 
     Raises Rejected if an image number does not fit into int8 (a cell axis under cutoff / 127).
     """

@@ -1,4 +1,4 @@
-"""What a crystal is called: reduced formula, space group and crystal system."""
+"""Reduced formula, space group and crystal system."""
 
 import os
 import warnings
@@ -15,12 +15,12 @@ SYMMETRY_TOLERANCE = 0.01  # angstrom, spglib's symprec
 SYSTEMS = {2: "triclinic", 15: "monoclinic", 74: "orthorhombic", 142: "tetragonal", 167: "trigonal"}
 SYSTEMS |= {194: "hexagonal", 230: "cubic"}
 
-# What ends a formula, in this order; metals stand before, by name.
+# These elements end a formula, in this order; metals stand before them, by name.
 FORMULA_ENDS = "B Si Ge C Sb As P N H Te Se S I Br Cl O F".split()
 
 
 def reduced_formula(numbers_N: np.ndarray) -> str:
-    """Reduced formula of atomic numbers, such as Al2O3; one text for one composition."""
+    """Reduced formula of atomic numbers, such as Al2O3; equal compositions give equal text."""
     counts = Counter(SYMBOLS[z - 1] for z in numbers_N)
     divisor = int(np.gcd.reduce(list(counts.values())))
     ends = {symbol: place for place, symbol in enumerate(FORMULA_ENDS)}
@@ -30,12 +30,12 @@ def reduced_formula(numbers_N: np.ndarray) -> str:
 
 
 def space_group(numbers_N: np.ndarray, lattice_33: np.ndarray | None, frac_N3: np.ndarray) -> int:
-    """Number of the space group by spglib within SYMMETRY_TOLERANCE; 0 for none, and for molecules."""
+    """Space group number by spglib within SYMMETRY_TOLERANCE; 0 for molecules and if spglib fails."""
     import spglib
 
     if lattice_33 is None:
         return 0
-    os.environ.setdefault("SPGLIB_WARNING", "OFF")  # each failure is counted as 0, and enough
+    os.environ.setdefault("SPGLIB_WARNING", "OFF")  # a failure is a 0 in the table
     cell: Any = (lattice_33, frac_N3, numbers_N)
     with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
         try:
@@ -46,5 +46,5 @@ def space_group(numbers_N: np.ndarray, lattice_33: np.ndarray | None, frac_N3: n
 
 
 def system_of(group: int) -> str:
-    """Crystal system of a space group's number; unknown for 0."""
+    """Crystal system of a space group number; unknown for 0."""
     return SYSTEMS[min(last for last in SYSTEMS if last >= group)] if group else "unknown"

@@ -13,7 +13,7 @@ import torch
 
 from dglframer.common.errors import Interrupted
 from dglframer.common.files import hash_of, remove_left_overs
-from dglframer.config import Config
+from dglframer.config import Config, hash_of_config
 from dglframer.config.stages import stage_settings
 from dglframer.graphs.dataset import GraphDataset
 from dglframer.graphs.held_out import visible_datasets
@@ -208,7 +208,7 @@ def finished_model(config: Config, trainer: Trainer, last: Metrics) -> TrainedMo
         "training": config.training.model_dump(mode="json"),
         "training_crystals": len(train_set),
         "data_manifest_hash": hash_of(train_set.manifest),
-        "config_hash": hash_of(config.model_dump(mode="json")),
+        "config_hash": hash_of_config(config),
         "last_epoch": last,
         **origin(config.training),
     }

@@ -12,14 +12,12 @@ from dglframer.common.files import (
     atomic_path,
     canonical_json,
     hash_of,
-    parquet_batches,
     read_json,
-    read_parquet,
     sha256,
     write_json,
-    write_parquet,
     write_text,
 )
+from dglframer.common.parquet import parquet_batches, read_parquet, write_parquet
 
 TABLE = pa.table({"id": [f"crystal-{k}" for k in range(40)], "value": [k / 7 for k in range(40)]})
 

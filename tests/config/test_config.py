@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dglframer.common.errors import ConfigError
-from dglframer.config import Config, load_config, override, parse_config
+from dglframer.config import (
+    Config,
+    check_paths,
+    hash_of_config,
+    load_config,
+    merged_config,
+    override,
+    parse_config,
+)
 from dglframer.config.networks import ENCODERS
 from dglframer.config.stages import STAGES, stage_settings
 from dglframer.config.yaml_files import CONFIG_FILE, SCHEMA_FILE, default_yaml, schema_json
@@ -93,6 +101,32 @@ def test_unknown_key_is_named_with_the_nearest_valid_one(values, name, hint):
         ({"split": {"elements": ["Xx"]}}, "split.elements"),
         ({"split": {"method": "from_file"}}, "split.path"),
         ({"split": {"folds": 3, "fold": 3}}, "split.fold"),
+        ({"split": {"fold": 1}}, "split.fold is for method kfold only"),
+        (
+            {"split": {"method": "random", "path": "a.csv"}},
+            "split.path is for method from_file only",
+        ),
+        ({"split": {"path": "a.csv"}}, "split.path is for method from_file only"),
+        ({"split": {"elements": ["Na"]}}, "split.elements is for method leave_element_out only"),
+        (
+            {"split": {"val_from": "2020-01-01", "test_from": "2021-01-01"}},
+            "split.val_from is for method by_time only",
+        ),
+        ({"split": {"official_sizes": [8, 1, 1]}}, "split.official_sizes is for method official"),
+        (
+            {"dataset": {"source": "ase", "path": "x"}, "split": {"method": "canonical"}},
+            "split.method canonical: ase has no split",
+        ),
+        ({"split": {"method": "by_time"}}, "split.method by_time: jarvis_minerals has no dates"),
+        ({"split": {"seed": -1}}, "split.seed"),
+        ({"tune": {"seed": 2**32}}, "tune.seed"),
+        ({"dataset": {"targets": ["e", "date"]}}, "dataset.targets: date is the name of another"),
+        ({"dataset": {"targets": ["e", "e"]}}, "dataset.targets: e is given twice"),
+        ({"materials_project": {"sites_min": 9, "sites_max": 8}}, "materials_project.sites_min"),
+        (
+            {"materials_project": {"elements": ["Na"], "exclude_elements": ["Cl", "Na"]}},
+            "materials_project: Na is both wanted and excluded",
+        ),
         ({"split": {"val_from": "2020-01-01"}}, "split.val_from"),
         ({"split": {"val_from": "2020-01-01", "test_from": "2019-01-01"}}, "split.val_from"),
         ({"split": {"val_from": "last year", "test_from": "2019-01-01"}}, "split.val_from"),
@@ -105,6 +139,10 @@ def test_unknown_key_is_named_with_the_nearest_valid_one(values, name, hint):
         ({"nbody": {"simulations": [100, 10, 1]}}, "nbody.simulations"),
         ({"seeds": []}, "seeds"),
         ({"seeds": [0.5]}, "seeds"),
+        ({"seeds": [0, 1, 0]}, "seeds: 0 is given twice"),
+        ({"seeds": [-1]}, "seeds.0"),
+        ({"seeds": [10**23]}, "seeds.0"),
+        ({"nbody": {"seeds": [3, 3]}}, "nbody.seeds: 3 is given twice"),
         ({"tune": {"search": {RATE: {"low": 2, "high": 1}}}}, f"tune.search.{RATE}"),
         ({"tune": {"search": {RATE: {"low": 0, "high": 1, "log": True}}}}, f"tune.search.{RATE}"),
         ({"tune": {"search": {RATE: {"low": 1}}}}, f"tune.search.{RATE}.high"),
@@ -176,6 +214,8 @@ def test_config_cannot_be_changed_in_place():
         ("a.yaml", "training: [1"),
         ("a.yaml", "training: {epochs: 0}"),
         ("a.yaml", "- 1"),
+        ("a.yaml", "[" * 20_000),
+        ("a.json", "[" * 200_000),
         ("a.json", "{"),
         ("a.yaml", b"\xff\xfe\x00"),
         ("a.yaml", None),
@@ -195,6 +235,107 @@ def test_load_keeps_defaults_of_absent_keys(tmp_path):
     (tmp_path / "a.json").write_text(json.dumps(Config().model_dump(mode="json")))
     assert load_config(tmp_path / "a.yaml") == override(Config(), {RATE: 1e-3})
     assert load_config(tmp_path / "empty.yaml") == load_config(tmp_path / "a.json") == Config()
+
+
+TWICE = "seeds: [0]\ntraining:\n  epochs: 3\n  batch_size: 8\n  epochs: 4\n"
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("a.yaml", TWICE, "lines 3 and 5 both set epochs"),
+        ("a.yaml", "seeds: [0]\n\nseeds: [1]\n", "lines 1 and 3 both set seeds"),
+        ("a.yaml", 'seeds: [0]\n"seeds": [0]\n', "lines 1 and 2 both set seeds"),
+        ("a.yaml", "training: {epochs: 3, epochs: 4}", "lines 1 and 1 both set epochs"),
+        ("a.json", '{"training": {"epochs": 3, "epochs": 4}}', "epochs stands twice"),
+    ],
+)
+def test_a_key_that_stands_twice_is_refused_with_both_lines(tmp_path, file, text, message):
+    (tmp_path / file).write_text(text)
+    with pytest.raises(ConfigError, match=f"{file}: .*{message}"):
+        load_config(tmp_path / file)
+
+
+def test_anchors_and_merged_mappings_work_and_the_own_key_wins(tmp_path):
+    (tmp_path / "a.yaml").write_text(
+        "crystalframer: &small {blocks: 2, width: 64}\n"
+        "tune: {search: {crystalframer.width: &wide {choices: [64, 128]}}}\n"
+        "tfn: {channels: 8}\nse3_transformer: {<<: {channels: 8, layers: 2}, layers: 1}\n"
+    )
+    config = load_config(tmp_path / "a.yaml")
+    assert (config.crystalframer.blocks, config.crystalframer.width) == (2, 64)
+    assert (config.se3_transformer.channels, config.se3_transformer.layers) == (8, 1)
+
+
+OWN = "dataset: {{source: folder, path: {}, targets_csv: {}, targets: [e]}}\n"
+
+
+def test_paths_are_relative_to_the_file_that_states_them(tmp_path, monkeypatch):
+    folder = tmp_path / "project" / "settings"
+    folder.mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "project")
+    more = "split: {method: from_file, path: split.csv}\ntraining: {init_from: ../models/a}\n"
+    (folder / "mine.yaml").write_text(OWN.format("../crystals", "/data/e.csv") + more)
+    (tmp_path / "project" / "crystals").symlink_to(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for path in (folder / "mine.yaml", "project/settings/mine.yaml", "link/settings/mine.yaml"):
+        config = load_config(path)
+        assert config.dataset.path == str(tmp_path / "project" / "crystals")  # itself a link
+        assert config.dataset.targets_csv == "/data/e.csv"
+        assert config.split.path == str(folder / "split.csv")
+        assert config.training.init_from == str(tmp_path / "project" / "models" / "a")
+    (tmp_path / "resolved.json").write_text(json.dumps(config.model_dump(mode="json")))
+    assert load_config(tmp_path / "resolved.json") == config
+
+
+def test_a_path_of_several_files_is_relative_to_the_one_that_wins(tmp_path, monkeypatch):
+    base, first, second = (tmp_path / name / "c.yaml" for name in ("base", "first", "second"))
+    for path in (base, first, second):
+        path.parent.mkdir()
+    base.write_text("dataset: {path: null}\nsplit: {path: null}\n")
+    first.write_text(OWN.format("mine", "e.csv"))
+    second.write_text("dataset: {path: other}\nseeds: [3]\n")
+    monkeypatch.chdir(tmp_path)
+    merged = {
+        "dataset": {"source": "folder", "path": "other", "targets_csv": "e.csv", "targets": ["e"]},
+        "split": {"method": "from_file", "path": "s.csv"},  # from the command line
+    }
+    config = merged_config(merged, [first, second, base])
+    assert config.dataset.path == str(tmp_path / "second" / "other")
+    assert config.dataset.targets_csv == str(tmp_path / "first" / "e.csv")
+    assert config.split.path == str(tmp_path / "s.csv")
+    assert merged["dataset"]["path"] == "other"  # Snakemake's own values are left alone
+    first.write_text(OWN.format("other", "e.csv"))  # the same text: the later file wins
+    assert merged_config(merged, [first, second, base]).dataset.path == config.dataset.path
+    assert merged_config(merged, []).dataset.path == str(tmp_path / "other")
+    second.write_text("seeds: [3]\nseeds: [4]\n")
+    with pytest.raises(ConfigError, match=r"second/c\.yaml: lines 1 and 2 both set seeds"):
+        merged_config(merged, [first, second, base])
+
+
+def test_a_moved_project_keeps_the_hash_of_its_configuration(tmp_path):
+    hashes = set()
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "c.yaml").write_text(OWN.format("mine", "e.csv"))
+        hashes.add(hash_of_config(load_config(tmp_path / name / "c.yaml")))
+    (tmp_path / "c.yaml").write_text(OWN.format("mine", "f.csv"))
+    assert len(hashes) == 1 and hash_of_config(load_config(tmp_path / "c.yaml")) not in hashes
+
+
+def test_a_named_file_that_is_not_there_is_told(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "c.yaml").write_text(OWN.format("mine", "e.csv"))
+    with pytest.raises(ConfigError, match=r"dataset\.targets_csv: no such file .*e\.csv"):
+        check_paths(load_config(tmp_path / "c.yaml"))
+    (tmp_path / "e.csv").touch()
+    check_paths(load_config(tmp_path / "c.yaml"))
+
+
+@pytest.mark.parametrize("source", ["folder", "json", "ase", "parquet", "megnet", "qm9"])
+def test_a_source_needs_no_method_of_splitting(source):
+    dataset = {"source": source, "path": "x", "targets_csv": "y", "targets": ["e"]}
+    assert parse_config({"dataset": dataset}).split.method is None
 
 
 def test_override_replaces_dotted_keys_and_validates():
@@ -222,6 +363,7 @@ def test_override_names_a_wrong_key_or_value(key):
         ({"graphs": {"crystals_per_shard": 7}}, {"graphs"}),
         ({"crystalframer": {"width": 64}}, {"tune", "train", "compare"}),
         ({"training": {"epochs": 50}}, {"tune", "train", "compare"}),
+        ({"training": {"init_from": "/a/model"}}, set()),  # an input
         ({"tfn": {"layers": 2}}, {"compare"}),
         ({"encoder": "tfn"}, {"tune", "train", "compare"}),
         ({"tune": {"trials": 9}}, {"tune"}),

@@ -4,16 +4,18 @@ from collections import Counter
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from helpers.cells import ROTATION, supercell
 from helpers.paths import ROOT
 
-from dglframer.common.files import write_parquet
+from dglframer.common.parquet import write_parquet, write_row_groups
 from dglframer.config.data import CleaningConfig
 from dglframer.data import cleaning
-from dglframer.data.cleaning import check_crystals
-from dglframer.data.crystals import crystals_table, source_id, validated
+from dglframer.data.cleaning import CHECKS_SCHEMA, check_crystals, read_structures
+from dglframer.data.crystals import crystals_table, validated
+from dglframer.data.ids import source_id
 from dglframer.data.label_limits import KNOWN, limits
 from dglframer.data.rejections import Rejections
 from dglframer.data.sources.parquet import ParquetSource
@@ -112,6 +114,46 @@ def test_processes_and_windows_change_nothing(doubtful, monkeypatch):
     assert check_crystals(doubtful, CleaningConfig(), threads=2).equals(once)
     monkeypatch.setattr(cleaning, "STRUCTURES_AT_ONCE", 1)
     assert check_crystals(doubtful, CleaningConfig()).equals(once)
+
+
+def test_duplicates_are_found_whatever_batches_they_lie_in(tmp_path, triclinic):
+    """Two thousand rows without a duplicate in a row group, then a pair across the others."""
+    n = 3300
+    stretched = [
+        gap(replace(triclinic, lattice_33=triclinic.lattice_33 * 1.02**k), f"c{k:04d}", 1.0)
+        for k in range(50)
+    ]
+    table = crystals_table(stretched, "x", (TARGET,), {TARGET: "eV"})
+    # The search sees formula, volume and distances: other elements make other crystals of one cell.
+    order = np.arange(n) % 50
+    numbers = [[3 + k // 50, 14, 8, 9] for k in range(n)]
+    table = table.take(pa.array(order)).set_column(
+        0, "id", pa.array([f"c{k:04d}" for k in range(n)])
+    )
+    place = table.column_names.index("numbers")
+    numbers[3000] = numbers[2100]
+    lattices = table["lattice"].to_pylist()
+    lattices[3000] = lattices[2100]
+    table = table.set_column(place, "numbers", pa.array(numbers, pa.list_(pa.int16())))
+    table = table.set_column(
+        place + 1, table.schema.field("lattice"), pa.array(lattices, pa.list_(pa.float64(), 9))
+    )
+    path = tmp_path / "crystals.parquet"
+    write_row_groups(path, [table[:2000], table[2000:2300], table[2300:]], table.schema)
+    checks = check_crystals(path, CleaningConfig())
+    assert column(checks, "duplicate_of") == {"c3000": "c2100"}
+
+
+@pytest.mark.parametrize("n", [0, 1])
+def test_a_file_without_pairs_has_no_duplicates(tmp_path, rocksalt, n):
+    path = written(tmp_path / "crystals.parquet", [gap(rocksalt, "a", 5.0)] * n)
+    table = check_crystals(path, CleaningConfig(duplicates="drop", unphysical_labels="drop"))
+    assert table.schema.remove_metadata() == CHECKS_SCHEMA
+    expected = {"id": "a", "formula": "NaCl", "space_group": 225} | dict.fromkeys(
+        ("duplicate_of", "unphysical", "disagreement", "dropped"), ""
+    )
+    assert table.to_pylist() == [expected] * n
+    assert read_structures(path, set()) == {}
 
 
 def test_the_order_of_the_source_does_not_matter(tmp_path, rocksalt):

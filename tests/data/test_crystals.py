@@ -10,7 +10,8 @@ from helpers.crystals import crystal
 
 from dglframer.common.elements import MAX_Z, SYMBOLS, atomic_number
 from dglframer.common.errors import Rejected
-from dglframer.common.files import sha256, write_parquet
+from dglframer.common.files import sha256
+from dglframer.common.parquet import write_parquet
 from dglframer.data.crystals import crystal_rows, crystals_table, validated
 from dglframer.data.rejections import Rejections, lacks_label
 from dglframer.structures.crystal import Record, validate

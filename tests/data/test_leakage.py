@@ -5,11 +5,11 @@ import pytest
 from helpers.crystals import crystal
 
 from dglframer.common.errors import DamagedFile
-from dglframer.common.files import read_parquet, write_parquet
+from dglframer.common.parquet import read_parquet, write_parquet
 from dglframer.config.data import CleaningConfig
 from dglframer.data.cleaning import check_crystals
 from dglframer.data.crystals import crystals_table
-from dglframer.data.leakage import KINDS, LISTED, leakage
+from dglframer.data.leakage import KINDS, MAX_LISTED, leakage
 from dglframer.data.split import write_split
 
 PARTS = {
@@ -43,8 +43,8 @@ def crystals(tmp_path, rocksalt, cscl_like, triclinic):
 
 def report(path, **cleaning):
     split = path.with_name("split.parquet")
-    write_split(PARTS, split)
-    return leakage(check_crystals(path, CleaningConfig(**cleaning)), read_parquet(split), "random")
+    write_split(PARTS, split, "random")
+    return leakage(check_crystals(path, CleaningConfig(**cleaning)), read_parquet(split))
 
 
 def test_what_train_and_test_share_is_counted_and_listed(crystals):
@@ -83,7 +83,7 @@ def test_without_a_search_structures_are_unknown_and_not_zero(crystals):
 
 
 def test_long_lists_are_cut_and_their_counts_are_not():
-    n = LISTED + 50
+    n = MAX_LISTED + 50
     ids = sorted(f"{side}{k}" for side in "ab" for k in range(n))
     formulas = [f"X{id[1:]}" for id in ids]
     columns = {
@@ -93,7 +93,7 @@ def test_long_lists_are_cut_and_their_counts_are_not():
         "duplicate_of": [""] * 2 * n,
     }
     split = pa.table({"id": ids, "split": ["train" if id[0] == "a" else "test" for id in ids]})
-    found = leakage(pa.table(columns), split, "random")["shared"]["train and test"]
-    assert found["formulas"]["keys"] == n and len(found["formulas"]["listed"]) == LISTED
+    found = leakage(pa.table(columns), split)["shared"]["train and test"]
+    assert found["formulas"]["keys"] == n and len(found["formulas"]["listed"]) == MAX_LISTED
     with pytest.raises(DamagedFile, match="run split again"):
-        leakage(pa.table(columns), split.slice(1), "random")
+        leakage(pa.table(columns), split.slice(1))

@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from dglframer.common.errors import UserError
-from dglframer.common.files import write_parquet
+from dglframer.common.parquet import write_parquet
 from dglframer.data import rejections as module
 from dglframer.data.rejections import SCHEMA, Rejections, check_rejected_share
 
@@ -46,17 +46,25 @@ def test_reasons_are_counted_the_most_frequent_first():
     assert list(rejected({"a": 1, "c": 2, "b": 2}).reasons()) == [("c", 2), ("b", 2), ("a", 1)]
 
 
-@pytest.mark.parametrize(("n_valid", "n_bad", "largest"), [(9, 1, 0.1), (1, 0, 0.0), (1, 9, 1.0)])
-def test_rejected_share_up_to_the_largest_passes(n_valid, n_bad, largest):
-    check_rejected_share(n_valid, rejected({"bad": n_bad}), largest)
+@pytest.mark.parametrize(("n_valid", "n_bad", "max_share"), [(9, 1, 0.1), (1, 0, 0.0), (1, 9, 1.0)])
+def test_rejected_share_up_to_the_allowed_one_passes(n_valid, n_bad, max_share):
+    check_rejected_share(n_valid, rejected({"bad": n_bad}), max_share)
 
 
-@pytest.mark.parametrize(
-    ("n_valid", "n_bad", "largest"), [(9, 2, 0.1), (9, 1, 0.0), (0, 3, 1.0), (0, 0, 1.0)]
-)
-def test_too_large_a_rejected_share_stops_with_the_numbers(n_valid, n_bad, largest):
+@pytest.mark.parametrize(("n_valid", "n_bad", "max_share"), [(9, 2, 0.1), (9, 1, 0.0)])
+def test_too_large_a_rejected_share_stops_with_the_numbers(n_valid, n_bad, max_share):
     with pytest.raises(UserError, match=f"{n_bad} of {n_valid + n_bad} .*max_rejected_fraction"):
-        check_rejected_share(n_valid, rejected({"bad": n_bad}), largest)
+        check_rejected_share(n_valid, rejected({"bad": n_bad}), max_share)
+
+
+@pytest.mark.parametrize("counts", [{"bad": 3}, {"no label gap": 5}, {"bad": 3, "no label": 5}])
+def test_without_a_valid_crystal_it_stops_whatever_share_is_allowed(counts):
+    bad, unlabelled = counts.get("bad", 0), sum(counts.values()) - counts.get("bad", 0)
+    numbers = f"of {bad + unlabelled} records {bad} were rejected and {unlabelled} have no label"
+    with pytest.raises(UserError, match=f"no crystal is left: {numbers}"):
+        check_rejected_share(0, rejected(counts), 1.0)
+    with pytest.raises(UserError, match="the source has no records"):
+        check_rejected_share(0, Rejections(), 1.0)
 
 
 def test_records_without_the_label_do_not_count_as_bad():
@@ -64,5 +72,3 @@ def test_records_without_the_label_do_not_count_as_bad():
     check_rejected_share(19, rejections, 0.05)
     with pytest.raises(UserError, match="1 of 11 labelled"):
         check_rejected_share(10, rejections, 0.05)
-    with pytest.raises(UserError, match="50 records have no label"):
-        check_rejected_share(0, rejected({"no label gap": 50}), 0.05)

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dglframer.common.files import write_row_groups
+from dglframer.common.parquet import write_row_groups
 from dglframer.data import sorted_rows as module
 from dglframer.data.sorted_rows import merged, regrouped, row_groups, sort_into_files
 

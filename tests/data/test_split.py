@@ -7,9 +7,17 @@ import pyarrow as pa
 import pytest
 
 from dglframer.common.errors import DamagedFile, UserError
-from dglframer.common.files import read_parquet, sha256, write_parquet
+from dglframer.common.files import sha256
+from dglframer.common.parquet import read_parquet, write_parquet
 from dglframer.config.data import SplitConfig
-from dglframer.data.split import LEFT_OUT, SPLITS, read_split, split_crystals, write_split
+from dglframer.data.split import (
+    LEFT_OUT,
+    SPLITS,
+    method_of,
+    read_split,
+    split_crystals,
+    write_split,
+)
 
 IDS = [f"id-{k:03d}" for k in range(100)]
 
@@ -26,7 +34,7 @@ def random_split(ids=IDS, **settings):
 
 def test_canonical_split_is_the_given_one():
     given = {"a": "train", "b": "val", "c": "test", "d": "train"}
-    assert split_crystals(table(given), SplitConfig()) == given
+    assert split_crystals(table(given), SplitConfig(method="canonical")) == given
 
 
 @pytest.mark.parametrize(
@@ -41,7 +49,7 @@ def test_canonical_split_is_the_given_one():
 )
 def test_ambiguous_crystal_is_left_out_aloud(caplog, tmp_path, name, reason, message):
     given = {"a": "train", "b": "val", "c": "test", "x": name}
-    splits = split_crystals(table(given), SplitConfig())
+    splits = split_crystals(table(given), SplitConfig(method="canonical"))
     assert {id: splits[id] for id in "abc"} == {id: given[id] for id in "abc"}
     assert message in caplog.text
     write_split(splits, tmp_path / "split")
@@ -52,7 +60,17 @@ def test_ambiguous_crystal_is_left_out_aloud(caplog, tmp_path, name, reason, mes
 
 def test_canonical_split_needs_one_in_the_source():
     with pytest.raises(UserError, match=r"canonical.*random"):
-        split_crystals(table({"a": "", "b": ""}), SplitConfig())
+        split_crystals(table({"a": "", "b": ""}), SplitConfig(method="canonical"))
+
+
+def test_without_a_method_the_source_decides():
+    given = {"a": "train", "b": "val", "c": "test"}
+    assert split_crystals(table(given), SplitConfig()) == given
+    assert method_of(SplitConfig(), table(given)) == "canonical"
+    assert method_of(SplitConfig(method="kfold"), table(given)) == "kfold"
+    without = table(dict.fromkeys(IDS, ""))
+    assert method_of(SplitConfig(), without) == "random"
+    assert split_crystals(without, SplitConfig()) == random_split()
 
 
 @pytest.mark.parametrize(
@@ -95,7 +113,9 @@ def test_too_few_crystals_for_three_parts_are_refused(tmp_path, n):
 @pytest.mark.parametrize("empty", SPLITS)
 def test_empty_part_is_refused_by_name(tmp_path, empty):
     splits = {name: name for name in SPLITS if name != empty} | {"x": LEFT_OUT}
-    with pytest.raises(UserError, match=f"the {empty} split is empty"):
+    with pytest.raises(
+        UserError, match=rf"the {empty} split is empty .*{empty} 0.*left out 1\): there are"
+    ):
         write_split(splits, tmp_path / "split.parquet")
 
 
@@ -118,6 +138,16 @@ def test_parts_that_are_not_allowed_are_withheld(tmp_path):
     returned = {id for ids in parts.values() for id in ids}
     assert returned == {id for id, name in splits.items() if name in ("train", "val")}
     assert "x" not in {id for ids in read_split(tmp_path / "split").values() for id in ids}
+
+
+@pytest.mark.parametrize("empty", SPLITS)
+def test_a_file_with_an_empty_part_is_refused_where_that_part_is_needed(tmp_path, empty):
+    rows = {"id": list(SPLITS), "split": [LEFT_OUT if name == empty else name for name in SPLITS]}
+    write_parquet(tmp_path / "split.parquet", pa.table(rows))
+    with pytest.raises(UserError, match=rf"split\.parquet: the {empty} split is empty"):
+        read_split(tmp_path / "split.parquet")
+    others = [name for name in SPLITS if name != empty]
+    assert read_split(tmp_path / "split.parquet", others) == {name: [name] for name in others}
 
 
 @pytest.mark.parametrize("second", ["train", "test", LEFT_OUT])

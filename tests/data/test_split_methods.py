@@ -13,11 +13,11 @@ import pytest
 from helpers.crystals import crystal
 
 from dglframer.common.errors import ConfigError, DamagedFile, UserError
-from dglframer.common.files import write_parquet
+from dglframer.common.parquet import write_parquet
 from dglframer.config import Config, override
 from dglframer.config.data import CleaningConfig, SplitConfig
 from dglframer.data.cleaning import check_crystals
-from dglframer.data.crystals import crystals_table, source_id, validated
+from dglframer.data.crystals import crystals_table, validated
 from dglframer.data.rejections import Rejections
 from dglframer.data.split import (
     SPLITS,
@@ -263,8 +263,15 @@ def test_one_date_is_in_one_part():
 def test_without_dates_by_time_says_so():
     table = dataset()
     place = table.column_names.index("date")
-    with pytest.raises(UserError, match="no dates"):
-        split(table.set_column(place, "date", pa.nulls(60, pa.string())), method="by_time")
+    for dates in (pa.nulls(60, pa.string()), pa.array([""] * 60)):
+        with pytest.raises(UserError, match="no crystal has a date"):
+            split(table.set_column(place, "date", dates), method="by_time")
+
+
+def test_more_folds_than_crystals_are_refused():
+    assert Counter(split(dataset(12), method="kfold", folds=12).values())["test"] == 1
+    with pytest.raises(UserError, match="13 folds of 12 crystals"):
+        split(dataset(12), method="kfold", folds=13)
 
 
 @pytest.mark.parametrize("suffix", ["csv", "json", "parquet"])
@@ -339,8 +346,3 @@ def test_columns_that_are_read_suffice(checks):
             continue
         table = dataset().select(columns_of(method))
         assert len(split(table, checks, NOTHING, method=method, **SETTINGS[method])) == 60
-
-
-def test_source_ids():
-    assert source_id("JVASP-113961#2") == "JVASP-113961" == source_id("JVASP-113961")
-    assert source_id("a#b") == "a#b" and source_id("a#0") == "a#0"

@@ -1,13 +1,17 @@
 """Building shards: by any number of processes, once each, and of any size of crystal."""
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from helpers.crystals import TARGETS, TINY_CUTOFF, crystal, write_crystals
 
-from dglframer.common.files import hash_of_table, read_parquet, read_rows
-from dglframer.config.data import GraphsConfig
+from dglframer.common.parquet import hash_of_table, read_parquet, read_rows
+from dglframer.config.data import COLUMNS, GraphsConfig
+from dglframer.data.crystals import crystals_schema
 from dglframer.graphs import shards as module
+from dglframer.graphs.shard_table import shard_schema
 from dglframer.graphs.shards import (
     build_shards,
     count_parts,
@@ -111,6 +115,32 @@ def test_large_crystals_make_small_shards(tmp_path):
     assert (5, 6) in plan and max(stop - first for first, stop in plan) == 4
     by_count = plan_shards(tmp_path / "crystals.parquet", CONFIG)
     assert all(stop - first == 2 for first, stop in by_count[:2])
+
+
+def test_a_molecule_counts_all_its_pairs_among_crystals(tmp_path):
+    """Six atoms without a lattice between two crystals, in any row group."""
+    cell = framework("a", 1)
+    molecule = replace(framework("m", 3), lattice_33=None, frac_N3=3.0 * np.eye(6, 3), id="m")
+    molecule = replace(molecule, numbers_N=molecule.numbers_N[:6])
+    write_crystals(tmp_path / "crystals.parquet", [cell, molecule, replace(cell, id="z")])
+    first, of_molecule, last = expected_edges(tmp_path / "crystals.parquet", TINY_CUTOFF)
+    n, volume = len(cell.numbers_N), float(np.linalg.det(cell.lattice_33))
+    assert first == last == n * n * (4 / 3 * np.pi * TINY_CUTOFF**3 / volume)
+    assert of_molecule == 36
+
+
+def test_no_crystals_make_no_shards(tmp_path):
+    write_crystals(tmp_path / "crystals.parquet", [])
+    manifest = write_graphs(tmp_path / "crystals.parquet", tmp_path / "graphs", CONFIG)
+    assert (manifest["crystals"], manifest["shards"]) == (0, [])
+    assert build_shards(tmp_path / "crystals.parquet", tmp_path / "graphs", CONFIG, "", 2, 3) == []
+    empty = read_parquet(tmp_path / "crystals.parquet")
+    assert hash_of_table(empty) == hash_of_table(empty.slice(0, 0))
+    assert hash_of_table(empty) != hash_of_table(empty.select(["id"]))
+
+
+def test_no_target_can_have_the_name_of_another_column():
+    assert set(COLUMNS) == {*crystals_schema([], {}).names, *shard_schema({}).names}
 
 
 def test_rows_are_read_from_any_row_groups(tiny_run, tmp_path):

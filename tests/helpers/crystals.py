@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from dglframer.common.elements import atomic_number
-from dglframer.common.files import write_parquet
+from dglframer.common.parquet import write_parquet
 from dglframer.data.crystals import crystals_table
 from dglframer.data.rejections import Rejections
 from dglframer.structures.crystal import Crystal

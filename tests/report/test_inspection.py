@@ -12,7 +12,8 @@ from helpers.crystals import TARGETS, crystal, write_crystals
 from dglframer.cli import main as cli
 from dglframer.common.elements import SYMBOLS
 from dglframer.common.errors import UserError
-from dglframer.common.files import read_json, read_parquet, write_parquet
+from dglframer.common.files import read_json
+from dglframer.common.parquet import read_parquet, write_parquet
 from dglframer.config.data import CleaningConfig
 from dglframer.data.cleaning import check_crystals
 from dglframer.data.crystals import crystals_table

@@ -6,7 +6,8 @@ import matplotlib
 import numpy as np
 from helpers.figures import texts
 
-from dglframer.common.files import write_json, write_parquet
+from dglframer.common.files import write_json
+from dglframer.common.parquet import write_parquet
 from dglframer.evaluation.evaluate import errors, predictions_table
 from dglframer.report import plots
 from dglframer.report.inspection import distribution

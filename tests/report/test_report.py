@@ -15,7 +15,8 @@ import torch
 
 from dglframer.cli import main as cli
 from dglframer.common.errors import DamagedFile
-from dglframer.common.files import hash_of, read_json, read_parquet, write_json, write_parquet
+from dglframer.common.files import hash_of, read_json, write_json
+from dglframer.common.parquet import read_parquet, write_parquet
 from dglframer.config import Config, override
 from dglframer.config.data import GraphsConfig
 from dglframer.data.cleaning import check_crystals
@@ -94,8 +95,9 @@ def write_stages(folder: Path, targets: list[str], seeds: tuple[int, ...], tuned
     checks = check_crystals(files.crystals, config.cleaning)
     write_parquet(files.checks, checks)
     write_json(files.inspection, inspect(files.crystals, rejections.table(), checks))
-    write_split(split_crystals(read_parquet(files.crystals), config.split), files.split)
-    write_json(files.leakage, leakage(checks, read_parquet(files.split), "canonical"))
+    splits = split_crystals(read_parquet(files.crystals), config.split)
+    write_split(splits, files.split, "canonical")
+    write_json(files.leakage, leakage(checks, read_parquet(files.split)))
     write_graphs(
         files.crystals, files.graphs, GraphsConfig(cutoff_angstrom=4.0, crystals_per_shard=100)
     )

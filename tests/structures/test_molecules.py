@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from dglframer.common.files import write_parquet
+from dglframer.common.parquet import write_parquet
 from dglframer.config.data import GraphsConfig
 from dglframer.config.networks import CrystalFramerConfig
 from dglframer.data.crystals import crystals_table

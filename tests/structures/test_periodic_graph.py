@@ -12,9 +12,10 @@ from helpers.crystals import TARGETS, TINY_CUTOFF, write_crystals
 from dglframer.common.errors import DamagedFile
 from dglframer.common.files import sha256, write_json
 from dglframer.config.data import GraphsConfig
+from dglframer.graphs.batch import batch_graphs
 from dglframer.graphs.shard_table import shard_graphs, shard_table
 from dglframer.graphs.shards import read_manifest, read_shard, write_graphs
-from dglframer.structures.periodic_graph import build_graph, to_dgl
+from dglframer.structures.periodic_graph import build_graph
 
 
 @pytest.fixture
@@ -50,13 +51,13 @@ def test_shards_give_back_the_graphs_of_the_crystals(tiny_run):
         assert graph.labels == one.labels
 
 
-def test_dgl_graph_has_the_same_edges_and_vectors(tiny_run, triclinic):
+def test_a_dgl_graph_has_the_same_edges_and_the_batch_the_same_vectors(tiny_run, triclinic):
     for graph in [*read_all(tiny_run.graphs), build_graph(triclinic, 6.0)]:
-        result = to_dgl(graph)
-        src, dst = (column.numpy() for column in result.edges(order="eid"))
+        batch = batch_graphs([graph])
+        src, dst = (column.numpy() for column in batch.graph.edges(order="eid"))
         assert np.array_equal(src, graph.edges.src_E) and np.array_equal(dst, graph.edges.dst_E)
-        assert np.array_equal(result.ndata["number"].numpy(), graph.numbers_N)
-        assert np.array_equal(result.edata["r"].numpy(), graph.vectors_E3.astype(np.float32))
+        assert np.array_equal(batch.numbers_N.numpy(), graph.numbers_N)
+        assert np.array_equal(batch.r_E3.numpy(), graph.vectors_E3.astype(np.float32))
 
 
 def test_vectors_are_the_distances_between_the_original_sites(triclinic):

@@ -10,14 +10,14 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from dglframer.common.errors import Sealed, TrainingFailed, UserError
+from dglframer.common.errors import HeldOut, TrainingFailed, UserError
 from dglframer.common.files import write_json
 from dglframer.config import Config, override
 from dglframer.config.networks import CrystalFramerConfig
 from dglframer.config.tuning import SearchChoices, SearchRange, TuneConfig
 from dglframer.data.split import read_split
 from dglframer.graphs.dataset import GraphDataset
-from dglframer.graphs.held_out import VISIBLE, SealedDataset, visible_datasets
+from dglframer.graphs.held_out import VISIBLE, TrainValDataset, visible_datasets
 from dglframer.training.run import train_model
 from dglframer.tuning import tune as tuning
 from dglframer.tuning.tune import tune
@@ -217,16 +217,16 @@ def test_fewer_trials_are_the_first_of_the_study(run, tmp_path):
 
 
 def test_the_test_split_cannot_be_read(tiny_run, run, monkeypatch):
-    """Not as a split, an id, a row or a label."""
-    with pytest.raises(Sealed, match="test"):
+    """Neither as a split, nor as an id, nor as a row, nor as a label."""
+    with pytest.raises(HeldOut, match="test"):
         visible_datasets(tiny_run.graphs, tiny_run.split, ("train", "test"))
     train_set, val_set = visible_datasets(tiny_run.graphs, tiny_run.split)
     hidden = read_split(tiny_run.split)["test"]
-    with pytest.raises(Sealed, match="none of train, val"):
-        SealedDataset(tiny_run.graphs, hidden[:1], [*train_set.ids, *val_set.ids])
+    with pytest.raises(HeldOut, match="none of train, val"):
+        TrainValDataset(tiny_run.graphs, hidden[:1], [*train_set.ids, *val_set.ids])
     rows = [train_set.id_of_row.tolist().index(id) for id in hidden]
     for row in rows:
-        with pytest.raises(Sealed, match=train_set.id_of_row[row]):
+        with pytest.raises(HeldOut, match=train_set.id_of_row[row]):
             val_set.collate([int(val_set.rows[0]), row])
     assert np.isnan(train_set.targets[rows]).all()
     assert np.isfinite(train_set.targets[train_set.rows]).all()
@@ -235,7 +235,7 @@ def test_the_test_split_cannot_be_read(tiny_run, run, monkeypatch):
         train_set.collate(rows)
 
     monkeypatch.setattr(tuning, "train_model", curious)
-    with pytest.raises(Sealed):
+    with pytest.raises(HeldOut):
         run(config(trials=1))
 
 

@@ -6,7 +6,8 @@ import pyarrow as pa
 import pytest
 
 from dglframer.common.errors import DamagedFile
-from dglframer.common.files import write_json, write_parquet
+from dglframer.common.files import write_json
+from dglframer.common.parquet import write_parquet
 from dglframer.config.training import TrainingConfig
 from dglframer.data.sources import verify
 from dglframer.data.split import read_split
@@ -26,7 +27,7 @@ READERS = {
 @pytest.mark.parametrize("name", READERS)
 def test_json_of_something_else_is_refused_by_name(tmp_path, name, content):
     write_json(tmp_path / name, content)
-    with pytest.raises(DamagedFile, match=rf"{name}: not what this program writes, it has no \w"):
+    with pytest.raises(DamagedFile, match=rf"{name}: not a file of this program, it has no \w"):
         READERS[name](tmp_path / name)
 
 

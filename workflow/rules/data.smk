@@ -164,7 +164,7 @@ rule leakage:
     params:
         settings=stage_settings(SETTINGS, "leakage"),
     shell:
-        "dglframer leakage --config results/config.json --checks {input.checks}"
+        "dglframer leakage --checks {input.checks}"
         " --split {input.split} --out {output} 2>&1 | tee {log}"
 
 

@@ -4,7 +4,7 @@ import os
 
 from snakemake.exceptions import WorkflowError
 
-from dglframer.config import parse_config
+from dglframer.config import merged_config
 from dglframer.config.stages import stage_settings
 from dglframer.common.errors import ConfigError
 from dglframer.common.files import write_json
@@ -15,7 +15,7 @@ from dglframer.data.split import reads_checks
 os.environ.update(DGLFRAMER_SOURCE=str(workflow.basedir))
 
 try:
-    SETTINGS = parse_config(config)
+    SETTINGS = merged_config(config, workflow.configfiles)
 except ConfigError as error:
     raise WorkflowError(f"configuration: {error}")
 

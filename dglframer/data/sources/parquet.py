@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from dglframer.common.errors import ConfigError, Rejected
-from dglframer.common.files import parquet_batches, parquet_schema
+from dglframer.common.parquet import parquet_batches, parquet_schema
 from dglframer.data.sources.fractional import reject_cartesian
 from dglframer.data.sources.labels import number
 from dglframer.data.sources.periodicity import notes, structure_record

@@ -1,0 +1,107 @@
+"""Parquet files with page checksums, whole and in pieces."""
+
+import hashlib
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import accumulate
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dglframer.common.errors import DamagedFile
+from dglframer.common.files import atomic_path
+
+READ_BYTES = 1 << 16  # of each column of a Parquet file at a time
+
+
+def write_parquet(path: Path, table: pa.Table) -> None:
+    """Write a Parquet file atomically: zstd, page checksums, no timestamps (equal data, equal bytes)."""
+    write_row_groups(path, [table], table.schema)
+
+
+def write_row_groups(path: Path, groups: Iterable[pa.Table], schema: pa.Schema) -> None:
+    """Write a Parquet file as ``write_parquet`` does, each table as a row group, one in memory at a time."""
+    with (
+        atomic_path(path) as temporary,
+        pq.ParquetWriter(temporary, schema, compression="zstd", write_page_checksum=True) as writer,
+    ):
+        for group in groups:
+            writer.write_table(group)
+
+
+@contextmanager
+def parquet_errors(path: Path) -> Iterator[None]:
+    """Turn the errors of reading a damaged or absent Parquet file into DamagedFile."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise DamagedFile(f"{path}: no such file") from None
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise DamagedFile(f"{path}: damaged or not a Parquet file ({error})") from None
+
+
+def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
+    """Read a Parquet file and verify its page checksums; raises DamagedFile naming the file."""
+    with parquet_errors(path):
+        table = pq.read_table(
+            path, columns=columns, page_checksum_verification=True, partitioning=None
+        )
+        table.schema.names  # noqa: B018  (raises where a damaged name is not UTF-8)
+        return table
+
+
+def parquet_schema(path: Path) -> pa.Schema:
+    """Columns, types and metadata of a Parquet file; raises DamagedFile naming it."""
+    with parquet_errors(path):
+        return pq.read_schema(path)
+
+
+@contextmanager
+def parquet_file(path: Path) -> Iterator[pq.ParquetFile]:
+    """Open a Parquet file for reading in pieces, checksums verified; raises DamagedFile naming it.
+
+    Bytes are read when their rows are asked for. Memory holds neither earlier rows nor the rest of
+    the row group, which may be as large as the file.
+    """
+    with (
+        parquet_errors(path),
+        pq.ParquetFile(
+            path, page_checksum_verification=True, pre_buffer=False, buffer_size=READ_BYTES
+        ) as file,
+    ):
+        yield file
+
+
+def parquet_batches(
+    path: Path, columns: Sequence[str] | None = None, rows: int = 1024
+) -> Iterator[pa.Table]:
+    """The rows of a Parquet file in order, ``rows`` at a time, verified as in ``read_parquet``."""
+    with parquet_file(path) as file:
+        names = None if columns is None else list(columns)
+        for batch in file.iter_batches(batch_size=rows, columns=names):
+            yield pa.Table.from_batches([batch])
+
+
+def read_rows(path: Path, first: int, stop: int, columns: list[str]) -> pa.Table:
+    """Rows ``first`` to ``stop`` - 1; no other row group is read."""
+    with parquet_file(path) as file:
+        counts = [file.metadata.row_group(k).num_rows for k in range(file.num_row_groups)]
+        ends = list(accumulate(counts))
+        groups = range(bisect_right(ends, first), bisect_left(ends, stop) + 1)
+        table = file.read_row_groups(list(groups), columns=columns)
+        return table.slice(first - (ends[groups[0]] - counts[groups[0]]), stop - first)
+
+
+def hash_of_table(table: pa.Table) -> str:
+    """sha256 of the values, names, types and units of a table, however it is cut into chunks."""
+    # take() copies: equal values, equal buffers
+    every_row = pa.array(
+        range(len(table)), pa.int64()
+    )  # without the type no row would be of type null
+    plain = table.replace_schema_metadata(None).take(every_row).combine_chunks()
+    stream = pa.BufferOutputStream()
+    with pa.ipc.new_stream(stream, plain.schema) as writer:
+        writer.write_table(plain)
+    return hashlib.sha256(stream.getvalue()).hexdigest()

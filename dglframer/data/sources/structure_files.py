@@ -1,4 +1,4 @@
-"""Reading structure files into records: CIF and POSCAR by pymatgen, extxyz and others by ASE."""
+"""Reading structure files into records: POSCAR by pymatgen, extxyz and others by ASE, and CIF."""
 
 import logging
 import warnings
@@ -8,40 +8,42 @@ from pathlib import Path
 import numpy as np
 
 from dglframer.common.errors import DamagedFile
+from dglframer.data.sources.cif import is_cif, read_cif
 from dglframer.structures.crystal import Record
 
 log = logging.getLogger(__name__)
 
-SUFFIXES = (".cif", ".vasp", ".poscar", ".contcar")
+SUFFIXES = (".vasp", ".poscar", ".contcar")
 ASE_SUFFIXES = (".extxyz", ".xyz", ".xsf")  # these may hold several structures
 NAMES = ("POSCAR", "CONTCAR")
 
 
 def is_structure_file(path: Path) -> bool:
     """Whether the name is that of a file with structures."""
-    return path.suffix.lower() in SUFFIXES + ASE_SUFFIXES or path.name.upper().startswith(NAMES)
+    known = path.suffix.lower() in SUFFIXES + ASE_SUFFIXES or path.name.upper().startswith(NAMES)
+    return known or is_cif(path)
 
 
 def read_structure(path: Path) -> Record:
-    """Read a CIF or POSCAR as it stands (no primitive cell, no standard setting).
+    """Read a POSCAR, or a CIF of one crystal, as it stands (no primitive cell, no standard setting).
 
     Whatever goes wrong becomes the record's ``problem``: one bad file must not stop the others.
     """
-    from pymatgen.core import Structure
     from pymatgen.io.vasp.inputs import Poscar
 
     path = Path(path)
+    if is_cif(path):
+        records = read_cif(path)
+        several = f"{len(records)} crystals in one file"
+        return records[0] if len(records) == 1 else Record(path.stem, problem=several)
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            if path.suffix.lower() == ".cif":
-                structure = Structure.from_str(text, fmt="cif")
-            else:
-                poscar = Poscar.from_str(text, read_velocities=False)
-                if not poscar.true_names:  # pymatgen has made up H, He, Li, ...
-                    return Record(path.stem, problem="no element symbols (POSCAR of VASP 4)")
-                structure = poscar.structure
+            poscar = Poscar.from_str(text, read_velocities=False)
+            if not poscar.true_names:  # pymatgen has made up H, He, Li, ...
+                return Record(path.stem, problem="no element symbols (POSCAR of VASP 4)")
+            structure = poscar.structure
     except Exception as error:  # parsers raise anything; the reason goes to the user
         return Record(path.stem, problem=f"cannot be read: {first_line(error)}")
     for warning in caught:
@@ -61,6 +63,8 @@ def read_structures(paths: list[Path]) -> Iterator[Record]:
     for path in paths:
         if path.suffix.lower() in ASE_SUFFIXES:
             yield from read_frames(path)
+        elif is_cif(path):
+            yield from read_cif(path)
         else:
             yield read_structure(path)
 

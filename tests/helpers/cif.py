@@ -56,7 +56,11 @@ def told(record: Record) -> Told:
     vectors = edge_vectors(crystal.lattice_33, wrapped(crystal.frac_N3), edges)
     distances = np.linalg.norm(vectors, axis=1)
     distances = distances[distances > 1e-9]
-    return dict(Counter(record.species)), round(float(distances.min()), 3), len(distances)
+    return (
+        dict(Counter(record.species)),
+        round(float(distances.min(initial=np.inf)), 3),
+        len(distances),
+    )
 
 
 def content(record: Record) -> dict[str, int]:

@@ -91,7 +91,8 @@ def read_lattice(block: Block) -> np.ndarray:
     lengths = [cell_number(block, f"_cell_length_{axis}") for axis in "abc"]
     angles = [cell_number(block, f"_cell_angle_{angle}") for angle in ("alpha", "beta", "gamma")]
     cell = gemmi.UnitCell(*lengths, *angles)
-    if min(lengths) <= 0 or not math.isfinite(cell.volume) or cell.volume <= 0:
+    possible = min(lengths) > 0 and min(angles) > 0 and max(angles) < 180
+    if not possible or not math.isfinite(cell.volume) or cell.volume <= 0:
         numbers = " ".join(f"{value:g}" for value in (*lengths, *angles))
         raise Rejected(f"cannot be read: there is no cell {numbers}")
     return np.array(cell.orth.mat.tolist()).T

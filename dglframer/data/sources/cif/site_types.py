@@ -15,7 +15,7 @@ ELEMENTS = frozenset(SYMBOLS)
 HYDROGEN = ("D", "T")
 
 # mass, symbol, charge or number: Na, Na+, Na1+, Na+1, O2-, Fe2.5+, Si0+, 2H, O1
-TYPE = re.compile(r"(\d{0,3})([A-Za-z]{1,2})(\d*\.?\d*[+-]|[+-]\d*\.?\d*|)(\d*)")
+TYPE = re.compile(r"(\d{0,3})([A-Za-z]{1,2})(?:\d*\.?\d*[+-]|[+-]\d+\.?\d*|(\d*))")
 LABEL = re.compile(r"\d*([A-Za-z]+)(.*)")
 
 
@@ -35,7 +35,7 @@ def element_of_type(text: str, label: str) -> Element:
         raise Rejected(f"site {label}: its type {text!r:.20} is no element (a group, a vacancy?)")
     # CO may be cobalt or carbon monoxide; H2 a molecule on one site, unless the label is H2 too.
     group = found[2].isupper() and len(symbol) == 2 and set(found[2]) <= ELEMENTS
-    molecule = bool(found[4]) and text != label
+    molecule = bool(found[3]) and text != label
     return Element((hydrogen(symbol),), not group and not molecule)
 
 

@@ -47,6 +47,20 @@ def test_one_crystal_in_any_text(tmp_path, data):
     assert told(record(tmp_path, data)) == SALT
 
 
+def test_lists_of_the_second_version_of_cif_are_one_value(tmp_path):
+    loop = "loop_\n_parent_propagation_vector.id\n_parent_propagation_vector.kxkykz\n_x\n_y\nk1 [0 0 1/2] [1 2] 1\n"
+    assert told(record(tmp_path, CHLORIDE.replace("loop_", loop + "loop_", 1))) == SALT
+    text = CHLORIDE.replace("data_one\n", "data_one\n_x [1 2]\n_publ_title 'on [1 2] and [3]'\n")
+    assert told(record(tmp_path, text)) == SALT
+
+
+def test_values_without_a_block_are_not_passed_over(tmp_path):
+    text = CHLORIDE.replace("data_one\n", "") + BROMIDE
+    assert record(tmp_path, text).problem.endswith(
+        "values before the first line that begins with data_"
+    )
+
+
 def test_a_symbol_beyond_ascii(tmp_path):
     for symbol in (
         "F m \N{MINUS SIGN}3 m",

@@ -99,6 +99,10 @@ def read_blocks(data: bytes) -> list[Block]:
     if start is None:
         raise Rejected("cannot be read: not CIF, no line begins with data_")
     preamble, text = text[: start.start()], text[start.start() :]  # jarvis-tools has a title there
+    if re.search(r"^\s*(_\w|loop_)", preamble, re.MULTILINE | re.IGNORECASE):
+        raise Rejected(
+            "cannot be read: not CIF, values before the first line that begins with data_"
+        )
     try:
         return [Block(block) for block in cif.read_string(text, 0)]
     except (RuntimeError, ValueError) as error:
@@ -121,7 +125,16 @@ def decoded(data: bytes) -> str:
     if "\0" in text:
         raise Rejected("cannot be read: not a text file")
     text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if "[" in text:  # a list of CIF 2 is one value
+        text = "\n".join(map(quoted_lists, text.split("\n")))
     if text.isascii():
         return text.replace("\x1a", " ")
     text = re.sub("([1-6])[\u0304\u0305]", r"-\1", text.translate(ASCII))  # 3 with a bar over it
     return re.sub("[^\\x00-\\x7f]", "~", text)
+
+
+def quoted_lists(line: str) -> str:
+    """The line with each ``[0 0 1]`` in quotes, unless there are others."""
+    if "'" in line or '"' in line:
+        return line
+    return re.sub(r"(?<!\S)\[[^\[\]]*\](?!\S)", r"'\g<0>'", line)

@@ -20,6 +20,9 @@ from dglframer.data.sources.cif.operators import Operators, Rotation, Translatio
 
 # Ways to write the choice: ICSD has Z (origin at the centre) and S, others O1 and O2.
 SUFFIXES = {"z": "2", "s": "1", "o1": "1", "o2": "2", "hr": "r"}
+CHOICE_IN_WORDS = re.compile(
+    r"[(,]?\s*(?:origin(?:\s+choice)?\s*([12])|(h)exagonal|(r)hombohedral)\b.*", re.IGNORECASE
+)
 TYPED_SUFFIXES = ("h", "r", "1", "2", "z", "s", "o1", "o2")  # those also written without a colon
 
 SPGLIB_SETTINGS = 530
@@ -99,12 +102,13 @@ def spglib_symbols(hall_number: int) -> set[str]:
     return {row.international.split("=")[-1].strip(), row.international_full}
 
 
+@lru_cache(maxsize=600)
 def settings_of_symbol(text: str) -> tuple[Setting, ...]:
     """The settings that a Hermann-Mauguin symbol can mean; () if the table has none like it."""
     base, _, suffix = (part.strip() for part in text.partition(":"))
-    origin = re.search(r"\(?\s*origin(?:\s+choice)?\s*([12])\s*\)?", base, re.IGNORECASE)
-    if origin:
-        base, suffix = base[: origin.start()].strip(), origin[1]
+    words = CHOICE_IN_WORDS.search(base)
+    if words:
+        base, suffix = base[: words.start()].strip(), (words[1] or words[2] or words[3]).lower()
     found = named(base)
     if found:
         return with_choice(found, suffix) if suffix else found

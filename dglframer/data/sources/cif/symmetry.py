@@ -6,7 +6,7 @@ formula and the sites to decide (``reading``).
 
 import re
 import warnings
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import spglib
@@ -113,7 +113,7 @@ def plain_triplet(triplet: str) -> str:
 
 def refuse_unknown_lists(block: Block) -> None:
     """Raise Rejected for a list of operators under a name that is not known."""
-    for name in block.names(r"_(symmetry|space_group).*"):
+    for name in block.names(r"_(symmetry_equiv|space_group_(symop|generator)).*"):
         if all(TRIPLET.fullmatch(value) for value in block.column(name)):
             raise Rejected(f"operators are listed as {name}, a name that is not known")
 
@@ -175,6 +175,7 @@ def stated_number(block: Block) -> int | None:
     return None if number is None else int(number)
 
 
+@lru_cache(maxsize=600)
 def settings_of_hall(text: str) -> tuple[Setting, ...]:
     """The setting of a Hall symbol: from the table, or by the rules of the symbol; () if it is none."""
     symbol = " ".join(text.replace("_", " ").replace("''", '"').lower().split())

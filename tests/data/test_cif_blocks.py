@@ -48,7 +48,7 @@ def test_one_crystal_in_any_text(tmp_path, data):
 
 
 def test_lists_of_the_second_version_of_cif_are_one_value(tmp_path):
-    loop = "loop_\n_parent_propagation_vector.id\n_parent_propagation_vector.kxkykz\n_x\n_y\nk1 [0 0 1/2] [1 2] 1\n"
+    loop = "loop_\n_parent_propagation_vector.id\n_y.kxkykz\n_x\n_y\nk1 [0 0 1/2] [1 2] 1\n"
     assert told(record(tmp_path, CHLORIDE.replace("loop_", loop + "loop_", 1))) == SALT
     text = CHLORIDE.replace("data_one\n", "data_one\n_x [1 2]\n_publ_title 'on [1 2] and [3]'\n")
     assert told(record(tmp_path, text)) == SALT
@@ -80,6 +80,7 @@ def test_endings(tmp_path, name):
     read = record(tmp_path, gzip.compress(data) if name.lower().endswith("gz") else data, name)
     assert read.id == "a" and told(read) == SALT
     assert [one.id for one in read_structures([tmp_path / name])] == ["a"]
+    assert told(record(tmp_path, data, name)) == SALT  # unpacked by a browser
 
 
 def test_ids_keep_the_dots_of_the_name(tmp_path):
@@ -151,8 +152,8 @@ def test_a_value_given_twice_alike_or_empty_is_one(tmp_path):
 def test_damaged_and_absent_files_are_problems(tmp_path):
     (tmp_path / "folder.cif").mkdir()
     (tmp_path / "cut.cif.gz").write_bytes(gzip.compress(CHLORIDE.encode())[:-9])
-    (tmp_path / "plain.cif.gz").write_bytes(CHLORIDE.encode())
-    for name in ("folder.cif", "cut.cif.gz", "plain.cif.gz", "absent.cif"):
+    (tmp_path / "bad.cif.gz").write_bytes(b"\x1f\x8b" + CHLORIDE.encode())
+    for name in ("folder.cif", "cut.cif.gz", "bad.cif.gz", "absent.cif"):
         (read,) = read_cif(tmp_path / name)
         assert read.problem.startswith("cannot be read: ")
 

@@ -147,7 +147,7 @@ def test_every_name_of_the_table_means_its_setting_and_few_others():
         ),
         ("F d -3 m S; F d -3 m : 1; FD3M:1", ["F d -3 m :1"]),
         ("R -3 m; R-3m; R -3 2/m", ["R -3 m :H", "R -3 m :R"]),
-        ("R -3 m H; R-3m:H; R -3 m :h; R -3 m (hexagonal axes)", ["R -3 m :H"]),
+        ("R -3 m H; R-3m:H; R -3 m :h; R -3 m (hexagonal axes); H -3 m", ["R -3 m :H"]),
         ("R -3 m R; R-3mR; R-3m:r; R -3 2/m (rhombohedral axes)", ["R -3 m :R"]),
         ("P 21/c; P2(1)/c; P 2_1/c; P 1 21/c 1; P 2~1~/c; P2_1/c; P 2 1/c", ["P 1 21/c 1"]),
         ("P 21/n", ["P 1 21/n 1", "P 1 1 21/n"]),

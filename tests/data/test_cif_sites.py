@@ -327,7 +327,9 @@ def test_rows_that_symmetry_repeats_are_refused(tmp_path):
         (("site_symmetry_order",), ("1", "1"), ""),
         (("site_symmetry_order",), ("1", "2"), "site O2: a symmetry of order 1, stated is 2"),
         (("Wyckoff_symbol",), ("a", "1a"), ""),
-        (("Wyckoff_symbol",), ("a", "4b"), "site O2: 1 images, stated is a position of 4"),
+        (("Wyckoff_symbol",), ("a", "4a"), "site O2: 1 images, stated is a position of 4"),
+        (("Wyckoff_symbol",), ("a", "b"), "site O2: P 1 has one position, a, and not b"),
+        (("Wyckoff_label",), ("?", "."), ""),
     ],
 )
 def test_multiplicities(tmp_path, columns, ends, reason):

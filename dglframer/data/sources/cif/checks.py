@@ -112,6 +112,8 @@ def check_multiplicities(sites: Sequence[Site], atoms: Atoms, ops: Operators) ->
             f"site {site.name}: {orbit} images, stated is a multiplicity of {site.multiplicity}"
         )
     for site, orbit in zip(sites, atoms.orbit_S, strict=True):
+        if n_ops == 1 and site.letter not in ("", "a"):
+            raise Rejected(f"site {site.name}: P 1 has one position, a, and not {site.letter}")
         if site.orbit and site.orbit != orbit:
             raise Rejected(
                 f"site {site.name}: {orbit} images, stated is a position of {site.orbit}"

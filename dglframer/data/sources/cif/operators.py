@@ -14,6 +14,7 @@ from dglframer.common.errors import Rejected
 # Translations are written as fractions, or as decimals of a fraction with one of these denominators.
 DENOMINATORS = (1, 2, 3, 4, 6, 8, 12, 24, 5, 7, 9, 10)
 MAX_DENOMINATOR = 1_000
+MAX_OPERATORS = 192 * 27  # the largest point group and centring, in a cell three times as long
 
 TERM = re.compile(r"([+-]?)(?:(\d+\.?\d*|\.\d+)(?:/(\d+))?)?\*?([xyz]?)")
 TRIPLET = re.compile(r"[-+xyz\d./*\s]*,[-+xyz\d./*\s]*,[-+xyz\d./*\s]*", re.IGNORECASE)
@@ -109,6 +110,8 @@ def group(pairs: Iterable[tuple[Rotation, Translation]]) -> Operators:
     count = len(unique.key)
     if IDENTITY not in unique.key:
         raise Rejected(f"the {count} operators do not include x, y, z")
+    if count > MAX_OPERATORS:
+        raise Rejected(f"{count} operators, more than any cell needs")
     if count > 1 and not closed(unique):
         raise Rejected(f"the {count} operators are not a group: some are missing or wrong")
     return unique
@@ -129,8 +132,6 @@ def closed(listed: Operators) -> bool:
     if base > MAX_DENOMINATOR or abs(rotations_G33).max() > 3:
         return False
     shifts_G3 = np.rint(listed.translations_G3 * base).astype(int)
-    products_GG33 = rotations_G33[:, None] @ rotations_G33[None]
-    shifts_GG3 = np.einsum("aij,bj->abi", rotations_G33, shifts_G3) + shifts_G3[:, None]
 
     def code(rotations: np.ndarray) -> np.ndarray:  # an element of a product is within 27
         return (rotations.reshape(*rotations.shape[:-2], 9) + 27) @ 55 ** np.arange(9)
@@ -139,8 +140,12 @@ def closed(listed: Operators) -> bool:
         return shifts % base @ base ** np.arange(3)
 
     known = np.unique(code(rotations_G33))
-    which_GG = np.searchsorted(known, code(products_GG33)).clip(max=len(known) - 1)
-    if (known[which_GG] != code(products_GG33)).any():
-        return False
     listed_G = np.searchsorted(known, code(rotations_G33)) * base**3 + place(shifts_G3)
-    return bool(np.isin(which_GG * base**3 + place(shifts_GG3), listed_G).all())
+    for R_33, t_3 in zip(rotations_G33, shifts_G3, strict=True):
+        product_G = code(R_33 @ rotations_G33)
+        which_G = np.searchsorted(known, product_G).clip(max=len(known) - 1)
+        if (known[which_G] != product_G).any():
+            return False
+        if not np.isin(which_G * base**3 + place(shifts_G3 @ R_33.T + t_3), listed_G).all():
+            return False
+    return True

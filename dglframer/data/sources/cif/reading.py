@@ -19,6 +19,7 @@ from dglframer.data.sources.cif.sites import Site, has_sites, read_sites
 from dglframer.data.sources.cif.symmetry import Candidate, stated_symmetry
 from dglframer.structures.crystal import Record, closest_pair
 
+GZIP_MAGIC = b"\x1f\x8b"
 ENDINGS = (".cif", ".mcif", ".cif.gz", ".mcif.gz")
 
 
@@ -36,7 +37,7 @@ def read_cif(path: Path) -> list[Record]:
     name = path.name[: -len(next(end for end in ENDINGS[::-1] if path.name.lower().endswith(end)))]
     try:
         data = path.read_bytes()
-        blocks = read_blocks(gzip.decompress(data) if path.suffix.lower() == ".gz" else data)
+        blocks = read_blocks(gzip.decompress(data) if data.startswith(GZIP_MAGIC) else data)
     except (OSError, EOFError, zlib.error) as error:
         return [Record(name, problem=f"cannot be read: {error}")]
     except Rejected as reason:

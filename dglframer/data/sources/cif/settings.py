@@ -87,6 +87,8 @@ def by_symbol() -> dict[str, dict[Setting, frozenset[str]]]:
         if setting.number in MONOCLINIC and not symbol.endswith(" 1 1"):
             # Short symbols, such as P 21/c, are of unique axis b or c.
             names.add(re.sub(r" 1(?= |$)", "", symbol))
+        if "h" in setting.choices:
+            names.add("H" + symbol[1:])  # the Protein Data Bank writes H 3 2
         if setting.number >= FIRST_CUBIC:
             names |= {name.replace("-3", "3") for name in names}  # before 1983: F m 3 m
         for name in names:

@@ -1,5 +1,6 @@
 """The rows of ``_atom_site_*``: each is one atom with its element and place, or the file is refused."""
 
+import re
 from collections import defaultdict
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ class Site(NamedTuple):
     frac_3: tuple[float, float, float]
     multiplicity: int | None  # as stated: of its orbit or, by some programs, of its site symmetry
     orbit: int | None  # the number of a Wyckoff position such as 8a
+    letter: str  # of the Wyckoff position, or ""
     symmetry_order: int | None  # as stated, of its site symmetry
 
 
@@ -110,13 +112,14 @@ def read_row(row: Row, formula: frozenset[str] | None) -> Site:
     if attached not in NULL and number(attached, f"site {name}: its attached hydrogens"):
         raise Rejected(f"hydrogen positions missing: {attached} attached to site {name}")
     wyckoff = row.get("wyckoff_symbol") or row.get("wyckoff_label") or ""
-    digits = wyckoff.rstrip("abcdefghijklmnopqrstuvwxyzA")
+    digits = re.match(r"\d*", wyckoff)
     return Site(
         name,
         chosen(element, formula, name),
         (x, y, z),
         whole(row.get("symmetry_multiplicity") or row.get("site_symmetry_multiplicity")),
-        whole(digits),
+        whole(digits[0] if digits else None),
+        wyckoff.lstrip("0123456789") if wyckoff not in NULL else "",
         whole(row.get("site_symmetry_order") or row.get("symmetry_order")),
     )
 

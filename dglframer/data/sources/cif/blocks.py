@@ -15,16 +15,14 @@ from dglframer.common.errors import Rejected
 WANTED = ("_cell_", "_atom_site_", "_symmetry_", "_space_group", "_chemical_formula_", "_exptl_")
 NULL = {"?": "unknown", ".": "not given", "": "without a value"}
 
-ASCII = str.maketrans(
-    {"\u2212": "-", "\u2013": "-", "\xa0": " ", "\x1a": " "}
-)  # two kinds of minus
+# Two kinds of minus, the space that does not break, the end of a file of DOS.
+ASCII = str.maketrans({"\u2212": "-", "\u2013": "-", "\xa0": " ", "\x1a": " "})
 
 
 class Block:
     """One data block: the wanted names with their values, as text without the quotes."""
 
     def __init__(self, block: cif.Block):
-        self.name = block.name
         self.columns: dict[str, list[str]] = {}
         self.twice: set[str] = set()  # names that stand twice, with different values
         for item in block:
@@ -95,7 +93,7 @@ def number(text: str, what: str) -> float:
 def read_blocks(data: bytes) -> list[Block]:
     """The data blocks of a file in file order; raises Rejected with the line of a syntax error."""
     text = decoded(data)
-    start = re.search("^data_", text, re.MULTILINE | re.IGNORECASE)
+    start = re.search(r"^[ \t]*data_", text, re.MULTILINE | re.IGNORECASE)
     if start is None:
         raise Rejected("cannot be read: not CIF, no line begins with data_")
     preamble, text = text[: start.start()], text[start.start() :]  # jarvis-tools has a title there
@@ -108,9 +106,8 @@ def read_blocks(data: bytes) -> list[Block]:
     except (RuntimeError, ValueError) as error:
         found = re.match(r"string:(\d+)\S*(.*)", str(error), re.DOTALL)
         line, what = (int(found[1]), found[2].strip()) if found else (1, str(error))
-        raise Rejected(
-            f"cannot be read: not CIF, line {line + preamble.count(chr(10))}: {what}"
-        ) from None
+        line += preamble.count("\n")
+        raise Rejected(f"cannot be read: not CIF, line {line}: {what}") from None
 
 
 def decoded(data: bytes) -> str:

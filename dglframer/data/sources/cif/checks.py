@@ -11,7 +11,7 @@ from gemmi import Element
 from dglframer.common.errors import Rejected
 from dglframer.data.sources.cif.blocks import Block
 from dglframer.data.sources.cif.expansion import Atoms
-from dglframer.data.sources.cif.formula import Formula, other_elements, units, written
+from dglframer.data.sources.cif.formula import ROUNDING, Formula, other_elements, units, written
 from dglframer.data.sources.cif.operators import Operators
 from dglframer.data.sources.cif.sites import Site
 
@@ -66,12 +66,11 @@ class Facts:
             return False
         # Some programs write the contents of the cell as the formula, and Z of the reduced one.
         reduced = gcd(*(int(amount) for amount in formula.values())) if whole else 1
-        if abs(number - Fraction(self.units)) > Fraction(1, 50) and not (
-            number == 1 and self.units == reduced
-        ):
-            raise Rejected(
-                f"the cell has {float(number):g} formulas {written(formula)}, stated is Z = {self.units:g}"
-            )
+        of_reduced = number == 1 and self.units == reduced
+        off = abs(number - Fraction(self.units))
+        if off > (0 if whole else ROUNDING * number) and not of_reduced:
+            found = f"the cell has {float(number):g} formulas {written(formula)}"
+            raise Rejected(f"{found}, stated is Z = {self.units:g}")
         return True
 
 
@@ -104,10 +103,9 @@ def check_multiplicities(sites: Sequence[Site], atoms: Atoms, ops: Operators) ->
     """
     n_ops = len(ops.rotations_G33)
     stated = [(s, orbit) for s, orbit in zip(sites, atoms.orbit_S, strict=True) if s.multiplicity]
-    if any(s.multiplicity != orbit for s, orbit in stated) and any(
-        s.multiplicity != n_ops // orbit for s, orbit in stated
-    ):
-        site, orbit = next((s, orbit) for s, orbit in stated if s.multiplicity != orbit)
+    wrong = [(s, orbit) for s, orbit in stated if s.multiplicity != orbit]
+    if wrong and any(s.multiplicity != n_ops // orbit for s, orbit in stated):
+        site, orbit = wrong[0]
         raise Rejected(
             f"site {site.name}: {orbit} images, stated is a multiplicity of {site.multiplicity}"
         )
@@ -119,8 +117,9 @@ def check_multiplicities(sites: Sequence[Site], atoms: Atoms, ops: Operators) ->
                 f"site {site.name}: {orbit} images, stated is a position of {site.orbit}"
             )
         if site.symmetry_order and site.symmetry_order != n_ops // orbit:
+            order = n_ops // orbit
             raise Rejected(
-                f"site {site.name}: a symmetry of order {n_ops // orbit}, stated is {site.symmetry_order}"
+                f"site {site.name}: a symmetry of order {order}, stated is {site.symmetry_order}"
             )
 
 

@@ -1,7 +1,7 @@
 """``_chemical_formula_sum``: elements and their amounts."""
 
 import re
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping
 from fractions import Fraction
 
@@ -9,10 +9,10 @@ from dglframer.common.errors import Rejected
 from dglframer.data.sources.cif.blocks import Block
 from dglframer.data.sources.cif.site_types import ELEMENTS, HYDROGEN, hydrogen
 
-PART = re.compile(r"([A-Z][a-z]?)(\d+\.?\d*|\.\d+)?")
+PART = re.compile(r"([A-Z][a-z]?)(\d{1,9}\.?\d{0,9}|\.\d{1,9})?[ ,]*")
 Formula = Mapping[str, Fraction]
 
-# Formulas in words of chemistry, with brackets: what they are good for is the elements.
+# Formulas with brackets and charges: only their elements are used.
 OTHER_NAMES = (
     "_chemical_formula_structural",
     "_chemical_formula_moiety",
@@ -28,7 +28,7 @@ def formula_sum(block: Block) -> Formula | None:
     text = block.text("_chemical_formula_sum")
     if text is None:
         return None
-    amounts: Counter[str] = Counter()
+    amounts: defaultdict[str, Fraction] = defaultdict(Fraction)
     place = 0
     plain = re.sub(r"\s\d*[+-]$", "", re.sub(r"[\s~_]+", " ", text).strip())  # without a charge
     while place < len(plain):
@@ -37,10 +37,9 @@ def formula_sum(block: Block) -> Formula | None:
             raise Rejected(
                 f"formula {text!r:.60} cannot be read: the sites cannot be checked by it"
             )
-        amounts[hydrogen(part[1])] += Fraction(part[2] or 1)  # type: ignore[assignment]
+        amounts[hydrogen(part[1])] += Fraction(part[2] or 1)
         place = part.end()
-        place += len(plain[place:]) - len(plain[place:].lstrip(" ,"))
-    return {symbol: Fraction(amount) for symbol, amount in amounts.items() if amount}
+    return {symbol: amount for symbol, amount in amounts.items() if amount}
 
 
 def other_elements(block: Block) -> frozenset[str]:

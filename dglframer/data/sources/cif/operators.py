@@ -16,7 +16,7 @@ DENOMINATORS = (1, 2, 3, 4, 6, 8, 12, 24, 5, 7, 9, 10)
 MAX_DENOMINATOR = 1_000
 MAX_OPERATORS = 192 * 27  # the largest point group and centring, in a cell three times as long
 
-TERM = re.compile(r"([+-]?)(?:(\d+\.?\d*|\.\d+)(?:/(\d+))?)?\*?([xyz]?)")
+TERM = re.compile(r"([+-]?)(?:(\d{1,9}\.?\d{0,9}|\.\d{1,9})(?:/(\d{1,9}))?)?\*?([xyz]?)")
 TRIPLET = re.compile(r"[-+xyz\d./*\s]*,[-+xyz\d./*\s]*,[-+xyz\d./*\s]*", re.IGNORECASE)
 
 Rotation = tuple[int, ...]  # nine numbers, row by row

@@ -6,11 +6,7 @@ from typing import NamedTuple
 
 from dglframer.common.errors import Rejected
 from dglframer.data.sources.cif.blocks import NULL, Block, number
-from dglframer.data.sources.cif.site_types import (
-    chosen,
-    element_of_label,
-    element_of_type,
-)
+from dglframer.data.sources.cif.site_types import chosen, element_of_label, element_of_type
 
 AXES = ("x", "y", "z")
 FULL_OCCUPANCY = 1e-3  # what 1.000 may differ from 1 by printing; 0.99 is a partial occupancy
@@ -141,5 +137,5 @@ def refuse_partial(row: Row, formula: frozenset[str] | None) -> None:
 
 
 def whole(text: str | None) -> int | None:
-    """A positive integer, or None for anything else."""
-    return int(text) if text and text.isdecimal() and 0 < int(text) < 1_000 else None
+    """A positive integer of up to three digits, or None for anything else."""
+    return int(text) if text and re.fullmatch("0*[1-9][0-9]{0,2}", text) else None

@@ -196,11 +196,9 @@ def contradiction(listed: Operators, names: Names) -> str:
     own) have to be of the same type. A symbol that no table has must have the same centring.
     """
     count = len(listed.rotations_G33)
-    what = (
-        f"the {count} listed operators contradict"
-        if count > 1
-        else "the listed operator contradicts"
-    )
+    what = f"the {count} listed operators contradict"
+    if count == 1:
+        what = "the listed operator contradicts"
     if names.settings:
         if any(operators_of(s.hall).key == listed.key for s in names.settings):
             return ""

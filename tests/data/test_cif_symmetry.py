@@ -178,6 +178,10 @@ def test_a_setting_with_atoms_in_one_place_is_none(tmp_path):
     assert "two images of site O3 are 0.28 angstrom apart" in record(tmp_path, text).problem
 
 
+UNSTATED = (
+    "_symmetry_space_group_name_h-m is given, but no operators, symbol or number of a space group, and "
+    "nothing confirms P 1"
+)
 CONTRADICTIONS = [
     # P 1 against what else is said
     ({SYMBOL: "P 1", NUMBER: 225}, "P 1 and number 225 contradict"),
@@ -214,8 +218,18 @@ CONTRADICTIONS = [
     ({SYMBOL: "Fm4m", NUMBER: 225}, "no operators are listed, and no table has"),
     ({"space_group_IT_number": 231}, "there is no space group number 231"),
     ({"space_group_IT_number": "x"}, "_space_group_it_number is not a number"),
-    ({}, "no operators, symbol or number, and nothing confirms space group P 1"),
-    ({SYMBOL: "?", "space_group_IT_number": "."}, "no operators, symbol or number"),
+    ({SYMBOL: "?", "space_group_IT_number": "."}, UNSTATED),
+    ({"symmetry_cell_setting": "cubic"}, UNSTATED.replace("space_group_name_h-m", "cell_setting")),
+    (
+        {"symmetry_cell_setting": "cubic", FORMULA: "Na Cl", UNITS: 4},
+        "_symmetry_cell_setting is given",
+    ),
+    ({"space_group_magn.number_BNS": "62.448"}, "_space_group_magn_number_bns is given, but no"),
+    ({"parent_space_group.IT_number": 225}, "_parent_space_group_it_number is given, but no"),
+    (
+        {FORMULA: "Na Cl", UNITS: 4},
+        "no operators, symbol or number of a space group, and P 1: the cell",
+    ),
     ({"space_group_IT_number": 225, NUMBER: 227}, "two space group numbers"),
     # operators that are none
     ({"operators": ("x,y,z", "x,y")}, "operator 'x,y' is not of the form"),
@@ -258,14 +272,12 @@ def test_all_atoms_under_the_symbol_of_the_crystal_are_taken_if_the_formula_conf
     assert told(record(tmp_path, text)) == ROCKSALT
 
 
-def test_no_names_at_all_are_p_1_if_formula_and_z_confirm_it(tmp_path):
-    text = cif(
-        (4.12,) * 3,
-        ["Cs 0 0 0", "Cl 0.5 0.5 0.5"],
-        chemical_formula_sum="Cl Cs",
-        cell_formula_units_Z=1,
-    )
-    assert told(record(tmp_path, text)) == ({"Cs": 1, "Cl": 1}, 3.568, 28)
+def test_p_1_is_what_the_dictionary_supposes_where_nothing_is_stated(tmp_path):
+    cell, sites = (4.12,) * 3, ["Cs 0 0 0", "Cl 0.5 0.5 0.5"]
+    salt = ({"Cs": 1, "Cl": 1}, 3.568, 28)
+    assert told(record(tmp_path, cif(cell, sites))) == salt
+    text = cif(cell, sites, symmetry_cell_setting="cubic", **{FORMULA: "Cl Cs", UNITS: 1})
+    assert told(record(tmp_path, text)) == salt  # formula and Z confirm it
 
 
 @pytest.mark.parametrize(

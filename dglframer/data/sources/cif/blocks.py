@@ -12,7 +12,10 @@ from gemmi import cif
 from dglframer.common.errors import Rejected
 
 # What a crystal needs of a block; reflections and the like are left where they are.
-WANTED = ("_cell_", "_atom_site_", "_symmetry_", "_space_group", "_chemical_formula_", "_exptl_")
+WANTED = (
+    *("_cell_", "_atom_site_", "_symmetry_", "_space_group", "_parent_space_group"),
+    *("_chemical_formula_", "_exptl_"),
+)
 NULL = {"?": "unknown", ".": "not given", "": "without a value"}
 
 # Two kinds of minus, the space that does not break, the end of a file of DOS.

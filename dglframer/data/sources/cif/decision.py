@@ -34,12 +34,21 @@ def decide(symmetry: Symmetry, attempt: Attempt) -> Contents:
         return settle(symmetry.listed, symmetry, attempt)
     if symmetry.named:
         return the_one(trials(symmetry.named, attempt))
-    # Nothing is stated, and P 1 is what the dictionary supposes: it has to be confirmed.
+    return unstated(symmetry.mentioned, attempt)
+
+
+def unstated(mentioned: str, attempt: Attempt) -> Contents:
+    """P 1, the dictionary's default, where a file states no symmetry; raises Rejected.
+
+    Where something of symmetry is mentioned, such as the crystal system, the contents have to
+    confirm P 1: the operators may have been left out.
+    """
     (trial,) = trials([Candidate("P 1", as_arrays([IDENTITY]))], attempt)
-    if not trial.contents or not trial.confirmed:
-        why = f" ({trial.reason})" if trial.reason else ""
-        raise Rejected(f"no operators, symbol or number, and nothing confirms space group P 1{why}")
-    return trial.contents
+    if trial.contents and (trial.confirmed or not mentioned):
+        return trial.contents
+    why = f"P 1: {trial.reason}" if trial.reason else "nothing confirms P 1"
+    what = f"{mentioned} is given, but " if mentioned else ""
+    raise Rejected(f"{what}no operators, symbol or number of a space group, and {why}")
 
 
 def settle(listed: Candidate, symmetry: Symmetry, attempt: Attempt) -> Contents:

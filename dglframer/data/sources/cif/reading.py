@@ -2,6 +2,7 @@
 
 import gzip
 import math
+import re
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,12 +21,12 @@ from dglframer.data.sources.cif.symmetry import Candidate, stated_symmetry
 from dglframer.structures.crystal import Record, closest_pair
 
 GZIP_MAGIC = b"\x1f\x8b"
-ENDINGS = (".cif", ".mcif", ".cif.gz", ".mcif.gz")
+ENDING = re.compile(r"\.m?cif(\.gz)?$", re.IGNORECASE)
 
 
 def is_cif(path: Path) -> bool:
     """Whether the name is that of a CIF."""
-    return path.name.lower().endswith(ENDINGS)
+    return ENDING.search(path.name) is not None
 
 
 def read_cif(path: Path) -> list[Record]:
@@ -34,7 +35,7 @@ def read_cif(path: Path) -> list[Record]:
     Each data block with atoms or a cell is one; the ids are the name of the file, with -0, -1, ... if
     there are several. Whatever goes wrong becomes a record's ``problem``.
     """
-    name = path.name[: -len(next(end for end in ENDINGS[::-1] if path.name.lower().endswith(end)))]
+    name = ENDING.sub("", path.name)
     try:
         data = path.read_bytes()
         blocks = read_blocks(gzip.decompress(data) if data.startswith(GZIP_MAGIC) else data)

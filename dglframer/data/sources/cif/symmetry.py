@@ -31,6 +31,7 @@ MAGNETIC_CENTRING = "_space_group_symop_magn_centering_xyz"
 SYMBOL_NAMES = r"_(symmetry_)?space_group_name_h-m(_alt|_full)?"
 HALL_NAMES = r"_(symmetry_)?space_group_name_hall"
 NUMBER_NAMES = r"_(symmetry_int_tables|space_group_it)_number"
+ANY_SYMMETRY = ("_symmetry_", "_space_group", "_parent_space_group")
 CHOICE_NAME = "_space_group_it_coordinate_system_code"
 
 # What only modulated and composite structures have.
@@ -55,6 +56,7 @@ class Symmetry(NamedTuple):
     listed: Candidate | None  # the operators that it lists
     named: tuple[Candidate, ...]  # what its symbols and number can mean; () if nothing is stated
     contradiction: str = ""  # between the list and the names
+    mentioned: str = ""  # the first name that has to do with symmetry, whatever its value
     magnetic: bool = False
 
 
@@ -72,7 +74,8 @@ def stated_symmetry(block: Block) -> Symmetry:
             raise Rejected(
                 f"no operators are listed, and no table has the symbol {names.unknown!r:.40}"
             )
-        return Symmetry(None, named)
+        mentioned = (name for name in block.columns if name.startswith(ANY_SYMMETRY))
+        return Symmetry(None, named, mentioned=next(mentioned, ""))
     if block.names(MAGNETIC_NAMES):  # the symbol, if any, is that of the parent structure
         return Symmetry(listed, (), magnetic=True)
     return Symmetry(listed, named, contradiction(listed.operators, names))

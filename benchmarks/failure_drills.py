@@ -3,8 +3,8 @@
     python benchmarks/failure_drills.py --results results
 
 Takes graphs and split of a finished run, trains a small model on them, writes
-benchmarks/results/failure_drills.json and the table of docs/measured/failure_drills.md. `--page` does only the
-last. The processes are real and so are the signals (tests/helpers/interrupted.py).
+benchmarks/results/failure_drills.json and the table of docs/measured/failure_drills.md. `--page` does
+only the last. The processes are real and so are the signals (tests/helpers/interrupted.py).
 """
 
 import json

@@ -9,7 +9,7 @@ from dglframer.config.networks import ENCODERS
 # number of a stage when its code starts to write something else: Snakemake does not see package code.
 STAGES: dict[str, tuple[int, tuple[str, ...]]] = {
     "download": (1, ("dataset", "materials_project")),
-    "crystals": (3, ("dataset",)),
+    "crystals": (4, ("dataset",)),
     "clean": (1, ("cleaning",)),
     "split": (4, ("split",)),
     "leakage": (2, ()),

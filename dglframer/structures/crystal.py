@@ -9,15 +9,17 @@ import numpy as np
 
 from dglframer.common.elements import MAX_Z, atomic_number
 from dglframer.common.errors import Rejected
-from dglframer.structures.neighbors import molecule_edges, periodic_edges
+from dglframer.structures.neighbors import edge_vectors, molecule_edges, periodic_edges, wrapped
 
-SMALLEST_VOLUME = 1.0  # cubic angstrom per atom; solid hydrogen at 100 GPa still has 2
-THINNEST_CELL = 0.25  # angstrom between lattice planes: image numbers fit int8 at any cutoff <= 30
-NUMBERS = (int, float, np.integer, np.floating)
-CLOSEST_SITES = 0.01  # angstrom; closer sites are one site written twice
-CLOSEST_ATOMS = (
-    0.5  # angstrom, in a molecule (H2 has 0.74): less means coordinates that are no angstroms
+MIN_VOLUME_PER_ATOM = 1.0  # cubic angstrom; solid hydrogen at 100 GPa still has 2
+MIN_CELL_HEIGHT = (
+    0.25  # angstrom between lattice planes: image numbers fit int8 at any cutoff <= 30
 )
+# Angstrom, in crystals and molecules. H2 has 0.74, and so has the closest pair of the crystals of the
+# Materials Project; closer are one atom written twice, alternatives, or coordinates of another kind.
+MIN_SITE_DISTANCE = 0.5
+OUTSIDE_CELL = 0.1  # of a cell vector, how far an atom may be outside and still count as inside
+NUMBERS = (int, float, np.integer, np.floating)
 NO_LABEL = "no label"  # what the reason for a record without the wanted label begins with
 
 
@@ -72,12 +74,12 @@ def validate(record: Record, targets: Sequence[str] = ()) -> Crystal:
     if record.lattice is None:
         lattice_33 = None
         frac_N3 = finite_array(record.frac_coords, (len(numbers_N), 3), "coordinates")
-        reject_close_atoms(frac_N3)
     else:
         lattice_33 = finite_array(record.lattice, (3, 3), "lattice")
         frac_N3 = finite_array(record.frac_coords, (len(numbers_N), 3), "fractional coordinates")
         reject_flat_cell(lattice_33, len(numbers_N))
-        reject_duplicate_sites(lattice_33, frac_N3)
+        reject_cartesian(lattice_33, frac_N3)
+    reject_close_sites(lattice_33, frac_N3)
     return Crystal(
         record.id, numbers_N, lattice_33, frac_N3, labels, record.split, date=record.date
     )
@@ -109,27 +111,73 @@ def finite_array(values: Any, shape: tuple[int, ...], what: str) -> np.ndarray:
 def reject_flat_cell(lattice_33: np.ndarray, n_atoms: int) -> None:
     """Raise Rejected if the cell has too little room for its atoms, or is too thin."""
     volume = abs(float(np.linalg.det(lattice_33)))
-    if not SMALLEST_VOLUME <= volume / n_atoms < math.inf:
+    if not MIN_VOLUME_PER_ATOM <= volume / n_atoms < math.inf:
         raise Rejected(f"cell of {volume / n_atoms:.3g} cubic angstrom per atom")
     spacing = 1 / float(np.linalg.norm(np.linalg.inv(lattice_33), axis=0).max())
-    if spacing < THINNEST_CELL:
+    if spacing < MIN_CELL_HEIGHT:
         raise Rejected(f"cell {spacing:.3g} angstrom thin; give a less skewed cell of this lattice")
 
 
-def reject_close_atoms(coords_N3: np.ndarray) -> None:
-    """Raise Rejected if two atoms of a molecule are closer than CLOSEST_ATOMS."""
-    edges = molecule_edges(coords_N3, CLOSEST_ATOMS)
-    for j, i in zip(edges.src_E, edges.dst_E, strict=True):
-        if i != j:
-            raise Rejected(f"no lattice, and atoms {i} and {j} are within {CLOSEST_ATOMS} angstrom")
+def reject_cartesian(lattice_33: np.ndarray, frac_N3: np.ndarray) -> None:
+    """Raise Rejected if fractional coordinates must be Cartesian ones.
+
+    They leave the cell, as angstroms they do not, and then the closest atoms are farther apart. Atoms
+    that a trajectory has carried out of the cell are not like this.
+    """
+    if frac_N3.min() >= -OUTSIDE_CELL and frac_N3.max() <= 1 + OUTSIDE_CELL:
+        return
+    other_N3 = frac_N3 @ np.linalg.inv(lattice_33)
+    if other_N3.min() < -OUTSIDE_CELL or other_N3.max() > 1 + OUTSIDE_CELL:
+        return
+    if nearest(lattice_33, other_N3) > 1.1 * nearest(lattice_33, frac_N3):
+        raise Rejected(
+            f"fractional coordinates from {frac_N3.min():.3g} to {frac_N3.max():.3g} look Cartesian"
+        )
 
 
-def reject_duplicate_sites(lattice_33: np.ndarray, frac_N3: np.ndarray) -> None:
-    """Raise Rejected if two sites, or a site and another's image, are closer than CLOSEST_SITES."""
-    edges = periodic_edges(lattice_33, frac_N3, CLOSEST_SITES)
-    if len(edges.src_E) > len(frac_N3):  # more than the self edges
-        pair = next((i, j) for i, j in zip(edges.dst_E, edges.src_E, strict=True) if i != j)
-        raise Rejected(f"duplicate sites {pair[0]} and {pair[1]}")
+def nearest(lattice_33: np.ndarray, frac_N3: np.ndarray) -> float:
+    """The smallest distance of two atoms (angstrom), images included."""
+    cutoff = 1.0
+    while True:
+        edges = periodic_edges(lattice_33, frac_N3, cutoff)
+        if len(edges.src_E) > len(frac_N3):
+            distance_E = np.linalg.norm(edge_vectors(lattice_33, wrapped(frac_N3), edges), axis=1)
+            return float(
+                np.sort(distance_E)[len(frac_N3)]
+            )  # after the edges of atoms to themselves
+        cutoff *= 2
+
+
+def reject_close_sites(lattice_33: np.ndarray | None, coords_N3: np.ndarray) -> None:
+    """Raise Rejected if two atoms are closer than MIN_SITE_DISTANCE; without a lattice in a molecule."""
+    pair = closest_pair(lattice_33, coords_N3)
+    if pair is not None:
+        i, j, distance = pair
+        where = "no lattice, and " if lattice_33 is None else ""
+        what = f"sites {i} and {j}" if i != j else f"site {i} and its own image"
+        raise Rejected(f"{where}{what} are {distance:.2f} angstrom apart")
+
+
+def closest_pair(
+    lattice_33: np.ndarray | None, coords_N3: np.ndarray
+) -> tuple[int, int, float] | None:
+    """The two closest atoms and their distance (angstrom); None if it is above MIN_SITE_DISTANCE.
+
+    Coordinates are fractional, or Cartesian without a lattice. An atom and its own image count.
+    """
+    if lattice_33 is None:
+        edges = molecule_edges(coords_N3, MIN_SITE_DISTANCE)
+        frac_N3 = coords_N3
+    else:
+        edges = periodic_edges(lattice_33, coords_N3, MIN_SITE_DISTANCE)
+        frac_N3 = wrapped(coords_N3)
+    if len(edges.src_E) == len(coords_N3):  # an edge of each atom to itself
+        return None
+    distance_E = np.linalg.norm(edge_vectors(lattice_33, frac_N3, edges), axis=1)
+    itself_E = (edges.src_E == edges.dst_E) & (edges.image_E3 == 0).all(1)
+    distance_E[itself_E] = np.inf
+    closest = int(distance_E.argmin())
+    return int(edges.dst_E[closest]), int(edges.src_E[closest]), float(distance_E[closest])
 
 
 def label(name: str, value: Any) -> float:

@@ -20,6 +20,10 @@ from dglframer.structures.neighbors import edge_vectors, periodic_edges, wrapped
 NAN, INF = math.nan, math.inf
 CUBE = 4.0 * np.eye(3)
 TWO = [[0.0, 0.0, 0.0], [0.5, 0.5, 0.5]]
+# Four Na and four Cl, in half edges of the cube.
+ROCKSALT = np.array(
+    [(x, y, z) for n in (0, 1) for x, y, z in np.ndindex(2, 2, 2) if (x + y + z) % 2 == n]
+)
 
 
 def record(id="a", species=("Na", "Cl"), lattice=CUBE, frac_coords=TWO, labels=None, **more):
@@ -68,13 +72,41 @@ BAD = {
     "overflow": ({"lattice": 1e200 * np.eye(3)}, "cell of inf cubic angstrom"),
     "thin cell": ({"lattice": np.diag([0.1, 50, 50])}, "cell 0.1 angstrom thin"),
     "skewed thin": ({"lattice": [[4, 0, 0], [400, 4, 0], [0, 0, 4]]}, "cell 0.04 angstrom thin"),
-    "same site": ({"frac_coords": [[0.1, 0.2, 0.3]] * 2}, "duplicate sites 0 and 1"),
-    "near site": ({"frac_coords": [[0.5] * 3, [0.5, 0.5, 0.502]]}, "duplicate sites 0 and 1"),
-    "image": ({"frac_coords": [[0, 0, 0.0005], [0, 0, 0.9995]]}, "duplicate sites 0 and 1"),
-    "unwrapped image": ({"frac_coords": [[0.1] * 3, [3.1, -1.9, 0.1]]}, "duplicate sites 0 and 1"),
+    "same site": ({"frac_coords": [[0.1, 0.2, 0.3]] * 2}, "sites 0 and 1 are 0.00 angstrom apart"),
+    "near site": ({"frac_coords": [[0.5] * 3, [0.5, 0.5, 0.502]]}, "sites 0 and 1 are 0.01"),
+    "image": (
+        {"frac_coords": [[0, 0, 0.0005], [0, 0, 0.9995]]},
+        "sites 0 and 1 are 0.00 angstrom apart",
+    ),
+    "unwrapped image": (
+        {"frac_coords": [[0.1] * 3, [3.1, -1.9, 0.1]]},
+        "sites 0 and 1 are 0.00 angstrom apart",
+    ),
+    "almost": ({"frac_coords": [[0.5] * 3, [0.5, 0.5, 0.62]]}, "sites 0 and 1 are 0.48"),
+    "alternatives": ({"frac_coords": [[0] * 3, [0, 0.05, 0.05]]}, "sites 0 and 1 are 0.28"),
+    "own image": (
+        {"lattice": np.diag([0.4, 30, 30]), "frac_coords": [[0] * 3, [0.5] * 3]},
+        "site 0 and its own image are 0.40",
+    ),
+    "Cartesian, 8 atoms": (
+        {
+            "lattice": 5.64 * np.eye(3),
+            "species": (11,) * 4 + (17,) * 4,
+            "frac_coords": ROCKSALT * 2.82,
+        },
+        "fractional coordinates from 0 to 2.82 look Cartesian",
+    ),
+    "Cartesian, primitive": (
+        {"lattice": 2.82 * (np.ones((3, 3)) - np.eye(3)), "frac_coords": [[0] * 3, [2.82] * 3]},
+        "fractional coordinates from 0 to 2.82 look Cartesian",
+    ),
+    "Cartesian, small": (
+        {"lattice": 2.87 * np.eye(3), "species": (26, 26), "frac_coords": [[0] * 3, [1.435] * 3]},
+        "fractional coordinates from 0 to 1.44 look Cartesian",
+    ),
     "close atoms": (
         {"lattice": None, "frac_coords": [[0, 0, 0], [0.2, 0.2, 0.2]]},
-        "no lattice, and atoms 0 and 1 are within 0.5 angstrom",
+        "no lattice, and sites 0 and 1 are 0.35 angstrom apart",
     ),
     "molecule NaN": ({"lattice": None, "frac_coords": with_value(TWO, NAN)}, "coordinates: NaN"),
     "label missing": ({"labels": {}}, "no label e"),
@@ -124,7 +156,9 @@ def test_bad_records_do_not_stop_the_others_and_nothing_is_lost():
         {"species": (" Na ", "D")},
         {"lattice": 4 * np.eye(3, dtype=int)},
         {"frac_coords": [[-3.2, 0, 7], [0.5, 0.5, 0.5]]},
-        {"frac_coords": [[0, 0, 0], [0, 0, 0.003]]},  # 0.012 angstrom
+        {"frac_coords": [[0, 0, 0], [0, 0, 0.13]]},  # 0.52 angstrom
+        {"frac_coords": [[1, 1, 1], [1.5, 1.5, 1.5]]},  # outside of the cell
+        {"frac_coords": [[-0.5, -0.5, -0.5], [0, 0, 0]]},  # around the origin
         {"lattice": [[4, 0, 0], [60, 4, 0], [0, 0, 4]]},
         {"labels": {"e": 1, "other": "na", "another": NAN}},
         {"labels": {"e": np.float32(0)}},

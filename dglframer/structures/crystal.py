@@ -131,7 +131,8 @@ def reject_cartesian(lattice_33: np.ndarray, frac_N3: np.ndarray) -> None:
         return
     if nearest(lattice_33, other_N3) > 1.1 * nearest(lattice_33, frac_N3):
         raise Rejected(
-            f"fractional coordinates from {frac_N3.min():.3g} to {frac_N3.max():.3g} look Cartesian"
+            f"fractional coordinates from {frac_N3.min():.3g} to {frac_N3.max():.3g}: these are Cartesian "
+            "(all are in the cell if read in angstrom); divide them by the lattice"
         )
 
 

@@ -17,6 +17,8 @@ from dglframer.data.rejections import Rejections, lacks_label
 from dglframer.structures.crystal import Record, validate
 from dglframer.structures.neighbors import edge_vectors, periodic_edges, wrapped
 
+DIVIDE = "(all are in the cell if read in angstrom); divide them by the lattice"
+
 NAN, INF = math.nan, math.inf
 CUBE = 4.0 * np.eye(3)
 TWO = [[0.0, 0.0, 0.0], [0.5, 0.5, 0.5]]
@@ -94,15 +96,15 @@ BAD = {
             "species": (11,) * 4 + (17,) * 4,
             "frac_coords": ROCKSALT * 2.82,
         },
-        "fractional coordinates from 0 to 2.82 look Cartesian",
+        "fractional coordinates from 0 to 2.82: these are Cartesian " + DIVIDE,
     ),
     "Cartesian, primitive": (
         {"lattice": 2.82 * (np.ones((3, 3)) - np.eye(3)), "frac_coords": [[0] * 3, [2.82] * 3]},
-        "fractional coordinates from 0 to 2.82 look Cartesian",
+        "fractional coordinates from 0 to 2.82: these are Cartesian " + DIVIDE,
     ),
     "Cartesian, small": (
         {"lattice": 2.87 * np.eye(3), "species": (26, 26), "frac_coords": [[0] * 3, [1.435] * 3]},
-        "fractional coordinates from 0 to 1.44 look Cartesian",
+        "fractional coordinates from 0 to 1.44: these are Cartesian " + DIVIDE,
     ),
     "close atoms": (
         {"lattice": None, "frac_coords": [[0, 0, 0], [0.2, 0.2, 0.2]]},

@@ -11,7 +11,7 @@ from helpers.crystals import copper, cscl_like, diamond, quartz, rocksalt, tricl
 from dglframer.common.errors import Rejected
 from dglframer.config.data import DatasetConfig
 from dglframer.data.sources import open_source
-from dglframer.data.sources.fractional import reject_cartesian
+from dglframer.structures.crystal import reject_cartesian, validate
 
 CRYSTALS = [cscl_like(), diamond(), quartz(), rocksalt(), triclinic(), copper()]
 
@@ -37,7 +37,7 @@ def test_cartesian_numbers_are_refused(crystal):
 
 
 def test_single_site_is_the_same_crystal_wherever_it_is():
-    reject_cartesian(4 * np.eye(3), [[2.0, 2.0, 2.0]])
+    reject_cartesian(4 * np.eye(3), np.array([[2.0, 2.0, 2.0]]))
 
 
 @pytest.mark.parametrize("name", ["parquet", "jarvis", "pymatgen"])
@@ -57,4 +57,5 @@ def test_every_source_of_fractions_refuses_them(tmp_path, name):
     kind = "parquet" if name == "parquet" else "json"
     dataset = DatasetConfig(source=kind, path=str(tmp_path / "a"), targets=("gap",))
     (record,) = open_source(dataset).records()
-    assert record.id == "a" and "these are Cartesian" in record.problem
+    with pytest.raises(Rejected, match="these are Cartesian"):
+        validate(record, ("gap",))

@@ -9,7 +9,6 @@ import numpy as np
 
 from dglframer.common.errors import ConfigError, DamagedFile, Rejected
 from dglframer.data.sources.file_ids import without_ending
-from dglframer.data.sources.fractional import reject_cartesian
 from dglframer.data.sources.json_stream import entries
 from dglframer.data.sources.labels import number
 from dglframer.data.sources.own_file import OwnFile
@@ -65,8 +64,6 @@ def record(
             atoms = entry["atoms"]
             species, lattice_33, frac_N3 = jarvis_atoms(atoms)
             pbc = atoms.get("pbc", True)
-            if not atoms["cartesian"]:
-                reject_cartesian(lattice_33, frac_N3)
         elif "structure" in entry:
             structure = entry["structure"]
             species = pymatgen_species(structure["sites"])
@@ -76,7 +73,6 @@ def record(
             lattice_33 = np.array(structure["lattice"]["matrix"], dtype=np.float64)
             frac_N3 = np.array([site["abc"] for site in structure["sites"]], dtype=np.float64)
             pbc = structure["lattice"].get("pbc", True)
-            reject_cartesian(lattice_33, frac_N3)
         else:
             return Record(id, problem="neither atoms nor structure", **known)
     except Rejected as reason:

@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from dglframer.common.errors import ConfigError, Rejected
+from dglframer.common.errors import ConfigError
 from dglframer.common.parquet import parquet_batches, parquet_schema
-from dglframer.data.sources.fractional import reject_cartesian
 from dglframer.data.sources.labels import number
 from dglframer.data.sources.periodicity import notes, structure_record
 from dglframer.structures.crystal import Record
@@ -74,11 +73,6 @@ class ParquetSource:
             if pbc is not None and np.any(pbc):
                 return Record(id, problem=f"no lattice, but pbc {pbc}", **known)
             return Record(id, species, None, coords, **known)
-        try:
-            if coords:
-                reject_cartesian(lattice, coords)
-        except Rejected as reason:
-            return Record(id, problem=str(reason), **known)
         periodic = True if pbc is None else pbc
         return structure_record(
             id, species, lattice, coords, periodic, self.assume_periodic, **known

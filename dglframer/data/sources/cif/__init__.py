@@ -1,4 +1,4 @@
-"""CIF files, by what they say and nothing else. ``docs/guide/reading.md`` has the rules as a table."""
+"""CIF files: a crystal is read as its rows and operators state it, or refused (docs/guide/reading.md)."""
 
 from dglframer.data.sources.cif.reading import is_cif, read_cif
 

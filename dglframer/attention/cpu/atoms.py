@@ -46,14 +46,16 @@ def make_forward(stamp):
             return given
         ptr, pair_ptr, pair_src, pair_edge, d2, ux_E, uy_E, uz_E, low, window = geometry
         features, size, padded, bins, functions, heads = sizes
-        edges = ptr, pair_ptr, pair_src, pair_edge, d2
         given_ptr, given_rows, given_kinds = given
         kind = alpha.dtype
         room = max_edges(first, last, ptr) + PADDING
         ux, uy, uz = np.zeros(room, kind), np.zeros(room, kind), np.zeros(room, kind)
         weight, across = np.zeros(room * HEADS, kind), np.zeros(room, kind)
         firsts, first_share = np.zeros(room, np.int64), np.zeros(room * HEADS, kind)
-        search = frames.new_search(alpha)
+        heads_room, begins = np.zeros(5 * HEADS, kind), np.zeros(HEADS, np.int64)
+        vectors, keys = np.zeros((64, 3), kind), np.zeros(64 * 2 * HEADS, kind)
+        chosen, share = np.zeros((3, HEADS, 16), np.int64), np.zeros((3, HEADS, 16), kind)
+        count_KH = np.zeros((3, HEADS), np.int64)
         rows = np.zeros(4 * HEADS * (4 * (last - first) + 64), kind)
         kinds = np.zeros(len(rows) // (4 * HEADS), np.int64)
         rows_ptr, used = np.zeros(last - first + 1, np.int64), 0
@@ -63,8 +65,26 @@ def make_forward(stamp):
         part = np.zeros(functions * LANES, kind)
         for i in range(first, last):
             if attends:
-                weights.attend(i, edges, features, q, k, v, decay, scale, gap, alpha, matters, y)
-            distances[:] = 0
+                weights.attend(
+                    i,
+                    ptr,
+                    pair_ptr,
+                    pair_src,
+                    pair_edge,
+                    d2,
+                    features,
+                    q,
+                    k,
+                    v,
+                    decay,
+                    scale,
+                    gap,
+                    alpha,
+                    matters,
+                    y,
+                )
+            for place in range(HEADS * padded):
+                distances[place] = 0
             m = 0
             for e in range(ptr[i], ptr[i + 1]):
                 if matters[e] == 0:
@@ -79,11 +99,19 @@ def make_forward(stamp):
                     sums[h, i, b] = distances[HEADS * b + h]
             if searches:
                 clear_padding(m, ux, uy, uz, weight)
-                search, _ = frames.search_axes(
-                    ux, uy, uz, weight, across, m, width, same, firsts, first_share, search
-                )
+                while frames.search_axes(
+                    ux, uy, uz, weight, across, m, width, same, firsts, first_share, heads_room, begins,
+                    vectors, keys, chosen, share, count_KH,
+                ) == frames.FULL:  # fmt: skip
+                    vectors = np.zeros((2 * len(vectors), 3), kind)
+                    keys = np.zeros(2 * len(keys), kind)
+                    chosen = np.zeros((3, HEADS, 2 * chosen.shape[2]), np.int64)
+                    share = np.zeros(chosen.shape, kind)
                 start = used
-                rows, kinds, used = frames.append_rows(search, rows, kinds, used)
+                while used + frames.rows_needed(count_KH) > len(kinds):
+                    rows = np.concatenate((rows, np.zeros_like(rows)))
+                    kinds = np.concatenate((kinds, np.zeros_like(kinds)))
+                used = frames.append_rows(vectors, chosen, share, count_KH, rows, kinds, used)
                 rows_ptr[i - first + 1] = used
                 from_rows, from_kinds, stop = rows, kinds, used
             else:
@@ -127,7 +155,6 @@ def make_backward(stamp):
             return
         ptr, pair_ptr, pair_src, pair_edge, d2, ux_E, uy_E, uz_E, low, window = geometry
         features, size, padded, bins, functions, heads = sizes
-        edges = ptr, pair_ptr, pair_src, pair_edge, d2
         rows_ptr, rows, kinds = axes_of_atoms
         kind = alpha.dtype
         room = max_edges(first, last, ptr) + PADDING
@@ -149,7 +176,19 @@ def make_backward(stamp):
         grad_k[HEADS * features * first : HEADS * features * last] = 0
         grad_v[HEADS * features * first : HEADS * features * last] = 0
         for i in range(first, last):
-            weights.value_gradients(i, edges, features, v, alpha, grad_y, grad_alpha, grad_v)
+            weights.value_gradients(
+                i,
+                ptr,
+                pair_ptr,
+                pair_src,
+                pair_edge,
+                features,
+                v,
+                alpha,
+                grad_y,
+                grad_alpha,
+                grad_v,
+            )
             start, stop = rows_ptr[i - rows_first], rows_ptr[i - rows_first + 1]
             for h in range(heads):
                 for b in range(bins):
@@ -187,7 +226,21 @@ def make_backward(stamp):
                 for f in range(m):
                     store_row(grad_alpha, place_of[f], load_row(directed, HEADS * f))
             weights.logit_gradients(
-                i, edges, features, q, k, scale, alpha, grad_alpha, grad_q, grad_k, grad_decay
+                i,
+                ptr,
+                pair_ptr,
+                pair_src,
+                pair_edge,
+                d2,
+                features,
+                q,
+                k,
+                scale,
+                alpha,
+                grad_alpha,
+                grad_q,
+                grad_k,
+                grad_decay,
             )
 
     return backward

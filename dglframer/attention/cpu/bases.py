@@ -66,8 +66,10 @@ def group_rows(rows, kinds, first, last, axes, shares, group_kinds):
     """Lay rows first ... last - 1 out as groups; returns their number. What fills the last has no share."""
     count = last - first
     groups = (count + ROWS - 1) // ROWS
-    axes[: groups * 3 * LANES] = 0
-    shares[: groups * LANES] = 0
+    for place in range(groups * 3 * LANES):
+        axes[place] = 0
+    for place in range(groups * LANES):
+        shares[place] = 0
     for r in range(count):
         group, lane = r // ROWS, HEADS * (r % ROWS)
         group_kinds[r] = kinds[first + r]
@@ -82,7 +84,8 @@ def group_rows(rows, kinds, first, last, axes, shares, group_kinds):
 @inner
 def sum_cosines(ux, uy, uz, weight, m, count, groups, axes, shares, kinds, terms, part, sums):
     """sums[k, q] = sum over m edges of weight T_q(e_k . u), an average over the rows of axis k."""
-    sums[: 3 * terms * HEADS] = 0
+    for place in range(3 * terms * HEADS):
+        sums[place] = 0
     for group in range(groups):
         start = 3 * group * LANES
         x, y, z = (
@@ -91,7 +94,8 @@ def sum_cosines(ux, uy, uz, weight, m, count, groups, axes, shares, kinds, terms
             load_vector(axes, start + 2 * LANES),
         )
         share = load_vector(shares, group * LANES)
-        part[: terms * LANES] = 0
+        for place in range(terms * LANES):
+            part[place] = 0
         for edge in range(0, m, EDGES):
             c = cosines(ux, uy, uz, edge, x, y, z)
             older = weighted(weight, edge, share)
@@ -126,7 +130,8 @@ def cosine_gradients(
             load_vector(axes, start + LANES),
             load_vector(axes, start + 2 * LANES),
         )
-        part[: terms * LANES] = 0
+        for place in range(terms * LANES):
+            part[place] = 0
         for r in range(group * ROWS, min(group * ROWS + ROWS, count)):
             lane = HEADS * (r % ROWS)
             share = load_row(shares, group * LANES + lane)

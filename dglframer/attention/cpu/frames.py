@@ -5,8 +5,10 @@ merged axis by axis: the encoding along an axis depends on nothing but the distr
 it, so axes with the same distribution count as one, with the sum of their shares. Most ties are symmetries,
 and most of them leave a single axis.
 
-Found axes are a tuple of arrays that grow: (vectors [A, 3], keys [A, 16], chosen [3, 8, C], share [3, 8, C],
-count [3, 8]): head h looks along axis k of its frame as chosen[k, h, :count[k, h]], numbers of vectors.
+Axes are found in four arrays: ``vectors`` [A, 3], ``keys`` [16 A], ``chosen`` and ``share`` [3, 8, C], with
+``count`` [3, 8]: head h looks along axis k of its frame as ``chosen[k, h, :count[k, h]]``, numbers of
+vectors. Where there is no room for one more a function returns FULL; the caller makes room and tries again.
+(Arrays are arguments, one by one, and never part of a tuple or a slice: numba counts references to those.)
 """
 
 import numpy as np
@@ -32,48 +34,31 @@ from dglframer.attention.cpu.vectors import (
     where_below,
 )
 
-
-@inner
-def new_search(like):
-    """Empty arrays for the axes of an atom, of the element type of an array."""
-    return (
-        np.zeros((64, 3), like.dtype),
-        np.zeros((64, 2 * HEADS), like.dtype),
-        np.zeros((3, HEADS, 16), np.int64),
-        np.zeros((3, HEADS, 16), like.dtype),
-        np.zeros((3, HEADS), np.int64),
-    )
+FULL = -1
 
 
 @inner
-def add_axis(x, y, z, search, found, same):
-    """(search, number of the axis, axes so far): an axis is added unless an equal one is there."""
-    vectors, keys, chosen, share, count = search
+def add_axis(x, y, z, vectors, found, same):
+    """Number of the axis among those found so far, which it may be the next of, or FULL."""
     for a in range(found):
-        if (
-            max(abs(vectors[a, 0] - x), abs(vectors[a, 1] - y), abs(vectors[a, 2] - z)) < same
-        ):  # fmt: skip
-            return search, a, found
+        dx, dy, dz = abs(vectors[a, 0] - x), abs(vectors[a, 1] - y), abs(vectors[a, 2] - z)
+        if max(dx, dy, dz) < same:
+            return a
     if found == len(vectors):
-        vectors = np.concatenate((vectors, np.zeros_like(vectors)))
-        keys = np.concatenate((keys, np.zeros_like(keys)))
-        search = vectors, keys, chosen, share, count
+        return FULL
     vectors[found, 0], vectors[found, 1], vectors[found, 2] = x, y, z
-    return search, found, found + 1
+    return found
 
 
 @inner
-def choose(search, k, h, axis, part):
-    """Head h looks along this axis as axis k of its frame, with a share."""
-    vectors, keys, chosen, share, count = search
+def choose(k, h, axis, part, chosen, share, count):
+    """Head h looks along this axis as axis k of its frame, with a share; returns FULL or 0."""
     n = count[k, h]
     if n == chosen.shape[2]:
-        chosen = np.concatenate((chosen, np.zeros_like(chosen)), axis=2)
-        share = np.concatenate((share, np.zeros_like(share)), axis=2)
-        search = vectors, keys, chosen, share, count
+        return FULL
     chosen[k, h, n], share[k, h, n] = axis, part
     count[k, h] = n + 1
-    return search
+    return 0
 
 
 @inlined
@@ -98,42 +83,39 @@ def complete(x, y, z, hx, hy, hz):
 
 
 @inner
-def search_axes(ux, uy, uz, weight, across, m, width, same, firsts, first_share, search):
-    """(search, axes): every choice of frame within ``width`` of the best, for every head.
+def search_axes(
+    ux, uy, uz, weight, across, m, width, same, firsts, first_share, heads, begins,
+    vectors, keys, chosen, share, count,
+):  # fmt: skip
+    """Find every choice of frame within ``width`` of the best, for every head; returns FULL or 0.
 
     ``weight`` [m, 8] and (ux, uy, uz) [m] are those of the images other than the atom itself. ``across``,
-    ``firsts`` [m] and ``first_share`` [m, 8] are room to work in. A width of 0 takes the first of the best.
+    ``firsts`` [m], ``first_share`` [m, 8], ``heads`` [40] and ``begins`` [8] are room to work in. A width of 0 takes the
+    first of the best.
     """
-    search[4][:] = 0
-    kind = weight.dtype.type
-    found, none, one = 0, kind(0), kind(1)
+    for k in range(3):
+        for h in range(HEADS):
+            count[k, h] = 0
     if m == 0:  # no neighbour within the cutoff: nothing to see, any frame serves
-        for k in range(3):
-            x, y, z = kind(k == 0), kind(k == 1), kind(k == 2)
-            search, a, found = add_axis(x, y, z, search, found, same)
-            for h in range(HEADS):
-                search = choose(search, k, h, a, one)
-        return search, found
-    best, total, second, second_total = (
-        np.zeros(HEADS, weight.dtype),
-        np.zeros(HEADS, weight.dtype),
-        np.zeros(HEADS, weight.dtype),
-        np.zeros(HEADS, weight.dtype),
-    )
-    limits, before = np.zeros(HEADS, weight.dtype), np.zeros(HEADS, np.int64)
-    gap = np.exp(-width)
+        return identity_axes(vectors, chosen, share, count)
+    kind = weight.dtype.type
+    none, one, found = kind(0), kind(1), 0
+    # places in ``heads`` of the numbers of each head
+    best, total, limit, second, second_total = 0, 8, 16, 24, 32
     best_row = load_row(weight, 0)
     for f in range(1, m):
         best_row = maximum(load_row(weight, HEADS * f), best_row)
-    store_row(best, 0, best_row)
+    store_row(heads, best, best_row)
+    gap = np.exp(-width)
     for h in range(HEADS):  # a head that sees nothing of these images needs no frame
-        limits[h] = best[h] * gap if best[h] > 0 else np.inf
-    n_firsts = tied_firsts(weight, m, best, limits, width, firsts, first_share, total)
-    along = splat_vector(kind(ALONG_AXIS))
+        heads[limit + h] = heads[best + h] * gap if heads[best + h] > 0 else np.inf
+        heads[total + h] = 0
+    n_firsts = tied_firsts(weight, m, width, firsts, first_share, heads)
+    along, ones = splat_vector(kind(ALONG_AXIS)), splat_vector(one)
     for c in range(n_firsts):
         e = firsts[c]
         x, y, z = ux[e], uy[e], uz[e]
-        vx, vy, vz, ones = splat_vector(x), splat_vector(y), splat_vector(z), splat_vector(one)
+        vx, vy, vz = splat_vector(x), splat_vector(y), splat_vector(z)
         for f in range(0, m, LANES):  # 1 - |cos|, or 0 along the first axis
             cosine = fma(vy, load_vector(uy, f), multiply(vz, load_vector(uz, f)))
             cosine = absolute(fma(vx, load_vector(ux, f), cosine))
@@ -142,53 +124,86 @@ def search_axes(ux, uy, uz, weight, across, m, width, same, firsts, first_share,
         for f in range(m):
             score = multiply(load_row(weight, HEADS * f), splat_row(across[f]))
             second_row = maximum(score, second_row)
-        store_row(second, 0, second_row)
-        search, a, found = add_axis(x, y, z, search, found, same)
+        store_row(heads, second, second_row)
+        a = add_axis(x, y, z, vectors, found, same)
+        if a == FULL:
+            return FULL
+        found = max(found, a + 1)
         for h in range(HEADS):
-            second_total[h], before[h], limits[h] = 0, search[4][1, h], np.inf
-            if first_share[HEADS * c + h] > 0:
-                search = choose(search, 0, h, a, first_share[HEADS * c + h] / total[h])
-                if second[h] > 0:
-                    limits[h] = second[h] * gap
-        search, found = add_seconds(
-            e, ux, uy, uz, weight, across, m, width, same, second, limits, second_total, search, found
-        )  # fmt: skip
+            heads[second_total + h], heads[limit + h], begins[h] = 0, np.inf, count[1, h]
+            part = first_share[HEADS * c + h]
+            if part > 0:
+                if choose(0, h, a, part / heads[total + h], chosen, share, count) == FULL:
+                    return FULL
+                if heads[second + h] > 0:
+                    heads[limit + h] = heads[second + h] * gap
+        found = add_seconds(
+            e,
+            ux,
+            uy,
+            uz,
+            weight,
+            across,
+            m,
+            width,
+            same,
+            heads,
+            found,
+            vectors,
+            chosen,
+            share,
+            count,
+        )
+        if found == FULL:
+            return FULL
         for h in range(HEADS):
-            if first_share[HEADS * c + h] > 0 and second_total[h] == 0:
-                # every image on one line: any perpendicular serves
-                j = np.argmin(np.abs(np.array([x, y, z])))
-                px, py, pz, qx, qy, qz = complete(
-                    x, y, z, kind(j == 0), kind(j == 1), kind(j == 2)
-                )
-                search, a, found = add_axis(px, py, pz, search, found, same)
-                search = choose(search, 1, h, a, one)
-                search, a, found = add_axis(qx, qy, qz, search, found, same)
-                search = choose(search, 2, h, a, one)
-                second_total[h] = 1
-            for n in range(before[h], search[4][1, h]):
-                factor = first_share[HEADS * c + h] / total[h] / second_total[h]
-                search[3][1, h, n] *= factor
-                search[3][2, h, n] *= factor
-    merge_axes(ux, uy, uz, weight, across, m, same, search, found)
-    return search, found
+            part = first_share[HEADS * c + h]
+            if part > 0 and heads[second_total + h] == 0:
+                found = add_perpendicular(x, y, z, h, same, found, vectors, chosen, share, count)
+                if found == FULL:
+                    return FULL
+                heads[second_total + h] = 1
+            for n in range(begins[h], count[1, h]):
+                factor = part / heads[total + h] / heads[second_total + h]
+                share[1, h, n] *= factor
+                share[2, h, n] *= factor
+    merge_axes(
+        ux, uy, uz, weight, across, m, same, heads, found, vectors, keys, chosen, share, count
+    )
+    return 0
 
 
 @inner
-def tied_firsts(weight, m, best, limits, width, firsts, first_share, total):
-    """How many images are the first axis of some head; they, their shares [., 8], and the sums of these."""
-    count, limit = 0, load_row(limits, 0)
-    total[:] = 0
+def identity_axes(vectors, chosen, share, count):
+    """The Cartesian axes for every head; there is always room for three."""
+    kind = vectors.dtype.type
+    for k in range(3):
+        for x in range(3):
+            vectors[k, x] = kind(x == k)
+        for h in range(HEADS):
+            choose(k, h, k, kind(1), chosen, share, count)
+    return 0
+
+
+@inner
+def tied_firsts(weight, m, width, firsts, first_share, heads):
+    """How many images are the first axis of some head; they, their shares [., 8], and the sums of these.
+
+    ``heads`` holds the best weights, the sums and the limits, see ``search_axes``.
+    """
+    best, total, limit_row = 0, 8, load_row(heads, 16)
+    count = 0
     for f in range(m):
-        bits = at_least(load_row(weight, HEADS * f), limit)
+        bits = at_least(load_row(weight, HEADS * f), limit_row)
         if bits == 0:
             continue
         is_first = False
         for h in range(HEADS):
             part = weight.dtype.type(0)
-            if (bits >> h) & 1 and not (width == 0 and total[h] > 0):
-                part = tie_share(weight[HEADS * f + h], best[h], width)
+            if (bits >> h) & 1 and not (width == 0 and heads[total + h] > 0):
+                part = tie_share(weight[HEADS * f + h], heads[best + h], width)
             first_share[HEADS * count + h] = part
-            total[h] += part
+            heads[total + h] += part
             is_first = is_first or part > 0
         if is_first:
             firsts[count] = f
@@ -198,36 +213,65 @@ def tied_firsts(weight, m, best, limits, width, firsts, first_share, total):
 
 @inner
 def add_seconds(
-    e, ux, uy, uz, weight, across, m, width, same, second, limits, second_total, search, found
+    e, ux, uy, uz, weight, across, m, width, same, heads, found, vectors, chosen, share, count
 ):  # fmt: skip
-    """(search, axes): the second and third axes beside the first axis along image e."""
-    limit = load_row(limits, 0)
+    """Second and third axes beside the first axis along image e; how many axes there are then, or FULL."""
+    limit_row, second, second_total = load_row(heads, 16), 24, 32
     for f in range(m):
-        bits = at_least(multiply(load_row(weight, HEADS * f), splat_row(across[f])), limit)
+        bits = at_least(multiply(load_row(weight, HEADS * f), splat_row(across[f])), limit_row)
         if bits == 0:
             continue
         px, py, pz, qx, qy, qz = complete(ux[e], uy[e], uz[e], ux[f], uy[f], uz[f])
-        search, a, found = add_axis(px, py, pz, search, found, same)
-        search, b, found = add_axis(qx, qy, qz, search, found, same)
+        a = add_axis(px, py, pz, vectors, found, same)
+        if a == FULL:
+            return FULL
+        found = max(found, a + 1)
+        b = add_axis(qx, qy, qz, vectors, found, same)
+        if b == FULL:
+            return FULL
+        found = max(found, b + 1)
         for h in range(HEADS):
-            if (bits >> h) & 1 and not (width == 0 and second_total[h] > 0):
-                part = tie_share(weight[HEADS * f + h] * across[f], second[h], width)
-                search = choose(search, 1, h, a, part)
-                search = choose(search, 2, h, b, part)
-                second_total[h] += part
-    return search, found
+            if (bits >> h) & 1 and not (width == 0 and heads[second_total + h] > 0):
+                part = tie_share(weight[HEADS * f + h] * across[f], heads[second + h], width)
+                if choose(1, h, a, part, chosen, share, count) == FULL:
+                    return FULL
+                choose(2, h, b, part, chosen, share, count)
+                heads[second_total + h] += part
+    return found
 
 
 @inner
-def merge_axes(ux, uy, uz, weight, cosine, m, same, search, found):
+def add_perpendicular(x, y, z, h, same, found, vectors, chosen, share, count):
+    """Every image is on one line with (x, y, z): any perpendicular serves. As ``add_seconds``."""
+    kind = vectors.dtype.type
+    is_y = abs(y) < abs(x)
+    is_z = abs(z) < min(abs(x), abs(y))
+    is_y = is_y and not is_z
+    px, py, pz, qx, qy, qz = complete(x, y, z, kind(not is_y and not is_z), kind(is_y), kind(is_z))
+    a = add_axis(px, py, pz, vectors, found, same)
+    if a == FULL:
+        return FULL
+    found = max(found, a + 1)
+    b = add_axis(qx, qy, qz, vectors, found, same)
+    if b == FULL:
+        return FULL
+    if choose(1, h, a, kind(1), chosen, share, count) == FULL:
+        return FULL
+    choose(2, h, b, kind(1), chosen, share, count)
+    return max(found, b + 1)
+
+
+@inner
+def merge_axes(
+    ux, uy, uz, weight, cosine, m, same, heads, found, vectors, keys, chosen, share, count
+):  # fmt: skip
     """Of the axes of a head, those that are equal or see the same become one, with the sum of the shares."""
-    vectors, keys, chosen, share, count = search
-    all_weight = np.zeros(HEADS, weight.dtype)
     row = load_row(weight, 0)
     for f in range(1, m):
         row = add(load_row(weight, HEADS * f), row)
-    store_row(all_weight, 0, row)
-    keys[:found, 0] = np.inf
+    store_row(heads, 0, row)  # all weight of each head
+    for a in range(found):
+        keys[2 * HEADS * a] = np.inf
     for k in range(3):
         for h in range(HEADS):
             kept = 0
@@ -241,13 +285,13 @@ def merge_axes(ux, uy, uz, weight, cosine, m, same, search, found):
                     chosen[k, h, kept], share[k, h, kept] = axis, share[k, h, n]
                     kept += 1
             count[k, h] = kept
-            if kept == 1:
+            if kept < 2:
                 continue
-            distinct, limit = 0, same * all_weight[h]
+            distinct, limit = 0, same * heads[h]
             for n in range(kept):
                 a = chosen[k, h, n]
-                if keys[a, 0] == np.inf:
-                    store_keys(vectors[a], ux, uy, uz, weight, cosine, m, keys[a])
+                if keys[2 * HEADS * a] == np.inf:
+                    store_key(a, ux, uy, uz, weight, cosine, m, vectors, keys)
                 j = 0
                 while j < distinct and not alike(keys, chosen[k, h, j], a, h, limit):
                     j += 1
@@ -261,22 +305,26 @@ def merge_axes(ux, uy, uz, weight, cosine, m, same, search, found):
 
 @inlined
 def alike(keys, a, b, h, limit):
-    odd, even = abs(keys[a, h] - keys[b, h]), abs(keys[a, HEADS + h] - keys[b, HEADS + h])
+    first, second = 2 * HEADS * a + h, 2 * HEADS * b + h
+    odd, even = (
+        abs(keys[first] - keys[second]),
+        abs(keys[first + HEADS] - keys[second + HEADS]),
+    )
     return max(odd, even) <= limit
 
 
 @inner
-def store_keys(axis, ux, uy, uz, weight, cosine, m, key):
-    """Sums of c + c^3 + c^5 and c^2 + c^4 + c^6 over the cosines with an axis tell distributions apart.
+def store_key(a, ux, uy, uz, weight, cosine, m, vectors, keys):
+    """Sums of c + c^3 + c^5 and c^2 + c^4 + c^6 over the cosines with axis a tell distributions apart.
 
     The low powers matter: high ones hardly change as an axis along the heaviest image is tilted.
     """
-    x, y, z = splat_vector(axis[0]), splat_vector(axis[1]), splat_vector(axis[2])
+    x, y, z = splat_vector(vectors[a, 0]), splat_vector(vectors[a, 1]), splat_vector(vectors[a, 2])
     for f in range(0, m, LANES):
         c = fma(y, load_vector(uy, f), multiply(z, load_vector(uz, f)))
         store_vector(cosine, f, fma(x, load_vector(ux, f), c))
-    odd = splat_row(weight.dtype.type(0))
-    even, one = odd, weight.dtype.type(1)
+    zero, one = weight.dtype.type(0), weight.dtype.type(1)
+    odd, even = splat_row(zero), splat_row(zero)
     for f in range(m):
         c = cosine[f]
         square = c * c
@@ -284,29 +332,38 @@ def store_keys(axis, ux, uy, uz, weight, cosine, m, key):
         row = load_row(weight, HEADS * f)
         odd = fma(row, splat_row(both), odd)
         even = fma(row, splat_row(both * c), even)
-    store_row(key, 0, odd)
-    store_row(key, HEADS, even)
+    store_row(keys, 2 * HEADS * a, odd)
+    store_row(keys, 2 * HEADS * a + HEADS, even)
 
 
 @inner
-def append_rows(search, rows, kinds, used):
-    """(rows, kinds, number of rows): the axes of an atom as rows (x, y, z, share) of 8 heads, by kind k."""
-    vectors, _, chosen, share, count = search
+def rows_needed(count):
+    """How many rows of axes ``append_rows`` adds for an atom."""
+    needed = 0
     for k in range(3):
-        most = count[k].max()
-        while HEADS * 4 * (used + most) > len(rows):
-            rows = np.concatenate((rows, np.zeros_like(rows)))
-            kinds = np.concatenate((kinds, np.zeros_like(kinds)))
-        for n in range(most):
+        here = 0
+        for h in range(HEADS):
+            here = max(here, count[k, h])
+        needed += here
+    return needed
+
+
+@inner
+def append_rows(vectors, chosen, share, count, rows, kinds, used):
+    """Add the axes of an atom as rows (x, y, z, share) of 8 heads, by axis k; returns how many rows there are."""
+    for k in range(3):
+        here = 0
+        for h in range(HEADS):
+            here = max(here, count[k, h])
+        for n in range(here):
             start = HEADS * 4 * used
-            rows[start : start + HEADS * 4] = 0
             for h in range(HEADS):
+                x = y = z = part = rows.dtype.type(0)
                 if n < count[k, h]:
                     a = chosen[k, h, n]
-                    rows[start + h] = vectors[a, 0]
-                    rows[start + HEADS + h] = vectors[a, 1]
-                    rows[start + 2 * HEADS + h] = vectors[a, 2]
-                    rows[start + 3 * HEADS + h] = share[k, h, n]
+                    x, y, z, part = vectors[a, 0], vectors[a, 1], vectors[a, 2], share[k, h, n]
+                rows[start + h], rows[start + HEADS + h] = x, y
+                rows[start + 2 * HEADS + h], rows[start + 3 * HEADS + h] = z, part
             kinds[used] = k
             used += 1
-    return rows, kinds, used
+    return used

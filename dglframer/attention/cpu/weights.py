@@ -45,13 +45,14 @@ def add_scaled(weight, a, i, out, j, width):
 
 
 @inner
-def attend(i, edges, width, q, k, v, decay, scale, gap, alpha, matters, y):
+def attend(
+    i, ptr, pair_ptr, pair_src, pair_edge, d2, width, q, k, v, decay, scale, gap, alpha, matters, y
+):
     """alpha, matters and y of atom i.
 
     alpha = softmax of scale q_i . k_j - decay_i d^2. An edge matters if, in some head, its logarithm is at
     most ``gap`` below the largest; the others get weight 0. y_i = sum alpha v_j.
     """
-    ptr, pair_ptr, pair_src, pair_edge, d2 = edges
     first, last = ptr[i], ptr[i + 1]
     none, one = alpha.dtype.type(0), alpha.dtype.type(1)
     minus_decay = subtract(splat_row(none), load_row(decay, HEADS * i))
@@ -88,9 +89,10 @@ def attend(i, edges, width, q, k, v, decay, scale, gap, alpha, matters, y):
 
 
 @inner
-def value_gradients(i, edges, width, v, alpha, grad_y, grad_alpha, grad_v):
+def value_gradients(
+    i, ptr, pair_ptr, pair_src, pair_edge, width, v, alpha, grad_y, grad_alpha, grad_v
+):
     """grad_v_j += alpha grad_y_i; grad_alpha of atom i's edges = grad_y_i . v_j, rows from 0 on."""
-    ptr, pair_ptr, pair_src, pair_edge, _ = edges
     first = ptr[i]
     for p in range(pair_ptr[i], pair_ptr[i + 1]):
         j = pair_src[p]
@@ -104,10 +106,9 @@ def value_gradients(i, edges, width, v, alpha, grad_y, grad_alpha, grad_v):
 
 @inner
 def logit_gradients(
-    i, edges, width, q, k, scale, alpha, grad_alpha, grad_q, grad_k, grad_decay
+    i, ptr, pair_ptr, pair_src, pair_edge, d2, width, q, k, scale, alpha, grad_alpha, grad_q, grad_k, grad_decay
 ):  # fmt: skip
     """grad_q and grad_decay of atom i, and grad_k_j +=, from the gradients of alpha, rows from 0 on."""
-    ptr, pair_ptr, pair_src, pair_edge, d2 = edges
     first, last = ptr[i], ptr[i + 1]
     zero = splat_row(alpha.dtype.type(0))
     mean = zero

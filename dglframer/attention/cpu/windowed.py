@@ -66,7 +66,8 @@ def gaussian(c, end, k, cut):
 @inner
 def sum_gaussians(ux, uy, uz, weight, m, count, groups, axes, shares, kinds, bins, cut, part, sums):
     """As ``bases.sum_cosines``, of Gaussians."""
-    sums[: 3 * bins * HEADS] = 0
+    for place in range(3 * bins * HEADS):
+        sums[place] = 0
     for group in range(groups):
         start = 3 * group * LANES
         x, y, z = (
@@ -75,12 +76,15 @@ def sum_gaussians(ux, uy, uz, weight, m, count, groups, axes, shares, kinds, bin
             load_vector(axes, start + 2 * LANES),
         )
         share = load_vector(shares, group * LANES)
-        part[: bins * LANES] = 0
+        for place in range(bins * LANES):
+            part[place] = 0
         for edge in range(m):
             c, end = cosine_and_end(ux, uy, uz, edge, x, y, z, bins, cut)
             alpha = multiply(load_repeated(weight, HEADS * edge), share)
             for k in range(bins):
-                value = fma(alpha, gaussian(c, end, part.dtype.type(k), cut), load_vector(part, k * LANES))
+                value = fma(
+                    alpha, gaussian(c, end, part.dtype.type(k), cut), load_vector(part, k * LANES)
+                )
                 store_vector(part, k * LANES, value)
         for r in range(group * ROWS, min(group * ROWS + ROWS, count)):
             lane = HEADS * (r % ROWS)
@@ -101,7 +105,8 @@ def gaussian_gradients(
             load_vector(axes, start + LANES),
             load_vector(axes, start + 2 * LANES),
         )
-        part[: bins * LANES] = 0
+        for place in range(bins * LANES):
+            part[place] = 0
         for r in range(group * ROWS, min(group * ROWS + ROWS, count)):
             lane = HEADS * (r % ROWS)
             share = load_row(shares, group * LANES + lane)
@@ -112,7 +117,9 @@ def gaussian_gradients(
             c, end = cosine_and_end(ux, uy, uz, edge, x, y, z, bins, cut)
             value = multiply(gaussian(c, end, part.dtype.type(0), cut), load_vector(part, 0))
             for k in range(1, bins):
-                value = fma(gaussian(c, end, part.dtype.type(k), cut), load_vector(part, k * LANES), value)
+                value = fma(
+                    gaussian(c, end, part.dtype.type(k), cut), load_vector(part, k * LANES), value
+                )
             store_vector(total, 0, value)
             for r in range(ROWS):
                 row = add(load_row(grad, HEADS * edge), load_row(total, HEADS * r))

@@ -38,7 +38,9 @@ class GpuAttention(Attention):
         values_NHD, distances_NHK, functions_NQL = _GpuSums.apply(
             q_NHD, k_NHD, v_NHD, decay_NH, self
         )
-        return AttentionSums(values_NHD, distances_NHK.transpose(0, 1), head_major(functions_NQL, q_NHD.shape[1]))
+        return AttentionSums(
+            values_NHD, distances_NHK.transpose(0, 1), head_major(functions_NQL, q_NHD.shape[1])
+        )
 
     @functools.cached_property
     def by_source(self) -> tuple[Tensor, Tensor]:

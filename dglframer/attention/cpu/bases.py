@@ -154,7 +154,7 @@ def distance_window(d2, e, spacing, width, padded, size, cut, ramp, low, window)
     """The distance basis of edge e where it is not below 2e-14: the first bin, and ``size`` values.
 
     exp(-(d - (k + 1) spacing)^2 / 2 width^2), k = low, low + 1, ...; there is room for
-    ``padded`` bins, ``ramp`` = 0 ... 7. cut = (widths, kept bins, bins): what published checkpoints keep; 0: all.
+    ``padded`` bins, ``ramp`` = 0 ... 7. cut = (widths, kept bins, bins) of published checkpoints, or 0.
     """
     kind = d2.dtype.type
     d = np.sqrt(d2[e])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numba
 
-from dglframer.attention.cpu.vectors import EDGES, HEADS, LANES
+from dglframer.attention.cpu.vectors import MODE
 
 # Fused multiply-adds are allowed; the order of additions stays, so that bits do not depend on how many
 # crystals are in a batch.
@@ -18,7 +18,7 @@ HOW = {
 }  # a division by zero is no exception
 
 inner = numba.njit(**HOW)
-inlined = numba.njit(**HOW, inline="always")
+inlined = inner  # LLVM inlines them
 
 
 def stamp() -> str:
@@ -26,7 +26,7 @@ def stamp() -> str:
 
     numba looks at the file of one function only, and not at what it calls.
     """
-    digest = hashlib.sha256(f"{LANES} {EDGES} {HEADS}".encode())
+    digest = hashlib.sha256(MODE.encode())
     for path in sorted(Path(__file__).parent.parent.rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -90,8 +90,8 @@ def search_axes(
     """Find every choice of frame within ``width`` of the best, for every head; returns FULL or 0.
 
     ``weight`` [m, 8] and (ux, uy, uz) [m] are those of the images other than the atom itself. ``across``,
-    ``firsts`` [m], ``first_share`` [m, 8], ``heads`` [40] and ``begins`` [8] are room to work in. A width of 0 takes the
-    first of the best.
+    ``firsts`` [m], ``first_share`` [m, 8], ``heads`` [40] and ``begins`` [8] are room to work in. With a
+    width of 0 the first of the best is taken.
     """
     for k in range(3):
         for h in range(HEADS):
@@ -350,7 +350,7 @@ def rows_needed(count):
 
 @inner
 def append_rows(vectors, chosen, share, count, rows, kinds, used):
-    """Add the axes of an atom as rows (x, y, z, share) of 8 heads, by axis k; returns how many rows there are."""
+    """Add the axes of an atom as rows (x, y, z, share) of 8 heads, by axis k; returns the number of rows."""
     for k in range(3):
         here = 0
         for h in range(HEADS):

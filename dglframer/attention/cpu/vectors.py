@@ -79,10 +79,13 @@ else:
         zeros,
     )
 
+MODE = f"{'plain' if os.environ.get('DGLFRAMER_SIMD_LANES') == '0' else 'simd'} {LANES} {EDGES}"
+
 __all__ = [
     "EDGES",
     "HEADS",
     "LANES",
+    "MODE",
     "absolute",
     "add",
     "add_to_rows",

@@ -106,7 +106,8 @@ def value_gradients(
 
 @inner
 def logit_gradients(
-    i, ptr, pair_ptr, pair_src, pair_edge, d2, width, q, k, scale, alpha, grad_alpha, grad_q, grad_k, grad_decay
+    i, ptr, pair_ptr, pair_src, pair_edge, d2, width, q, k, scale, alpha, grad_alpha, grad_q, grad_k,
+    grad_decay,
 ):  # fmt: skip
     """grad_q and grad_decay of atom i, and grad_k_j +=, from the gradients of alpha, rows from 0 on."""
     first, last = ptr[i], ptr[i + 1]

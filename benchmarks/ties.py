@@ -25,12 +25,11 @@ from default_run import machine
 from speed_cases import CUTOFF, SHARED, Sample, log, mp_megnet, new_network
 from speed_measures import with_ties
 
-from dglframer.attention.cpu.attention import CpuAttention
-from dglframer.attention.reference.weights import log_weights
+from dglframer.attention.cpu.attention import CpuAttention, RowOfHeads
+from dglframer.attention.gaussians import cosine_functions
 from dglframer.common.device import settle_mkl
 from dglframer.data.sources.structure_files import read_structure
 from dglframer.graphs.batch import batch_graphs
-from dglframer.graphs.edge_ops import edge_ops
 from dglframer.networks.crystalframer import CrystalFramer
 from dglframer.networks.model_directory import load_model
 from dglframer.structures.crystal import Crystal, validate
@@ -121,19 +120,23 @@ def tied_sites(network: CrystalFramer, sample: Sample) -> dict[str, Any]:
     attention = CpuAttention(batch, with_ties(network, "average").settings)
     x_NW = network.embedding(batch.numbers_N - 1)
     block = network.blocks[0].attention
-    q, k = (
-        layer(x_NW).unflatten(1, (network.settings.heads, -1)) for layer in (block.query, block.key)
+    q, k, v = (
+        layer(x_NW).unflatten(1, (network.settings.heads, -1))
+        for layer in (block.query, block.key, block.value)
     )
-    ops = edge_ops(batch)
-    logits_EH = log_weights(ops, q, k, block.decay(q), attention.d2_E, batch.dst_E)
-    axes = attention.axes(ops.softmax(logits_EH))
-    several_N = axes.ptr.diff() > 1
+    row = RowOfHeads(attention, 0, q, k, v, block.decay(q))
+    functions = 3 * cosine_functions(attention.settings, q.dtype)
+    sums = q.new_empty(row.heads, len(q), attention.settings.distance_bins + functions)
+    row.forward(sums, searches=True)
+    counts = [np.diff(ptr) for _, (ptr, _, _) in row.axes]
+    shares = [rows[: 32 * ptr[-1]].reshape(-1, 4, 8)[:, 3] for _, (ptr, rows, _) in row.axes]
+    several_N = torch.from_numpy(np.concatenate(counts)) > 3
     crystal_N = torch.repeat_interleave(torch.arange(len(batch.atoms_B)), batch.atoms_B)
     return {
         "atoms": len(several_N),
         "atoms_with_several_views": int(several_N.sum()),
         "crystals_with_several_views": len(crystal_N[several_N].unique()),
-        "axes_per_lane": float((axes.share_PL > 0).sum() / (len(several_N) * q.shape[1] * 3)),
+        "axes_per_lane": float((np.concatenate(shares) > 0).sum() / (len(several_N) * 8 * 3)),
     }
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dglframer.attention.fixed_frames import lattice_frames, pca_frames, weighted_pca_frames
 from dglframer.attention.frames import WeightedAxes, max_axes, same_in_all_heads, single_frames
+from dglframer.attention.gaussians import angle_matrix_on
 from dglframer.config.networks import CrystalFramerConfig
 from dglframer.graphs.batch import Batch
 
@@ -20,8 +21,10 @@ class AttentionSums(NamedTuple):
     """Sums over the edges of each atom, weighted by the attention alpha (§3 and §5)."""
 
     values_NHD: Tensor  # sum of alpha v_j
-    distances_NHK: Tensor  # sum of alpha b(|r|)
-    cosines_N3HK: Tensor  # sum of alpha b(e_k . r / |r|), k = 1, 2, 3; no heads without frames
+    distances_HNK: Tensor  # sum of alpha b(|r|)
+    cosines_HNQ: (
+        Tensor  # sum of alpha f(e_k . r / |r|), k = 1, 2, 3 side by side; Q = 0 without frames
+    )
 
 
 class Attention:
@@ -56,6 +59,11 @@ class Attention:
             frames = weighted_pca_frames(alpha_EH, self.u_E3, self.d2_E, self.batch.edge_ptr)
             return single_frames(frames)
         return self.fixed_axes
+
+    @property
+    def cosine_matrix_KQ(self) -> Tensor:
+        """[K, Q]: the Gaussians of a cosine as combinations of the functions f."""
+        return angle_matrix_on(self.settings, self.u_E3.dtype, self.u_E3.device)
 
     @functools.cached_property
     def fixed_axes(self) -> WeightedAxes:

@@ -25,7 +25,7 @@ def distance_basis(d_E: Tensor, settings: CrystalFramerConfig) -> Tensor:
     basis_EK = gaussians(d_E, centres_K, width)
     if settings.window_sigmas is None:
         return basis_EK
-    count = math.ceil(2 * settings.window_sigmas * settings.distance_width_bins + 1)
+    count = kept_bins(settings, settings.distance_width_bins)
     if settings.distance_bins - count <= 8:
         return basis_EK
     start_E = ((d_E - settings.window_sigmas * width) / delta - 1).trunc()
@@ -77,6 +77,20 @@ def chebyshev_matrix(bins: int, width_bins: float, terms: int) -> np.ndarray:
     return matrix_KQ
 
 
+def cosine_functions(settings: CrystalFramerConfig, dtype: torch.dtype) -> int:
+    """How many functions of a cosine are summed for each axis of a frame."""
+    if settings.frame == "none":
+        return 0
+    if settings.window_sigmas is not None:
+        return settings.angle_bins
+    return chebyshev_terms(settings, dtype)
+
+
+def kept_bins(settings: CrystalFramerConfig, width_bins: float) -> int:
+    """How many Gaussians of a basis published checkpoints keep around a value."""
+    return math.ceil(2 * (settings.window_sigmas or 0.0) * width_bins + 1)
+
+
 def angle_matrix(settings: CrystalFramerConfig, dtype: torch.dtype) -> np.ndarray:
     """[K, Q]: the K Gaussians as combinations of the Q functions of ``angle_functions``."""
     if settings.window_sigmas is not None:
@@ -102,7 +116,7 @@ def windowed_gaussians(c: Tensor, settings: CrystalFramerConfig) -> Iterator[Ten
     assert settings.window_sigmas is not None
     step = angle_step(settings)
     width = settings.angle_width_bins * step
-    count = math.ceil(2 * settings.window_sigmas * settings.angle_width_bins + 1)
+    count = kept_bins(settings, settings.angle_width_bins)
     end = (
         ((c + 1 + settings.window_sigmas * width) / step + 1).clamp(max=settings.angle_bins).trunc()
     )
@@ -113,10 +127,11 @@ def windowed_gaussians(c: Tensor, settings: CrystalFramerConfig) -> Iterator[Ten
         yield value * ((k < end) & (k >= end - count)) if cut else value
 
 
-def angle_sums(functions_NQL: Tensor, settings: CrystalFramerConfig) -> Tensor:
-    """[N, 3, H, K]: sums of the cosine Gaussians from the sums of the functions that span them."""
-    matrix_KQ = angle_matrix_on(settings, functions_NQL.dtype, functions_NQL.device)
-    return (functions_NQL.transpose(1, 2) @ matrix_KQ.T).unflatten(1, (3, -1))
+def head_major(functions_NQL: Tensor, heads: int) -> Tensor:
+    """[H, N, 3 Q] from sums [N, Q, L] of Q functions, column = axis * H + head; without columns Q = 0."""
+    if not functions_NQL.shape[2]:
+        return functions_NQL.new_empty(heads, len(functions_NQL), 0)
+    return functions_NQL.unflatten(2, (3, -1)).permute(3, 0, 2, 1).flatten(2)
 
 
 @functools.lru_cache(maxsize=32)

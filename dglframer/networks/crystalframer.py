@@ -143,13 +143,13 @@ class InfiniteAttention(nn.Module):
             for layer in (self.query, self.key, self.value)
         )
         sums = attend(q_NHD, k_NHD, v_NHD, self.decay(q_NHD))
-        dist_NHD = torch.einsum("hdk,nhk->nhd", self.distance_HDK, sums.distances_NHK)
-        if settings.frame == "none":  # Crystalformer: distances alone, without a coefficient
-            return self.output((sums.values_NHD + dist_NHD).flatten(1))
-        angle_NHD = torch.einsum("ahdk,nahk->nhd", self.angle_3HDK, sums.cosines_N3HK)
-        c_dist, c_ang = settings.distance_coefficient, settings.angle_coefficient
-        psi_NHD = c_dist * dist_NHD + c_ang * angle_NHD
-        return self.output((sums.values_NHD + psi_NHD).flatten(1))
+        psi_HND = torch.bmm(sums.distances_HNK, self.distance_HDK.transpose(1, 2))
+        if settings.frame != "none":  # without: Crystalformer, distances alone, no coefficient
+            angle_3HDQ = self.angle_3HDK @ attend.cosine_matrix_KQ
+            angle_HQD = angle_3HDQ.permute(1, 0, 3, 2).flatten(1, 2)
+            c_dist, c_ang = settings.distance_coefficient, settings.angle_coefficient
+            psi_HND = c_dist * psi_HND + c_ang * torch.bmm(sums.cosines_HNQ, angle_HQD)
+        return self.output((sums.values_NHD + psi_HND.transpose(0, 1)).flatten(1))
 
     def decay(self, q_NHD: Tensor) -> Tensor:
         """[N, H]: 1 / 2 sigma^2 = rho / 2 r0^2, rho = (1 - b) ELU(beta t / (1 - b)) + 1 (§4)."""

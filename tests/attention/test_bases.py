@@ -11,6 +11,7 @@ from dglframer.attention.frames import max_axes
 from dglframer.attention.gaussians import (
     angle_functions,
     angle_matrix,
+    angle_matrix_on,
     chebyshev_matrix,
     chebyshev_terms,
     distance_basis,
@@ -61,6 +62,14 @@ def attention_inputs(batch: Batch, dtype: torch.dtype):
     return logits, d2_E, u_E3, axes
 
 
+def in_gaussians(sums, settings):
+    """Distances [N, H, K] and Gaussians of cosines [N, 3, H, K] from the sums of functions."""
+    distances_HNK, cosines_HNQ = sums
+    matrix_KQ = angle_matrix_on(settings, cosines_HNQ.dtype, cosines_HNQ.device)
+    cosines_HN3K = cosines_HNQ.unflatten(2, (3, -1)) @ matrix_KQ.T
+    return distances_HNK.transpose(0, 1), cosines_HN3K.permute(1, 2, 0, 3)
+
+
 def direct_sums(alpha, basis, u, d2, axes, dst, n_atoms, settings):
     """The sums from their definition, row by row, with whole Gaussians."""
     centres = torch.linspace(-1, 1, settings.angle_bins, dtype=alpha.dtype)
@@ -84,7 +93,7 @@ def test_basis_sums_by_definition(batch, dtype, changes):
     logits, d2, u, axes = attention_inputs(batch, dtype)
     alpha = edge_ops(batch).softmax(logits).requires_grad_()
     basis = distance_basis(d2.sqrt(), settings)
-    ours = basis_sums(alpha, basis, u, d2, axes, batch.edge_ptr, settings)
+    ours = in_gaussians(basis_sums(alpha, basis, u, d2, axes, batch.edge_ptr, settings), settings)
     exact = direct_sums(alpha, basis, u, d2, axes, batch.dst_E, len(batch.numbers_N), settings)
     flat = [torch.cat([sums.flatten(1) for sums in pair], 1) for pair in (ours, exact)]
     assert_equal_with_gradients(flat, (alpha,), DTYPES[dtype])
@@ -98,7 +107,9 @@ def test_windowed_sums_cut_what_the_definition_has_beyond(batch, dtype):
     logits, d2, u, axes = attention_inputs(batch, dtype)
     alpha = edge_ops(batch).softmax(logits)
     sums = [
-        basis_sums(alpha, distance_basis(d2.sqrt(), m), u, d2, axes, batch.edge_ptr, m)
+        in_gaussians(
+            basis_sums(alpha, distance_basis(d2.sqrt(), m), u, d2, axes, batch.edge_ptr, m), m
+        )
         for m in (whole, cut)
     ]
     for one, other in zip(*sums, strict=True):

@@ -1,15 +1,16 @@
 """Frames against their definition, and the compiled search for them against that of torch."""
 
+import numpy as np
 import pytest
 import torch
 from helpers import crystals
-from helpers.attention import random
+from helpers.attention import of_atoms, random
 
 from dglframer.attention.constants import SELF_DISTANCE_SQUARED
-from dglframer.attention.cpu.attention import CpuAttention
+from dglframer.attention.cpu.attention import CpuAttention, RowOfHeads
 from dglframer.attention.frames import WeightedAxes, max_axes
-from dglframer.attention.gaussians import distance_basis
-from dglframer.attention.reference.bases import basis_sums
+from dglframer.attention.gaussians import cosine_functions
+from dglframer.attention.reference.weights import log_weights
 from dglframer.config.networks import CrystalFramerConfig
 from dglframer.graphs.batch import Batch, batch_graphs
 from dglframer.graphs.edge_ops import edge_ops
@@ -101,46 +102,48 @@ def test_tied_frames_by_definition(dtype):
         assert abs(axes.share_PL[match] - share / (1 + rest) ** 2).max() < 100 * DTYPES[dtype]
 
 
-def compiled_axes(batch: Batch, logits: torch.Tensor, changes) -> WeightedAxes:
-    alpha = edge_ops(batch).softmax(logits)
-    return CpuAttention(batch, CrystalFramerConfig(heads=HEADS, **changes)).axes(alpha)
+def found_by_loops(attention: CpuAttention, inputs) -> tuple[np.ndarray, np.ndarray]:
+    """(rows of each atom [N], rows [R, 4, 8]) of axes x, y, z and their shares, by the compiled search."""
+    row = RowOfHeads(attention, 0, *inputs)
+    like, n_atoms = inputs[0], len(inputs[0])
+    functions = 3 * cosine_functions(attention.settings, like.dtype)
+    sums = like.new_empty(row.heads, n_atoms, attention.settings.distance_bins + functions)
+    row.forward(sums, searches=True)
+    counts = np.concatenate([np.diff(axes[0]) for _, axes in row.axes])
+    rows = [axes[1][: 32 * axes[0][-1]].reshape(-1, 4, 8) for _, axes in row.axes]
+    return counts, np.concatenate(rows)
 
 
 @pytest.mark.parametrize("ties", ["first", "average"])
-def test_compiled_and_torch_frames_agree(triclinic, dtype, ties):
-    one = batch_graphs([build_graph(triclinic, 6.0)], dtype)
-    logits, d2, u, _ = attention_inputs(one, dtype)
-    width = WIDTH if ties == "average" else None
-    torch_axes = max_axes(logits, u, d2, one.edge_ptr, width)
-    compiled = compiled_axes(one, logits, {"frame_ties": ties})
-    assert torch.equal(compiled.ptr, torch_axes.ptr)
-    assert abs(compiled.share_PL - torch_axes.share_PL).max() < DTYPES[dtype]
-    assert abs(compiled.axes_P3L - torch_axes.axes_P3L).max() < DTYPES[dtype]
+def test_compiled_and_torch_frames_agree(dtype, ties):
+    one = batch_graphs([build_graph(crystals.triclinic(), 6.0)], dtype)
+    settings = CrystalFramerConfig(
+        heads=HEADS, width=8 * HEADS, frame_ties=ties, frame_tie_width=1e-7
+    )
+    attention = CpuAttention(one, settings)
+    inputs = [x.detach() for x in of_atoms(one, settings)]
+    counts, rows = found_by_loops(attention, inputs)
+    assert (counts == 3).all()  # nothing ties
+    q, k, _, decay = inputs
+    logits = log_weights(edge_ops(one), q, k, decay, attention.d2_E, one.dst_E)
+    width = 1e-7 if ties == "average" else None
+    axes = max_axes(logits, attention.u_E3, attention.d2_E, one.edge_ptr, width)
+    expected = axes.axes_P3L.unflatten(2, (3, -1)).transpose(1, 2).flatten(0, 1).numpy()
+    assert abs(rows[:, :3, :HEADS] - expected).max() < 10 * DTYPES[dtype]
+    assert abs(rows[:, 3, :HEADS] - 1).max() < DTYPES[dtype]
 
 
-@pytest.mark.parametrize("noise", [0.0, 1e-3, 3e-2], ids=["exact", "near", "wide"])
-def test_compiled_and_torch_agree_on_ties(rocksalt, cscl_like, dtype, noise):
-    """Merged or not, exact ties, near ones or many accidental ones: the sums are the same."""
-    tied = batch_graphs([build_graph(c, 6.0) for c in (rocksalt, cscl_like)], dtype)
-    d2, u = geometry(tied)
-    logits = -0.25 * d2[:, None].repeat(1, HEADS)
-    logits += noise * random(*logits.shape, like=d2, seed=0)
-    changes = {"frame_tie_width": 0.1 if noise == 3e-2 else WIDTH}
-    settings = CrystalFramerConfig(heads=HEADS, **changes)
-    every = max_axes(logits, u, d2, tied.edge_ptr, settings.frame_tie_width)
-    merged = compiled_axes(tied, logits, changes)
-    assert len(merged.share_PL) < len(every.share_PL)
-    sums = [
-        basis_sums(
-            edge_ops(tied).softmax(logits),
-            distance_basis(d2.sqrt(), settings),
-            u,
-            d2,
-            axes,
-            tied.edge_ptr,
-            settings,
-        )[1]
-        for axes in (every, merged)
-    ]
-    assert abs(sums[0] - sums[1]).max() < DTYPES[dtype]
-    assert abs(sums[0]).max() > 0.1
+@pytest.mark.parametrize("width", [0.005, 0.1])
+def test_axes_that_see_the_same_are_merged(dtype, width):
+    """Rocksalt: every frame of the tied ones sees the same along each of its axes, or two opposite things."""
+    one = batch_graphs([build_graph(crystals.rocksalt(), 6.0)], dtype)
+    settings = CrystalFramerConfig(heads=HEADS, width=8 * HEADS, frame_tie_width=width)
+    attention = CpuAttention(one, settings)
+    inputs = [x.detach() for x in of_atoms(one, settings)]
+    counts, rows = found_by_loops(attention, inputs)
+    q, k, _, decay = inputs
+    logits = log_weights(edge_ops(one), q, k, decay, attention.d2_E, one.dst_E)
+    every = max_axes(logits, attention.u_E3, attention.d2_E, one.edge_ptr, width)
+    assert counts.sum() < len(every.share_PL)
+    shares = rows[:, 3].sum(0)
+    assert abs(shares - 3 * len(counts)).max() < 1e-4  # of three axes of each atom

@@ -1,251 +1,369 @@
-"""The search for ``max`` frames on a CPU, compiled by numba; ``attention.frames`` states the rule.
+"""The search for the ``max`` frames of one atom; ``attention.frames`` states the rule.
 
-Frames that tie are merged axis by axis: the encoding along an axis depends on nothing but the
-distribution of the cosines with it, so axes with the same distribution count as one, with the sum of
-their shares. Most ties are symmetries, and most of them leave a single axis.
+The 8 heads of a row search together and share candidate axes: most have the same ones. Frames that tie are
+merged axis by axis: the encoding along an axis depends on nothing but the distribution of the cosines with
+it, so axes with the same distribution count as one, with the sum of their shares. Most ties are symmetries,
+and most of them leave a single axis.
+
+Axes are found in four arrays: ``vectors`` [A, 3], ``keys`` [16 A], ``chosen`` and ``share`` [3, 8, C], with
+``count`` [3, 8]: head h looks along axis k of its frame as ``chosen[k, h, :count[k, h]]``, numbers of
+vectors. Where there is no room for one more a function returns FULL; the caller makes room and tries again.
+(Arrays are arguments, one by one, and never part of a tuple or a slice: numba counts references to those.)
 """
 
-import numba
 import numpy as np
 
-from dglframer.attention.constants import ALONG_AXIS, SELF_DISTANCE_SQUARED
+from dglframer.attention.constants import ALONG_AXIS
+from dglframer.attention.cpu.compiled import inlined, inner
+from dglframer.attention.cpu.vectors import (
+    HEADS,
+    LANES,
+    absolute,
+    add,
+    at_least,
+    fma,
+    load_row,
+    load_vector,
+    maximum,
+    multiply,
+    splat_row,
+    splat_vector,
+    store_row,
+    store_vector,
+    subtract,
+    where_below,
+)
 
-FAST = {"contract", "nsz", "reassoc"}
-NEAR = 0.02  # axes are sought among images of this part of the largest weight; seldom farther
+FULL = -1
 
 
-@numba.njit(cache=True, nogil=True)
-def max_axes(first_atom, last_atom, ptr, alpha_EH, u_E3, d2_E, width, same):
-    """(rows [atoms], axes [P, 3, L], shares [P, L]) of a range of atoms, as in ``WeightedAxes``.
+@inner
+def add_axis(x, y, z, vectors, found, same):
+    """Number of the axis among those found so far, which it may be the next of, or FULL."""
+    for a in range(found):
+        dx, dy, dz = abs(vectors[a, 0] - x), abs(vectors[a, 1] - y), abs(vectors[a, 2] - z)
+        if max(dx, dy, dz) < same:
+            return a
+    if found == len(vectors):
+        return FULL
+    vectors[found, 0], vectors[found, 1], vectors[found, 2] = x, y, z
+    return found
 
-    ``alpha_EH`` are the weights of the attention. A ``width`` of 0 takes the first of the best.
-    ``same``: components and keys of axes that differ by less are equal.
+
+@inner
+def choose(k, h, axis, part, chosen, share, count):
+    """Head h looks along this axis as axis k of its frame, with a share; returns FULL or 0."""
+    n = count[k, h]
+    if n == chosen.shape[2]:
+        return FULL
+    chosen[k, h, n], share[k, h, n] = axis, part
+    count[k, h] = n + 1
+    return 0
+
+
+@inlined
+def tie_share(value, best, width):
+    """``frames.tie_share`` of the gap between two logarithms; a width of 0: the best alone."""
+    one = best / best
+    if value >= best:
+        return one
+    ratio = min(np.log(best / value) / width, one)
+    rest = one - ratio * ratio
+    return rest * rest
+
+
+@inner
+def complete(x, y, z, hx, hy, hz):
+    """(second axis, third axis): the part of h perpendicular to (x, y, z), and their cross product."""
+    c = x * hx + y * hy + z * hz
+    px, py, pz = hx - c * x, hy - c * y, hz - c * z
+    norm = np.sqrt(px * px + py * py + pz * pz)
+    px, py, pz = px / norm, py / norm, pz / norm
+    return px, py, pz, y * pz - z * py, z * px - x * pz, x * py - y * px
+
+
+@inner
+def search_axes(
+    ux, uy, uz, weight, across, m, width, same, firsts, first_share, heads, begins,
+    vectors, keys, chosen, share, count,
+):  # fmt: skip
+    """Find every choice of frame within ``width`` of the best, for every head; returns FULL or 0.
+
+    ``weight`` [m, 8] and (ux, uy, uz) [m] are those of the images other than the atom itself. ``across``,
+    ``firsts`` [m], ``first_share`` [m, 8], ``heads`` [40] and ``begins`` [8] are room to work in. With a
+    width of 0 the first of the best is taken.
     """
-    heads, dtype = alpha_EH.shape[1], alpha_EH.dtype
-    rows = np.ones(last_atom - first_atom, np.int64)
-    axes_P3L = np.zeros((len(rows) + 8, 3, 3 * heads), dtype)
-    share_PL = np.zeros((len(rows) + 8, 3 * heads), dtype)
-    frames, share = np.empty((16, 3, 3), dtype), np.empty(16, dtype)
-    merged, part = np.empty((16, 3), dtype), np.empty(16, dtype)
-    used, most = 0, 0
-    for i in range(first_atom, last_atom):
-        most = max(most, ptr[i + 1] - ptr[i])
-    u_F3, u_3F, near_F3 = (
-        np.empty((most, 3), dtype),
-        np.empty((3, most), dtype),
-        np.empty((most, 3), dtype),
+    for k in range(3):
+        for h in range(HEADS):
+            count[k, h] = 0
+    if m == 0:  # no neighbour within the cutoff: nothing to see, any frame serves
+        return identity_axes(vectors, chosen, share, count)
+    kind = weight.dtype.type
+    none, one, found = kind(0), kind(1), 0
+    # places in ``heads`` of the numbers of each head
+    best, total, limit, second, second_total = 0, 8, 16, 24, 32
+    best_row = load_row(weight, 0)
+    for f in range(1, m):
+        best_row = maximum(load_row(weight, HEADS * f), best_row)
+    store_row(heads, best, best_row)
+    gap = np.exp(-width)
+    for h in range(HEADS):  # a head that sees nothing of these images needs no frame
+        heads[limit + h] = heads[best + h] * gap if heads[best + h] > 0 else np.inf
+        heads[total + h] = 0
+    n_firsts = tied_firsts(weight, m, width, firsts, first_share, heads)
+    along, ones = splat_vector(kind(ALONG_AXIS)), splat_vector(one)
+    for c in range(n_firsts):
+        e = firsts[c]
+        x, y, z = ux[e], uy[e], uz[e]
+        vx, vy, vz = splat_vector(x), splat_vector(y), splat_vector(z)
+        for f in range(0, m, LANES):  # 1 - |cos|, or 0 along the first axis
+            cosine = fma(vy, load_vector(uy, f), multiply(vz, load_vector(uz, f)))
+            cosine = absolute(fma(vx, load_vector(ux, f), cosine))
+            store_vector(across, f, where_below(cosine, along, subtract(ones, cosine)))
+        second_row = splat_row(none)
+        for f in range(m):
+            score = multiply(load_row(weight, HEADS * f), splat_row(across[f]))
+            second_row = maximum(score, second_row)
+        store_row(heads, second, second_row)
+        a = add_axis(x, y, z, vectors, found, same)
+        if a == FULL:
+            return FULL
+        found = max(found, a + 1)
+        for h in range(HEADS):
+            heads[second_total + h], heads[limit + h], begins[h] = 0, np.inf, count[1, h]
+            part = first_share[HEADS * c + h]
+            if part > 0:
+                if choose(0, h, a, part / heads[total + h], chosen, share, count) == FULL:
+                    return FULL
+                if heads[second + h] > 0:
+                    heads[limit + h] = heads[second + h] * gap
+        found = add_seconds(
+            e,
+            ux,
+            uy,
+            uz,
+            weight,
+            across,
+            m,
+            width,
+            same,
+            heads,
+            found,
+            vectors,
+            chosen,
+            share,
+            count,
+        )
+        if found == FULL:
+            return FULL
+        for h in range(HEADS):
+            part = first_share[HEADS * c + h]
+            if part > 0 and heads[second_total + h] == 0:
+                found = add_perpendicular(x, y, z, h, same, found, vectors, chosen, share, count)
+                if found == FULL:
+                    return FULL
+                heads[second_total + h] = 1
+            for n in range(begins[h], count[1, h]):
+                factor = part / heads[total + h] / heads[second_total + h]
+                share[1, h, n] *= factor
+                share[2, h, n] *= factor
+    merge_axes(
+        ux, uy, uz, weight, across, m, same, heads, found, vectors, keys, chosen, share, count
     )
-    weight_HF, near_F = np.empty((heads, most), dtype), np.empty(most, dtype)
-    for i in range(first_atom, last_atom):
-        here, count = i - first_atom, 0
-        for e in range(ptr[i], ptr[i + 1]):
-            if d2_E[e] > SELF_DISTANCE_SQUARED:
-                for x in range(3):
-                    u_F3[count, x] = u_3F[x, count] = u_E3[e, x]
-                for h in range(heads):
-                    weight_HF[h, count] = alpha_EH[e, h]
-                count += 1
-        for h in range(heads):
-            weight_F = weight_HF[h, :count]
-            floor = NEAR * _largest(weight_F)
-            found = _nearest(weight_F, u_F3, floor, near_F, near_F3)
-            near = near_F[:found], near_F3
-            found, frames, share = _tied_frames(*near, floor, width, frames, share)
-            if found == 0:
-                found, frames, share = _tied_frames(weight_F, u_F3, 0.0, width, frames, share)
-            if len(merged) < len(frames):
-                merged, part = np.empty((len(frames), 3), dtype), np.empty(len(frames), dtype)
-            for axis in range(3):
-                kept = _merge(frames[:found, axis], share, weight_F, u_3F, same, merged, part)
-                rows[here] = max(rows[here], kept)
-                while used + rows[here] > len(axes_P3L):
-                    axes_P3L = np.concatenate((axes_P3L, np.zeros_like(axes_P3L)))
-                    share_PL = np.concatenate((share_PL, np.zeros_like(share_PL)))
-                for k in range(kept):
-                    share_PL[used + k, axis * heads + h] = part[k]
-                    for x in range(3):
-                        axes_P3L[used + k, x, axis * heads + h] = merged[k, x]
-        used += rows[here]
-    return rows, axes_P3L[:used], share_PL[:used]
+    return 0
 
 
-@numba.njit(cache=True, nogil=True, fastmath=FAST | {"nnan", "ninf"})
-def _largest(weight_F):
-    largest = weight_F.dtype.type(0.0)
-    for f in range(len(weight_F)):
-        largest = max(largest, weight_F[f])
-    return largest
+@inner
+def identity_axes(vectors, chosen, share, count):
+    """The Cartesian axes for every head; there is always room for three."""
+    kind = vectors.dtype.type
+    for k in range(3):
+        for x in range(3):
+            vectors[k, x] = kind(x == k)
+        for h in range(HEADS):
+            choose(k, h, k, kind(1), chosen, share, count)
+    return 0
 
 
-@numba.njit(cache=True, nogil=True)
-def _nearest(weight_F, u_F3, floor, near_F, near_F3):
-    """How many weights reach the floor; they and their directions are put side by side, in order."""
+@inner
+def tied_firsts(weight, m, width, firsts, first_share, heads):
+    """How many images are the first axis of some head; they, their shares [., 8], and the sums of these.
+
+    ``heads`` holds the best weights, the sums and the limits, see ``search_axes``.
+    """
+    best, total, limit_row = 0, 8, load_row(heads, 16)
     count = 0
-    for f in range(len(weight_F)):
-        if weight_F[f] >= floor:
-            near_F[count] = weight_F[f]
-            for x in range(3):
-                near_F3[count, x] = u_F3[f, x]
+    for f in range(m):
+        bits = at_least(load_row(weight, HEADS * f), limit_row)
+        if bits == 0:
+            continue
+        is_first = False
+        for h in range(HEADS):
+            part = weight.dtype.type(0)
+            if (bits >> h) & 1 and not (width == 0 and heads[total + h] > 0):
+                part = tie_share(weight[HEADS * f + h], heads[best + h], width)
+            first_share[HEADS * count + h] = part
+            heads[total + h] += part
+            is_first = is_first or part > 0
+        if is_first:
+            firsts[count] = f
             count += 1
     return count
 
 
-@numba.njit(cache=True, nogil=True)
-def _tied_frames(weight_F, u_F3, floor, width, frames, share):
-    """(count, frames, shares) of one atom and head. Buffers may grow.
-
-    Images with weights below ``floor`` are not given; the count is 0 if one of them might matter.
-    """
-    if len(weight_F) == 0:  # no neighbour within the cutoff: nothing to see, any frame serves
-        frames[0] = np.eye(3)
-        share[0] = 1.0
-        return 1, frames, share
-    best, least = _largest(weight_F), np.exp(-width)
-    found, total = 0, 0.0
-    for e in range(len(weight_F)):
-        if weight_F[e] < best * least:
+@inner
+def add_seconds(
+    e, ux, uy, uz, weight, across, m, width, same, heads, found, vectors, chosen, share, count
+):  # fmt: skip
+    """Second and third axes beside the first axis along image e; how many axes there are then, or FULL."""
+    limit_row, second, second_total = load_row(heads, 16), 24, 32
+    for f in range(m):
+        bits = at_least(multiply(load_row(weight, HEADS * f), splat_row(across[f])), limit_row)
+        if bits == 0:
             continue
-        first_share = _tie_share(weight_F[e], best, width)
-        start, second_total = found, 0.0
-        second = _second_score(weight_F, u_F3, u_F3[e])
-        if second * least < floor:
-            return 0, frames, share
-        for f in range(len(weight_F)):
-            if weight_F[f] < second * least or second == 0.0:
-                continue  # 1 - |cos| <= 1: its score is lower still
-            score = _score(weight_F[f], u_F3[e], u_F3[f])
-            if score < second * least:
+        px, py, pz, qx, qy, qz = complete(ux[e], uy[e], uz[e], ux[f], uy[f], uz[f])
+        a = add_axis(px, py, pz, vectors, found, same)
+        if a == FULL:
+            return FULL
+        found = max(found, a + 1)
+        b = add_axis(qx, qy, qz, vectors, found, same)
+        if b == FULL:
+            return FULL
+        found = max(found, b + 1)
+        for h in range(HEADS):
+            if (bits >> h) & 1 and not (width == 0 and heads[second_total + h] > 0):
+                part = tie_share(weight[HEADS * f + h] * across[f], heads[second + h], width)
+                if choose(1, h, a, part, chosen, share, count) == FULL:
+                    return FULL
+                choose(2, h, b, part, chosen, share, count)
+                heads[second_total + h] += part
+    return found
+
+
+@inner
+def add_perpendicular(x, y, z, h, same, found, vectors, chosen, share, count):
+    """Every image is on one line with (x, y, z): any perpendicular serves. As ``add_seconds``."""
+    kind = vectors.dtype.type
+    is_y = abs(y) < abs(x)
+    is_z = abs(z) < min(abs(x), abs(y))
+    is_y = is_y and not is_z
+    px, py, pz, qx, qy, qz = complete(x, y, z, kind(not is_y and not is_z), kind(is_y), kind(is_z))
+    a = add_axis(px, py, pz, vectors, found, same)
+    if a == FULL:
+        return FULL
+    found = max(found, a + 1)
+    b = add_axis(qx, qy, qz, vectors, found, same)
+    if b == FULL:
+        return FULL
+    if choose(1, h, a, kind(1), chosen, share, count) == FULL:
+        return FULL
+    choose(2, h, b, kind(1), chosen, share, count)
+    return max(found, b + 1)
+
+
+@inner
+def merge_axes(
+    ux, uy, uz, weight, cosine, m, same, heads, found, vectors, keys, chosen, share, count
+):  # fmt: skip
+    """Of the axes of a head, those that are equal or see the same become one, with the sum of the shares."""
+    row = load_row(weight, 0)
+    for f in range(1, m):
+        row = add(load_row(weight, HEADS * f), row)
+    store_row(heads, 0, row)  # all weight of each head
+    for a in range(found):
+        keys[2 * HEADS * a] = np.inf
+    for k in range(3):
+        for h in range(HEADS):
+            kept = 0
+            for n in range(count[k, h]):  # equal axes have one number
+                axis, j = chosen[k, h, n], 0
+                while j < kept and chosen[k, h, j] != axis:
+                    j += 1
+                if j < kept:
+                    share[k, h, j] += share[k, h, n]
+                else:
+                    chosen[k, h, kept], share[k, h, kept] = axis, share[k, h, n]
+                    kept += 1
+            count[k, h] = kept
+            if kept < 2:
                 continue
-            frames, share = _with_room(frames, share, found)
-            _complete(u_F3[e], u_F3[f], frames[found])
-            share[found] = _tie_share(score, second, width)
-            second_total += share[found]
-            found += 1
-            if width == 0.0:
-                break
-        if found == start:  # every image on one line: any perpendicular serves
-            frames, share = _with_room(frames, share, found)
-            _perpendicular(u_F3[e], frames[found])
-            share[found] = second_total = 1.0
-            found += 1
-        share[start:found] *= first_share / second_total
-        total += first_share
-        if width == 0.0:
-            break
-    share[:found] /= total
-    return found, frames, share
+            distinct, limit = 0, same * heads[h]
+            for n in range(kept):
+                a = chosen[k, h, n]
+                if keys[2 * HEADS * a] == np.inf:
+                    store_key(a, ux, uy, uz, weight, cosine, m, vectors, keys)
+                j = 0
+                while j < distinct and not alike(keys, chosen[k, h, j], a, h, limit):
+                    j += 1
+                if j < distinct:
+                    share[k, h, j] += share[k, h, n]
+                else:
+                    chosen[k, h, distinct], share[k, h, distinct] = a, share[k, h, n]
+                    distinct += 1
+            count[k, h] = distinct
 
 
-@numba.njit(cache=True, nogil=True)
-def _with_room(frames, share, found):
-    """The buffers, or twice as large ones if they are full."""
-    if found < len(frames):
-        return frames, share
-    return (
-        np.concatenate((frames, np.empty_like(frames))),
-        np.concatenate((share, np.empty_like(share))),
+@inlined
+def alike(keys, a, b, h, limit):
+    first, second = 2 * HEADS * a + h, 2 * HEADS * b + h
+    odd, even = (
+        abs(keys[first] - keys[second]),
+        abs(keys[first + HEADS] - keys[second + HEADS]),
     )
+    return max(odd, even) <= limit
 
 
-@numba.njit(cache=True, nogil=True)
-def _tie_share(value, best, width):
-    """``frames.tie_share`` of the gap between the logarithms."""
-    if value >= best:
-        return 1.0
-    ratio = min(np.log(best / value) / width, 1.0)
-    return (1.0 - ratio * ratio) ** 2
-
-
-@numba.njit(cache=True, nogil=True, inline="always")
-def _score(weight, e1, u):
-    """Weight times (1 - |cos|); images along e1 are out."""
-    c = abs(e1[0] * u[0] + e1[1] * u[1] + e1[2] * u[2])
-    return weight * (1 - c) if c < ALONG_AXIS else weight * 0
-
-
-@numba.njit(cache=True, nogil=True)
-def _second_score(weight_F, u_F3, e1):
-    best = weight_F[0] * 0
-    for f in range(len(weight_F)):
-        if weight_F[f] > best:
-            best = max(best, _score(weight_F[f], e1, u_F3[f]))
-    return best
-
-
-@numba.njit(cache=True, nogil=True)
-def _complete(e1, u, frame):
-    """Rows e1, the part of u perpendicular to e1, and their cross product."""
-    c = e1[0] * u[0] + e1[1] * u[1] + e1[2] * u[2]
-    x, y, z = u[0] - c * e1[0], u[1] - c * e1[1], u[2] - c * e1[2]
-    norm = np.sqrt(x * x + y * y + z * z)
-    frame[0] = e1
-    frame[1, 0], frame[1, 1], frame[1, 2] = x / norm, y / norm, z / norm
-    frame[2, 0] = e1[1] * frame[1, 2] - e1[2] * frame[1, 1]
-    frame[2, 1] = e1[2] * frame[1, 0] - e1[0] * frame[1, 2]
-    frame[2, 2] = e1[0] * frame[1, 1] - e1[1] * frame[1, 0]
-
-
-@numba.njit(cache=True, nogil=True)
-def _perpendicular(e1, frame):
-    """Complete e1 with the Cartesian direction least along it."""
-    helper = np.zeros(3, frame.dtype)
-    helper[np.argmin(np.abs(e1))] = 1.0
-    _complete(e1, helper, frame)
-
-
-@numba.njit(cache=True, nogil=True)
-def _merge(axis_F3, share_F, weight_F, u_3F, same, merged, part):
-    """How many axes are distinct; these, and the sums of their shares, are left in merged and part.
-
-    First equal vectors are merged, then those along which the images are spread alike.
-    """
-    kept = 0
-    for f in range(len(axis_F3)):
-        known = 0
-        while known < kept and not _close(merged[known], axis_F3[f], same):
-            known += 1
-        if known < kept:
-            part[known] += share_F[f]
-        else:
-            merged[kept], part[kept] = axis_F3[f], share_F[f]
-            kept += 1
-    if kept == 1:
-        return kept
-    keys = np.empty((kept, 2))
-    distinct, limit = 0, same * weight_F.sum()
-    for m in range(kept):
-        odd, even = _spread(merged[m], weight_F, u_3F)
-        known = 0
-        while (
-            known < distinct and max(abs(keys[known, 0] - odd), abs(keys[known, 1] - even)) > limit
-        ):
-            known += 1
-        if known < distinct:
-            part[known] += part[m]
-        else:
-            merged[distinct], part[distinct] = merged[m], part[m]
-            keys[distinct, 0], keys[distinct, 1] = odd, even
-            distinct += 1
-    return distinct
-
-
-@numba.njit(cache=True, nogil=True, inline="always")
-def _close(a, b, same):
-    return max(abs(a[0] - b[0]), abs(a[1] - b[1]), abs(a[2] - b[2])) < same
-
-
-@numba.njit(cache=True, nogil=True, fastmath=FAST)
-def _spread(axis, weight_F, u_3F):
-    """Sums of c + c^3 + c^5 and c^2 + c^4 + c^6 over the cosines with an axis tell distributions apart.
+@inner
+def store_key(a, ux, uy, uz, weight, cosine, m, vectors, keys):
+    """Sums of c + c^3 + c^5 and c^2 + c^4 + c^6 over the cosines with axis a tell distributions apart.
 
     The low powers matter: high ones hardly change as an axis along the heaviest image is tilted.
     """
-    x, y, z = axis[0], axis[1], axis[2]
-    odd, even = weight_F[0] * 0, weight_F[0] * 0
-    for f in range(len(weight_F)):
-        c = x * u_3F[0, f] + y * u_3F[1, f] + z * u_3F[2, f]
+    x, y, z = splat_vector(vectors[a, 0]), splat_vector(vectors[a, 1]), splat_vector(vectors[a, 2])
+    for f in range(0, m, LANES):
+        c = fma(y, load_vector(uy, f), multiply(z, load_vector(uz, f)))
+        store_vector(cosine, f, fma(x, load_vector(ux, f), c))
+    zero, one = weight.dtype.type(0), weight.dtype.type(1)
+    odd, even = splat_row(zero), splat_row(zero)
+    for f in range(m):
+        c = cosine[f]
         square = c * c
-        both = weight_F[f] * c * (1 + square * (1 + square))
-        odd += both
-        even += both * c
-    return odd, even
+        both = c * (one + square * (one + square))
+        row = load_row(weight, HEADS * f)
+        odd = fma(row, splat_row(both), odd)
+        even = fma(row, splat_row(both * c), even)
+    store_row(keys, 2 * HEADS * a, odd)
+    store_row(keys, 2 * HEADS * a + HEADS, even)
+
+
+@inner
+def rows_needed(count):
+    """How many rows of axes ``append_rows`` adds for an atom."""
+    needed = 0
+    for k in range(3):
+        here = 0
+        for h in range(HEADS):
+            here = max(here, count[k, h])
+        needed += here
+    return needed
+
+
+@inner
+def append_rows(vectors, chosen, share, count, rows, kinds, used):
+    """Add the axes of an atom as rows (x, y, z, share) of 8 heads, by axis k; returns the number of rows."""
+    for k in range(3):
+        here = 0
+        for h in range(HEADS):
+            here = max(here, count[k, h])
+        for n in range(here):
+            start = HEADS * 4 * used
+            for h in range(HEADS):
+                x = y = z = part = rows.dtype.type(0)
+                if n < count[k, h]:
+                    a = chosen[k, h, n]
+                    x, y, z, part = vectors[a, 0], vectors[a, 1], vectors[a, 2], share[k, h, n]
+                rows[start + h], rows[start + HEADS + h] = x, y
+                rows[start + 2 * HEADS + h], rows[start + 3 * HEADS + h] = z, part
+            kinds[used] = k
+            used += 1
+    return used

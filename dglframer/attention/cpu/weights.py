@@ -1,107 +1,132 @@
-"""Attention's weights and weighted values on a CPU, and their gradients, compiled by numba.
+"""The weights of one atom's edges and its weighted values, and their gradients.
 
-Each works on a range of atoms whose edges lead to no atom outside it (whole crystals), so that
-ranges can run side by side, and the order of additions, hence every bit, does not depend on how
-many do. Edges whose weight cannot matter (``matters_E`` is 0) are passed over.
+q, k and v are [N, D, 8] here: a row holds one feature of 8 heads. Edges of an atom that come from the same
+atom j lie side by side; they share q . k_j and v_j, so that those are read once for all images of j.
 """
 
-import numba
 import numpy as np
 
-FAST = {"contract", "nsz"}  # fused multiply-adds; the order of additions stays
+from dglframer.attention.cpu.compiled import inlined, inner
+from dglframer.attention.cpu.vectors import (
+    HEADS,
+    add,
+    at_least,
+    divide,
+    exp,
+    fma,
+    load_row,
+    maximum,
+    multiply,
+    splat_row,
+    store_row,
+    subtract,
+)
 
 
-@numba.njit(cache=True, nogil=True, fastmath=FAST | {"reassoc"})
-def logits(first_atom, last_atom, ptr, src, q_NHD, k_NHD, decay_NH, d2_E, scale, out_EH):
-    """out_EH = scale q_i . k_j - decay_i d^2."""
-    heads, width = q_NHD.shape[1:]
-    for i in range(first_atom, last_atom):
-        q, decay = q_NHD[i], decay_NH[i]
-        for e in range(ptr[i], ptr[i + 1]):
-            k = k_NHD[src[e]]
-            for h in range(heads):
-                value = q[h, 0] * k[h, 0]
-                for d in range(1, width):
-                    value += q[h, d] * k[h, d]
-                out_EH[e, h] = scale * value - decay[h] * d2_E[e]
+@inlined
+def dot(a, i, b, j, width):
+    """Row: sum over the features d of a[i, d] b[j, d]."""
+    start_a, start_b = HEADS * width * i, HEADS * width * j
+    total = multiply(load_row(a, start_a), load_row(b, start_b))
+    for d in range(1, width):
+        place = HEADS * d
+        total = fma(load_row(a, start_a + place), load_row(b, start_b + place), total)
+    return total
 
 
-@numba.njit(cache=True, nogil=True, fastmath=FAST)
-def attend(first_atom, last_atom, ptr, src, v_NHD, gap, alpha_EH, matters_E, y_NHD):
-    """Turn logits into weights in place, mark the edges that matter, y_i = sum alpha v_j.
+@inlined
+def add_scaled(weight, a, i, out, j, width):
+    """out[j, d] += weight a[i, d] for every feature d."""
+    start_a, start_out = HEADS * width * i, HEADS * width * j
+    for d in range(width):
+        place = start_out + HEADS * d
+        value = fma(weight, load_row(a, start_a + HEADS * d), load_row(out, place))
+        store_row(out, place, value)
 
-    An edge matters if, for some head, its weight is at least exp(-gap) of the largest.
+
+@inner
+def attend(
+    i, ptr, pair_ptr, pair_src, pair_edge, d2, width, q, k, v, decay, scale, gap, alpha, matters, y
+):
+    """alpha, matters and y of atom i.
+
+    alpha = softmax of scale q_i . k_j - decay_i d^2. An edge matters if, in some head, its logarithm is at
+    most ``gap`` below the largest; the others get weight 0. y_i = sum alpha v_j.
     """
-    heads, width = v_NHD.shape[1:]
-    largest, total = np.empty((2, heads), alpha_EH.dtype)
-    for i in range(first_atom, last_atom):
-        largest[:] = -np.inf
-        total[:] = 0.0
-        for e in range(ptr[i], ptr[i + 1]):
-            for h in range(heads):
-                largest[h] = max(largest[h], alpha_EH[e, h])
-        for e in range(ptr[i], ptr[i + 1]):
-            matters_E[e] = 0
-            for h in range(heads):
-                alpha_EH[e, h] -= largest[h]
-                if alpha_EH[e, h] >= -gap:
-                    matters_E[e] = 1
-            for h in range(heads):
-                if matters_E[e] == 0 or alpha_EH[e, h] < -60.0:  # exp of less, squared, is denormal
-                    alpha_EH[e, h] = 0.0
-                else:
-                    alpha_EH[e, h] = np.exp(alpha_EH[e, h])
-                    total[h] += alpha_EH[e, h]
-        y = y_NHD[i]
-        y[:] = 0.0
-        for e in range(ptr[i], ptr[i + 1]):
-            if matters_E[e] == 0:
-                continue
-            v = v_NHD[src[e]]
-            for h in range(heads):
-                alpha_EH[e, h] /= total[h]
-                weight = alpha_EH[e, h]
-                for d in range(width):
-                    y[h, d] += weight * v[h, d]
+    first, last = ptr[i], ptr[i + 1]
+    none, one = alpha.dtype.type(0), alpha.dtype.type(1)
+    minus_decay = subtract(splat_row(none), load_row(decay, HEADS * i))
+    scale_row = splat_row(scale)
+    max_row = splat_row(alpha.dtype.type(-np.inf))
+    for p in range(pair_ptr[i], pair_ptr[i + 1]):
+        product = multiply(dot(q, i, k, pair_src[p], width), scale_row)
+        for e in range(pair_edge[p], pair_edge[p + 1]):
+            logit = fma(minus_decay, splat_row(d2[e]), product)
+            store_row(alpha, HEADS * e, logit)
+            max_row = maximum(logit, max_row)
+    limit, total = splat_row(none - gap), splat_row(none)
+    for e in range(first, last):
+        logit = subtract(load_row(alpha, HEADS * e), max_row)
+        if at_least(logit, limit):
+            weight = exp(logit)
+            matters[e] = 1
+        else:
+            weight = splat_row(none)
+            matters[e] = 0
+        total = add(total, weight)
+        store_row(alpha, HEADS * e, weight)
+    inverse = divide(splat_row(one), total)
+    start = HEADS * width * i
+    for d in range(width):
+        store_row(y, start + HEADS * d, splat_row(none))
+    for p in range(pair_ptr[i], pair_ptr[i + 1]):
+        weight = splat_row(none)
+        for e in range(pair_edge[p], pair_edge[p + 1]):
+            alpha_e = multiply(load_row(alpha, HEADS * e), inverse)
+            store_row(alpha, HEADS * e, alpha_e)
+            weight = add(weight, alpha_e)
+        add_scaled(weight, v, pair_src[p], y, i, width)
 
 
-@numba.njit(cache=True, nogil=True, fastmath=FAST | {"reassoc"})
-def attend_backward(
-    first_atom, last_atom, ptr, src, q_NHD, k_NHD, v_NHD, d2_E, scale, alpha_EH, matters_E, grad_y_NHD,
-    grad_alpha_EH, grad_q_NHD, grad_k_NHD, grad_v_NHD, grad_decay_NH,
+@inner
+def value_gradients(
+    i, ptr, pair_ptr, pair_src, pair_edge, width, v, alpha, grad_y, grad_alpha, grad_v
+):
+    """grad_v_j += alpha grad_y_i; grad_alpha of atom i's edges = grad_y_i . v_j, rows from 0 on."""
+    first = ptr[i]
+    for p in range(pair_ptr[i], pair_ptr[i + 1]):
+        j = pair_src[p]
+        product = dot(grad_y, i, v, j, width)
+        weight = subtract(product, product)
+        for e in range(pair_edge[p], pair_edge[p + 1]):
+            weight = add(weight, load_row(alpha, HEADS * e))
+            store_row(grad_alpha, HEADS * (e - first), product)
+        add_scaled(weight, grad_y, i, grad_v, j, width)
+
+
+@inner
+def logit_gradients(
+    i, ptr, pair_ptr, pair_src, pair_edge, d2, width, q, k, scale, alpha, grad_alpha, grad_q, grad_k,
+    grad_decay,
 ):  # fmt: skip
-    """Gradients of q, k, v and decay; grad_alpha_EH holds the basis sums' part and is overwritten.
-
-    grad_k and grad_v of the range must be zero on entry; the other outputs are overwritten.
-    """
-    heads, width = q_NHD.shape[1:]
-    mean = np.empty(heads, alpha_EH.dtype)
-    for i in range(first_atom, last_atom):
-        grad_y, q, grad_q, grad_decay = grad_y_NHD[i], q_NHD[i], grad_q_NHD[i], grad_decay_NH[i]
-        mean[:] = 0.0
-        grad_q[:] = 0.0
-        grad_decay[:] = 0.0
-        for e in range(ptr[i], ptr[i + 1]):
-            if matters_E[e] == 0:
-                continue
-            v, grad_v = v_NHD[src[e]], grad_v_NHD[src[e]]
-            for h in range(heads):
-                weight = alpha_EH[e, h]
-                value = grad_y[h, 0] * v[h, 0]
-                for d in range(1, width):
-                    value += grad_y[h, d] * v[h, d]
-                for d in range(width):
-                    grad_v[h, d] += weight * grad_y[h, d]
-                grad_alpha_EH[e, h] += value
-                mean[h] += weight * grad_alpha_EH[e, h]
-        for e in range(ptr[i], ptr[i + 1]):
-            if matters_E[e] == 0:
-                continue
-            k, grad_k = k_NHD[src[e]], grad_k_NHD[src[e]]
-            for h in range(heads):
-                grad_logit = alpha_EH[e, h] * (grad_alpha_EH[e, h] - mean[h])
-                grad_decay[h] -= grad_logit * d2_E[e]
-                grad_logit *= scale
-                for d in range(width):
-                    grad_q[h, d] += grad_logit * k[h, d]
-                    grad_k[h, d] += grad_logit * q[h, d]
+    """grad_q and grad_decay of atom i, and grad_k_j +=, from the gradients of alpha, rows from 0 on."""
+    first, last = ptr[i], ptr[i + 1]
+    zero = splat_row(alpha.dtype.type(0))
+    mean = zero
+    for e in range(first, last):
+        grad = load_row(grad_alpha, HEADS * (e - first))
+        mean = fma(load_row(alpha, HEADS * e), grad, mean)
+    start, grad_decay_row, scale_row = HEADS * width * i, zero, splat_row(scale)
+    for d in range(width):
+        store_row(grad_q, start + HEADS * d, zero)
+    for p in range(pair_ptr[i], pair_ptr[i + 1]):
+        j, total = pair_src[p], zero
+        for e in range(pair_edge[p], pair_edge[p + 1]):
+            grad = subtract(load_row(grad_alpha, HEADS * (e - first)), mean)
+            grad = multiply(load_row(alpha, HEADS * e), grad)
+            total = add(total, grad)
+            grad_decay_row = fma(grad, splat_row(d2[e]), grad_decay_row)
+        total = multiply(total, scale_row)
+        add_scaled(total, k, j, grad_q, i, width)
+        add_scaled(total, q, i, grad_k, j, width)
+    store_row(grad_decay, HEADS * i, subtract(zero, grad_decay_row))

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dglframer.attention.constants import SAME_AXIS, negligible_gap
 from dglframer.attention.contract import Attention, AttentionSums, tie_width
-from dglframer.attention.gaussians import angle_sums, chebyshev_terms
+from dglframer.attention.gaussians import chebyshev_terms, head_major
 from dglframer.attention.gpu import weights
 from dglframer.config.networks import CrystalFramerConfig
 from dglframer.graphs.batch import Batch
@@ -38,7 +38,9 @@ class GpuAttention(Attention):
         values_NHD, distances_NHK, functions_NQL = _GpuSums.apply(
             q_NHD, k_NHD, v_NHD, decay_NH, self
         )
-        return AttentionSums(values_NHD, distances_NHK, angle_sums(functions_NQL, self.settings))
+        return AttentionSums(
+            values_NHD, distances_NHK.transpose(0, 1), head_major(functions_NQL, q_NHD.shape[1])
+        )
 
     @functools.cached_property
     def by_source(self) -> tuple[Tensor, Tensor]:

@@ -41,7 +41,7 @@ class ReferenceAttention(Attention):
         else:
             axes = self.other_axes(alpha_EH.detach())
         values_NHD = self.ops.source_sum(alpha_EH, v_NHD)
-        distances_NHK, cosines_N3HK = basis_sums(
+        distances_HNK, cosines_HNQ = basis_sums(
             alpha_EH, self.basis_EK, self.u_E3, self.d2_E, axes, edge_ptr, settings
         )
-        return AttentionSums(values_NHD, distances_NHK, cosines_N3HK)
+        return AttentionSums(values_NHD, distances_HNK, cosines_HNQ)

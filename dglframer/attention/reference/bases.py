@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dglframer.attention.constants import SELF_DISTANCE_SQUARED
 from dglframer.attention.frames import WeightedAxes, expand
-from dglframer.attention.gaussians import angle_functions, angle_matrix, angle_sums
+from dglframer.attention.gaussians import angle_functions, angle_matrix, head_major
 from dglframer.config.networks import CrystalFramerConfig
 from dglframer.graphs.batch import pointers
 
@@ -30,7 +30,7 @@ def basis_sums(
     edge_ptr: Tensor,
     settings: CrystalFramerConfig,
 ) -> tuple[Tensor, Tensor]:
-    """Sums over the edges of each atom: distance basis [N, H, K0] and cosine bases [N, 3, H, K].
+    """Sums over the edges of each atom: distance basis [H, N, K] and functions of cosines [H, N, 3 Q].
 
     ``alpha_EH`` are the attention weights, ``basis_EK`` the distance basis of each edge, ``u_E3``
     and ``d2_E`` direction and squared length of r. Cosines are averaged over the axes of each
@@ -39,7 +39,7 @@ def basis_sums(
     dist_NHK, functions_NQL = _BasisSums.apply(
         alpha_EH, basis_EK, u_E3, d2_E, axes, edge_ptr, settings
     )
-    return dist_NHK, angle_sums(functions_NQL, settings)
+    return dist_NHK.transpose(0, 1), head_major(functions_NQL, alpha_EH.shape[1])
 
 
 class _BasisSums(torch.autograd.Function):

@@ -48,7 +48,9 @@ def config_file(wildcards, output):
     """A param: what commands read.
 
     It is no input, since every job would run again for every changed key. The keys that concern a rule are
-    in its `settings`. Snakemake compares no param of which it thinks that it follows from the output.
+    in its `settings`. Snakemake compares no param of which it thinks that it follows from the output. (An
+    `ancient` input would not do. While the job that makes it has to run, Snakemake 9.27.1 looks for no other
+    reason to run the jobs that need it.)
     """
     return str(CONFIG)
 

@@ -14,6 +14,7 @@ from dglframer.cli import models as model_commands
 from dglframer.cli import nbody
 from dglframer.cli.options import add_verb
 from dglframer.common.errors import Interrupted, UserError
+from dglframer.common.own_code import check_code
 
 log = logging.getLogger("dglframer")
 
@@ -27,14 +28,20 @@ def doctor(args: argparse.Namespace) -> int:
 
 def config(args: argparse.Namespace) -> None:
     """print the default configuration, check one, or write the checkout's default files"""
+    from dglframer.common.files import write_json
     from dglframer.config import check_paths, load_config
     from dglframer.config.yaml_files import default_yaml, write_config_files
 
     if args.write:
         write_config_files(Path.cwd())
     elif args.check:
-        check_paths(load_config(args.check))
+        checked = load_config(args.check)
+        check_paths(checked)
         log.info("%s is valid", args.check)
+        if args.out:
+            write_json(args.out, checked.model_dump(mode="json"))
+    elif args.out:
+        raise UserError("--out writes the configuration that --check FILE names")
     else:
         print(default_yaml(), end="")
 
@@ -53,13 +60,23 @@ def parser() -> argparse.ArgumentParser:
         config,
         ("--write", {"action": "store_true", "help": "write the defaults into the checkout"}),
         ("--check", {"type": Path, "metavar": "FILE", "help": "check a YAML or JSON file"}),
+        ("--out", {"type": Path, "help": "write what was checked as JSON, with its defaults"}),
     )
     return main
 
 
 def main() -> int:
     """Entry point; a user error becomes one message and exit status 2 (or the error's own)."""
-    args = parser().parse_args()
+    try:
+        check_code()  # first: other code may not know the arguments
+        return run(parser().parse_args())
+    except UserError as error:
+        print(f"dglframer: error: {error}", file=sys.stderr)
+        return error.status
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run a verb; returns the exit status."""
     # Arrow's own allocator keeps some 80 MB of free memory; without it no stage is slower.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
@@ -73,9 +90,6 @@ def main() -> int:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the rest of the output
         return 128 + signal.SIGPIPE  # as other programs before `| head -1`
-    except UserError as error:
-        print(f"dglframer: error: {error}", file=sys.stderr)
-        return error.status
     except Interrupted as stopped:
         print(f"dglframer: {stopped}", file=sys.stderr)
         return stopped.status

@@ -28,7 +28,7 @@ def make_reproducible(threads: int, device: torch.device) -> None:
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True, warn_only=device.type != "cpu")
     # Whoever makes an empty tensor here fills it: a fill beforehand costs a tenth of a step.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     settle_mkl()
 
 

@@ -1,18 +1,20 @@
 """The workflow through a real Slurm, with jobs that are cancelled, run out of time and are preempted.
 
 First run, with one attempt each: one of four trainings is cancelled, one hangs until its time is up,
-the others finish. Second run, as a user would repeat it: the first is cancelled again and tried again
-with more memory, the second makes room for an urgent job and is requeued by Slurm.
+the others finish; meanwhile the user edits the configuration, for a later run. Second run, as a user
+would repeat the first: the first training is cancelled again and tried again with more memory, the second
+makes room for an urgent job and is requeued by Slurm.
 """
 
 import itertools
+import json
 import os
 import re
 import signal
 from pathlib import Path
 
 import pytest
-from cluster.driver import LONGEST_SECONDS, ROOT, SEEDS, log_of, started
+from cluster.driver import LONGEST_SECONDS, ROOT, SEEDS, TINY, log_of, started
 from cluster.slurm import Attempt, Cluster, Job, command, running_slurm, wait_for, why_not
 from helpers.same_bytes import assert_same_bytes
 from snakemake.utils import available_cpu_count
@@ -87,6 +89,8 @@ class Runs:
         """Cancel a training; let another one hang, with a minute as its limit."""
         with started(self.folder, *on_slurm(), "--retries", "0") as driver:
             self.cancelled = pause_one(self.folder, {*SEEDS})
+            edited = TINY | {"training": {**TINY["training"], "epochs": 3}}
+            (self.folder / "tiny.json").write_text(json.dumps(edited))
             command("scancel", self.job(self.cancelled).id)
             self.hung = pause_one(self.folder, {*SEEDS} - {self.cancelled})
             command("scontrol", "update", f"JobId={self.job(self.hung).id}", "TimeLimit=1")

@@ -1,7 +1,8 @@
-"""Runs of the checkout's workflow with a small network, in a folder of their own."""
+"""Runs of the workflow with a small network, in a folder of their own."""
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,11 +20,25 @@ SMALL_RUN = {
 def command_line(folder: Path, *arguments: str, config: dict | None = None) -> dict:
     """What subprocess takes to run the checkout's workflow in ``folder`` with this environment."""
     (folder / "changes.json").write_text(json.dumps(merged(SMALL_RUN, config or {})))
+    options = ["--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder)]
+    return plain_command(folder, *options, *arguments, "--configfile", "changes.json")
+
+
+def plain_command(folder: Path, *arguments: str) -> dict:
+    """What subprocess takes to run `snakemake` in ``folder`` with this environment."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    command = ["snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder)]
-    command += ["--cores", "2", *arguments, "--configfile", "changes.json"]
-    environment = {**os.environ, "PATH": path}
-    return {"args": [sys.executable, "-m", *command], "cwd": folder, "env": environment}
+    words = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
+    return {"args": words, "cwd": folder, "env": {**os.environ, "PATH": path}}
+
+
+def copy_checkout(folder: Path) -> Path:
+    """Another checkout of the same rules and code, in ``folder``."""
+    ignored = shutil.ignore_patterns("__pycache__")
+    for name in ("workflow", "dglframer", "envs"):
+        shutil.copytree(ROOT / name, folder / name, ignore=ignored)
+    for name in ("Snakefile", "config.yaml", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, folder / name)
+    return folder
 
 
 def snakemake(

@@ -1,4 +1,4 @@
-"""The Slurm profile without a Slurm (tests/cluster has one): what each rule would ask for."""
+"""The profiles without a cluster (tests/cluster has one): what each rule would ask for."""
 
 import os
 import re
@@ -6,9 +6,29 @@ import subprocess
 import sys
 
 import pytest
+import yaml
 from helpers.paths import ROOT
 
 GPU_RULES = {"tune", "tune_worker", "train_seed", "compare_train", "nbody_train"}
+PROFILES = ROOT / "workflow" / "profiles"
+
+
+def settings_of(profile: str) -> dict:
+    return yaml.safe_load((PROFILES / profile / "profile.v9+.yaml").read_text())
+
+
+@pytest.mark.parametrize("profile", ["slurm", "generic"])
+def test_gpus_are_stated_by_the_profiles(profile):
+    settings = settings_of(profile)
+    assert settings["default-resources"]["gpu"] == 0
+    asked = {rule: needs.get("gpu") for rule, needs in settings["set-resources"].items()}
+    assert {rule for rule, number in asked.items() if number is not None} == GPU_RULES
+    assert {asked[rule] for rule in GPU_RULES} == {1}
+
+
+def test_the_profile_of_every_call_does_not_silence_that_of_a_cluster():
+    """Snakemake takes default-resources of the workflow's profile instead of those of --profile."""
+    assert "default-resources" not in settings_of("default")
 
 
 @pytest.mark.parametrize(
@@ -20,7 +40,7 @@ GPU_RULES = {"tune", "tune_worker", "train_seed", "compare_train", "nbody_train"
     ],
 )
 def test_tuning_and_training_ask_for_a_gpu_and_its_partition(tmp_path, target, rules):
-    profile = ROOT / "workflow" / "profiles" / "slurm"
+    profile = PROFILES / "slurm"
     workers = ["--config", 'tune={"workers": 2}']
     words = ["snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(tmp_path)]
     output = subprocess.run(
@@ -41,5 +61,5 @@ def test_tuning_and_training_ask_for_a_gpu_and_its_partition(tmp_path, target, r
     assert set(rules.split()) <= asked.keys()
     for rule, resources in asked.items():
         wanted = ("gpu", "1") if rule in GPU_RULES else ("cpu", "0")
-        assert (resources["slurm_partition"], resources.get("gpu", "0")) == wanted, rule
+        assert (resources["slurm_partition"], resources["gpu"]) == wanted, rule
         assert int(resources["mem_mb"]) >= 2000 and int(resources["runtime"]) > 0, rule

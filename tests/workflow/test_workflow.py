@@ -38,7 +38,7 @@ def planned(folder: Path, *arguments: str, config: dict | None = None, **how) ->
     jobs = {}
     for line in text.splitlines():
         words = line.split()
-        if len(words) == 2 and words[1].isdigit() and words[0] in [*STAGES, "tune_worker"]:
+        if len(words) == 2 and words[1].isdigit() and words[0] not in ("all", "total"):
             jobs[words[0]] = int(words[1])
     return jobs
 
@@ -67,7 +67,8 @@ def finished(tiny_run) -> Iterator[Path]:
         path.mkdir()
     (blocker / "sitecustomize.py").write_text(NO_NETWORK)
     settings = command_line(folder)
-    settings["env"] |= {"PYTHONPATH": str(blocker), "HOME": str(root)}
+    path = os.pathsep.join(filter(None, [str(blocker), os.environ.get("PYTHONPATH")]))
+    settings["env"] |= {"PYTHONPATH": path, "HOME": str(root)}
     # The first process compiles the kernels and the others load them, which by numba differs in the
     # last bits: a first training, of a few crystals, leaves the workflow to the others.
     shutil.copytree(tiny_run.root, root / "tiny")
@@ -84,6 +85,7 @@ def finished(tiny_run) -> Iterator[Path]:
 
 
 EDGES = """
+configuration > all
 download > crystals, report
 crystals > clean, inspect, split, graphs, report
 clean > inspect, leakage, report
@@ -126,13 +128,15 @@ def directives(text: str) -> dict[str, list[str]]:
 def test_every_rule_says_what_it_needs_and_where_it_logs():
     text = "\n".join(path.read_text() for path in (ROOT / "workflow" / "rules").glob("*.smk"))
     rules = {name: found for name, found in directives(text).items() if "shell" in found}
-    assert set(rules) >= {*STAGES, "tune_worker"}
+    assert set(rules) >= {*STAGES, "configuration"}
     for name, found in rules.items():
         missing = {"log", "benchmark", "threads", "resources", "conda", "params"} - set(found)
-        assert not missing, name
+        assert missing == ({"params"} if name == "configuration" else set()), name
     for needs in re.findall(r"^    resources:\n((?:        .*\n)+)", text, re.MULTILINE):
-        assert re.findall(r"(\w+)=", needs) == ["mem_mb", "runtime", "gpu"]
+        assert re.findall(r"(\w+)=", needs) == ["mem_mb", "runtime"], "GPUs are the profiles'"
     assert "retries" in rules["download"]
+    for name, original in re.findall(r"^use rule (\w+) as (\w+) with:", text, re.MULTILINE):
+        assert name in rules and original not in rules
 
 
 def test_everything_is_there_and_documented_files_are_readable(finished):
@@ -186,7 +190,38 @@ CHANGES = [
 
 @pytest.mark.parametrize(("change", "rules"), CHANGES, ids=lambda value: str(value)[:40])
 def test_what_a_changed_key_reruns(finished, change, rules):
-    assert sorted(planned(finished, config=change)) == sorted(rules.split())
+    """And the configuration is written anew, whatever key has changed."""
+    assert sorted(planned(finished, config=change)) == sorted(["configuration", *rules.split()])
+
+
+def test_a_key_without_effect_changes_the_configuration_alone(finished, tmp_path):
+    """Really run: no job takes the new file for a reason to run again."""
+    for name in ("results", ".snakemake"):
+        shutil.copytree(finished / name, tmp_path / name)
+    config = tmp_path / "results" / "config.json"
+    for channels in (8, 16):
+        change = {"tfn": {"channels": channels}}
+        assert planned(tmp_path, config=change) == {"configuration": 1}
+        snakemake(tmp_path, config=change)
+        assert json.loads(config.read_text())["tfn"]["channels"] == channels
+        assert planned(tmp_path, config=change) == {}
+
+
+def test_a_configuration_of_unknown_origin_is_not_used(tmp_path):
+    """As in a folder of results without Snakemake's notes, or of an older version."""
+    (tmp_path / "results").mkdir()
+    config = tmp_path / "results" / "config.json"
+    config.write_text('{"dataset": {"source": "no such source"}}')
+    snakemake(tmp_path, "results/download.json", "results/config.json")
+    assert json.loads(config.read_text())["seeds"] == [0, 1]
+
+
+def test_a_dry_run_with_other_settings_changes_nothing(finished):
+    config = finished / "results" / "config.json"
+    before = config.read_bytes()
+    assert "split" in planned(finished, config={"split": {"method": "random"}})
+    assert config.read_bytes() == before
+    assert planned(finished) == {}
 
 
 @pytest.mark.parametrize(
@@ -216,6 +251,7 @@ main()
 def test_targets_of_single_stages(tmp_path, finished):
     assert "evaluate" not in planned(tmp_path, "train")
     assert sorted(planned(finished, "--forcerun", "evaluate")) == ["evaluate", "report"]
+    assert sorted(planned(finished, "--forcerun", "configuration")) == ["configuration"]
 
 
 FINAL = """
@@ -247,6 +283,37 @@ def test_the_same_bytes_in_another_folder_although_everything_was_killed_twice(f
     trials = json.loads((tmp_path / "results" / "tune" / "trials.json").read_text())
     assert [trial["number"] for trial in trials] == [0]
     assert trials[0]["number_in_storage"] == 1, "the one that was killed is number 0"
+
+
+def test_an_interrupted_command_says_what_it_has_to_say(finished, tmp_path):
+    """Ctrl-C, then what a queue sends: the signal reaches every process of the job, `tee` as well."""
+    for name in ("results", ".snakemake"):
+        shutil.copytree(finished / name, tmp_path / name)
+    config = {"seeds": [3], "tune": {"trials": 0}, "training": {"epochs": 3000}}
+    log = tmp_path / "results" / "logs" / "train-seed-3.txt"
+    for number, sign in (
+        (signal.SIGINT, "starting at epoch 1"),
+        (signal.SIGTERM, "going on after"),
+    ):
+        with (tmp_path / "output.txt").open("w") as output:
+            process = subprocess.Popen(
+                **command_line(tmp_path, "train", config=config),
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        while not (log.exists() and "epoch" in (text := log.read_text()) and sign in text):
+            assert process.poll() is None, (tmp_path / "output.txt").read_text()
+            time.sleep(0.05)
+        os.killpg(process.pid, number)
+        assert process.wait(60) != 0
+        message = f"dglframer: stopped by {signal.Signals(number).name} after "
+        deadline = time.monotonic() + 30  # SIGTERM ends the shell before the command
+        while message not in log.read_text() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        for path in (log, tmp_path / "output.txt"):
+            assert message in path.read_text() and "Traceback" not in path.read_text(), path
+        assert "the same command goes on from results/checkpoints/seed-3/" in log.read_text()
 
 
 def test_graphs_in_parts_by_several_jobs(finished, tmp_path):

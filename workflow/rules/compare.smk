@@ -7,12 +7,8 @@ COMPARED = [
 ]
 
 
-wildcard_constraints:
-    variant=r"[A-Za-z0-9_+-]+",
-
-
 rule compare_plan_epochs:
-    """What each variant trains with, for as many epochs as all others."""
+    """What each variant trains with: as many epochs for all, or as much time as the first one took."""
     output:
         expand(
             "results/compare/epochs/{variant}.json", variant=SETTINGS.compare.trained_in("epochs")
@@ -27,18 +23,26 @@ rule compare_plan_epochs:
     resources:
         mem_mb=2000,
         runtime=10,
-        gpu=0,
     params:
+        config=config_file,
         settings=stage_settings(SETTINGS, "compare"),
+        budget="epochs",
+        trained=subpath(output[0], parent=True),
+        out=subpath(output[0], parent=True),
     shell:
-        "dglframer compare-plan --config results/config.json --budget epochs"
-        " --trained results/compare/epochs --out results/compare/epochs 2>&1 | tee {log}"
+        command(
+            "dglframer compare-plan",
+            "--config {params.config:q}",
+            "--budget {params.budget:q}",
+            "--trained {params.trained:q}",
+            "--out {params.out:q}",
+        )
 
 
-rule compare_plan_time:
-    """What each variant trains with, for as long as the first one took."""
+# What each variant trains with, for as long as the first one took.
+use rule compare_plan_epochs as compare_plan_time with:
     input:
-        expand(
+        trained=expand(
             "results/compare/epochs/{variant}/seed-{seed}/metrics.jsonl",
             variant=SETTINGS.compare.trained_in("epochs"),
             seed=SEEDS,
@@ -49,26 +53,18 @@ rule compare_plan_time:
         "results/logs/compare-plan-time.txt",
     benchmark:
         "results/benchmarks/compare-plan-time.tsv"
-    conda:
-        "../../envs/model.yaml"
-    threads: 1
-    resources:
-        mem_mb=2000,
-        runtime=10,
-        gpu=0,
     params:
-        settings=stage_settings(SETTINGS, "compare"),
-    shell:
-        "dglframer compare-plan --config results/config.json --budget time"
-        " --trained results/compare/epochs --out results/compare/time 2>&1 | tee {log}"
+        budget="time",
+        trained=lambda wildcards, input: Path(input.trained[0]).parents[2],
 
 
-rule compare_train:
-    """Train one variant with one seed."""
+# One variant with one seed.
+use rule train_seed as compare_train with:
     input:
         graphs="results/graphs/manifest.json",
         split="results/split.parquet",
-        plan="results/compare/{budget}/{variant}.json",
+        tuned="results/compare/{budget}/{variant}.json",
+        initial=INITIAL,
     output:
         description="results/compare/{budget}/{variant}/seed-{seed}/model.json",
         weights="results/compare/{budget}/{variant}/seed-{seed}/model.safetensors",
@@ -77,25 +73,13 @@ rule compare_train:
         "results/logs/compare-{budget}-{variant}-{seed}.txt",
     benchmark:
         "results/benchmarks/compare-{budget}-{variant}-{seed}.tsv"
-    conda:
-        "../../envs/model.yaml"
-    threads: 1
-    resources:
-        mem_mb=8000,
-        runtime=1440,
-        gpu=0,
     params:
         settings=stage_settings(SETTINGS, "compare"),
-        checkpoints="results/checkpoints/compare-{budget}-{variant}-{seed}",
-        out="results/compare/{budget}/{variant}/seed-{seed}",
-    shell:
-        "dglframer train --config results/config.json --graphs results/graphs --split {input.split}"
-        " --tuned {input.plan} --seed {wildcards.seed} --threads {threads}"
-        " --checkpoints {params.checkpoints} --when-changed fresh --out {params.out} 2>&1 | tee {log}"
+        checkpoints=in_checkpoints("compare-{budget}-{variant}-{seed}", above=4),
 
 
-rule compare_evaluate:
-    """Predict every split with the models of one variant."""
+# The models of one variant on every split.
+use rule evaluate as compare_evaluate with:
     input:
         graphs="results/graphs/manifest.json",
         split="results/split.parquet",
@@ -103,31 +87,17 @@ rule compare_evaluate:
             "results/compare/{{budget}}/{{variant}}/seed-{seed}/model.safetensors", seed=SEEDS
         ),
     output:
-        "results/compare/{budget}/{variant}/evaluation/metrics.json",
+        metrics="results/compare/{budget}/{variant}/evaluation/metrics.json",
     log:
         "results/logs/compare-evaluate-{budget}-{variant}.txt",
     benchmark:
         "results/benchmarks/compare-evaluate-{budget}-{variant}.tsv"
-    conda:
-        "../../envs/model.yaml"
-    threads: 2
-    resources:
-        mem_mb=8000,
-        runtime=120,
-        gpu=0,
-    params:
-        settings=stage_settings(SETTINGS, "evaluate"),
-        models=expand("results/compare/{{budget}}/{{variant}}/seed-{seed}", seed=SEEDS),
-        out="results/compare/{budget}/{variant}/evaluation",
-    shell:
-        "dglframer evaluate --graphs results/graphs --split {input.split}"
-        " --models {params.models} --threads {threads} --out {params.out} 2>&1 | tee {log}"
 
 
 rule compare:
     """One table and one plot: errors with their spread, parameters, time per epoch."""
     input:
-        expand("{variant}/evaluation/metrics.json", variant=COMPARED),
+        evaluations=expand("{variant}/evaluation/metrics.json", variant=COMPARED),
     output:
         table="results/compare/table.json",
         text="results/compare/table.md",
@@ -142,8 +112,13 @@ rule compare:
     resources:
         mem_mb=2000,
         runtime=10,
-        gpu=0,
     params:
+        config=config_file,
         settings=stage_settings(SETTINGS, "compare"),
+        out=subpath(output.table, parent=True),
     shell:
-        "dglframer compare --config results/config.json --out results/compare 2>&1 | tee {log}"
+        command(
+            "dglframer compare",
+            "--config {params.config:q}",
+            "--out {params.out:q}",
+        )

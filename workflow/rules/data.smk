@@ -1,4 +1,29 @@
-# Data: download, crystals, clean, inspect, split, leakage, graphs.
+# Data: configuration, download, crystals, clean, inspect, split, leakage, graphs.
+
+
+rule configuration:
+    """Keep the configuration with all of its defaults beside the results."""
+    input:
+        local(str(CONFIG)),
+    output:
+        "results/config.json",
+    log:
+        "results/logs/configuration.txt",
+    benchmark:
+        "results/benchmarks/configuration.tsv"
+    localrule: True
+    conda:
+        "../../envs/data.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    shell:
+        command(
+            "dglframer config",
+            "--check {input:q}",
+            "--out {output:q}",
+        )
 
 
 rule download:
@@ -16,11 +41,15 @@ rule download:
     resources:
         mem_mb=2000,
         runtime=60,
-        gpu=0,
     params:
+        config=config_file,
         settings=stage_settings(SETTINGS, "download"),
     shell:
-        "dglframer download --config results/config.json --out {output} 2>&1 | tee {log}"
+        command(
+            "dglframer download",
+            "--config {params.config:q}",
+            "--out {output:q}",
+        )
 
 
 checkpoint crystals:
@@ -45,12 +74,17 @@ checkpoint crystals:
     resources:
         mem_mb=4000,
         runtime=60,
-        gpu=0,
     params:
+        config=config_file,
         settings=stage_settings(SETTINGS, "crystals"),
     shell:
-        "dglframer crystals --config results/config.json --download {input.download}"
-        " --rejected {output.rejected} --out {output.crystals} 2>&1 | tee {log}"
+        command(
+            "dglframer crystals",
+            "--config {params.config:q}",
+            "--download {input.download:q}",
+            "--rejected {output.rejected:q}",
+            "--out {output.crystals:q}",
+        )
 
 
 rule clean:
@@ -69,12 +103,17 @@ rule clean:
     resources:
         mem_mb=8000,
         runtime=240,
-        gpu=0,
     params:
+        config=config_file,
         settings=stage_settings(SETTINGS, "clean"),
     shell:
-        "dglframer clean --config results/config.json --crystals {input.crystals}"
-        " --threads {threads} --out {output} 2>&1 | tee {log}"
+        command(
+            "dglframer clean",
+            "--config {params.config:q}",
+            "--crystals {input.crystals:q}",
+            "--threads {threads}",
+            "--out {output:q}",
+        )
 
 
 rule inspect:
@@ -101,12 +140,16 @@ rule inspect:
     resources:
         mem_mb=4000,
         runtime=60,
-        gpu=0,
     params:
         settings=stage_settings(SETTINGS, "inspect"),
     shell:
-        "dglframer inspect {input.crystals} --rejected {input.rejected} --checks {input.checks}"
-        " --json {output.summary} --html {output.page} 2>&1 | tee {log}"
+        command(
+            "dglframer inspect {input.crystals:q}",
+            "--rejected {input.rejected:q}",
+            "--checks {input.checks:q}",
+            "--json {output.summary:q}",
+            "--html {output.page:q}",
+        )
 
 
 rule split:
@@ -116,7 +159,7 @@ rule split:
         rejected="results/rejected.parquet",
         # Only where the split depends on it: looking at duplicates must not train again.
         checks="results/checks.parquet" if reads_checks(SETTINGS) else [],
-        listed=SETTINGS.split.path or [],
+        listed=local(SETTINGS.split.path) if SETTINGS.split.path else [],
     output:
         "results/split.parquet",
     log:
@@ -129,13 +172,19 @@ rule split:
     resources:
         mem_mb=4000,
         runtime=10,
-        gpu=0,
     params:
+        config=config_file,
         settings=stage_settings(SETTINGS, "split"),
-        checks="--checks results/checks.parquet" if reads_checks(SETTINGS) else "",
+        checks=lambda wildcards, input: ["--checks", input.checks] if input.checks else [],
     shell:
-        "dglframer split --config results/config.json --crystals {input.crystals}"
-        " --rejected {input.rejected} {params.checks} --out {output} 2>&1 | tee {log}"
+        command(
+            "dglframer split",
+            "--config {params.config:q}",
+            "--crystals {input.crystals:q}",
+            "--rejected {input.rejected:q}",
+            "{params.checks:q}",
+            "--out {output:q}",
+        )
 
 
 rule leakage:
@@ -160,12 +209,15 @@ rule leakage:
     resources:
         mem_mb=4000,
         runtime=10,
-        gpu=0,
     params:
         settings=stage_settings(SETTINGS, "leakage"),
     shell:
-        "dglframer leakage --checks {input.checks}"
-        " --split {input.split} --out {output} 2>&1 | tee {log}"
+        command(
+            "dglframer leakage",
+            "--checks {input.checks:q}",
+            "--split {input.split:q}",
+            "--out {output:q}",
+        )
 
 
 rule graphs_part:
@@ -184,12 +236,18 @@ rule graphs_part:
     resources:
         mem_mb=2000,
         runtime=60,
-        gpu=0,
     params:
+        config=config_file,
         settings=stage_settings(SETTINGS, "graphs"),
+        out=subpath(output[0], ancestor=2),
     shell:
-        "dglframer graphs --config results/config.json --crystals {input.crystals}"
-        " --part {wildcards.part}/{wildcards.parts} --out results/graphs 2>&1 | tee {log}"
+        command(
+            "dglframer graphs",
+            "--config {params.config:q}",
+            "--crystals {input.crystals:q}",
+            "--part {wildcards.part:q}/{wildcards.parts:q}",
+            "--out {params.out:q}",
+        )
 
 
 rule graphs:
@@ -209,9 +267,14 @@ rule graphs:
     resources:
         mem_mb=2000,
         runtime=60,
-        gpu=0,
     params:
+        config=config_file,
         settings=stage_settings(SETTINGS, "graphs"),
+        out=subpath(output[0], parent=True),
     shell:
-        "dglframer graphs --config results/config.json --crystals {input.crystals}"
-        " --out results/graphs 2>&1 | tee {log}"
+        command(
+            "dglframer graphs",
+            "--config {params.config:q}",
+            "--crystals {input.crystals:q}",
+            "--out {params.out:q}",
+        )

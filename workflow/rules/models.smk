@@ -25,39 +25,35 @@ rule tune:
     resources:
         mem_mb=8000,
         runtime=1440,
-        gpu=0,
     params:
+        config=config_file,
         settings=stage_settings(SETTINGS, "tune"),
+        graphs=subpath(input.graphs, parent=True),
+        worker="0",
+        out=subpath(output.best, parent=True),
     shell:
-        "dglframer tune --config results/config.json --graphs results/graphs --split {input.split}"
-        " --threads {threads} --out results/tune 2>&1 | tee {log}"
+        command(
+            "dglframer tune",
+            "--config {params.config:q}",
+            "--graphs {params.graphs:q}",
+            "--split {input.split:q}",
+            "--worker {params.worker:q}",
+            "--threads {threads}",
+            "--out {params.out:q}",
+        )
 
 
-rule tune_worker:
-    """Run trials of the same study beside the rule tune, which needs no worker to come to its end."""
-    input:
-        graphs="results/graphs/manifest.json",
-        split="results/split.parquet",
-        initial=INITIAL,
+# Runs trials of the same study beside the rule tune, which needs no worker to come to its end.
+use rule tune as tune_worker with:
     output:
-        "results/tune/worker-{worker}.json",
+        best="results/tune/worker-{worker}.json",
     log:
         "results/logs/tune-worker-{worker}.txt",
     benchmark:
         "results/benchmarks/tune-worker-{worker}.tsv"
     retries: 2
-    conda:
-        "../../envs/model.yaml"
-    threads: 2
-    resources:
-        mem_mb=8000,
-        runtime=1440,
-        gpu=0,
     params:
-        settings=stage_settings(SETTINGS, "tune"),
-    shell:
-        "dglframer tune --config results/config.json --graphs results/graphs --split {input.split}"
-        " --worker {wildcards.worker} --threads {threads} --out results/tune 2>&1 | tee {log}"
+        worker="{worker}",
 
 
 rule train_seed:
@@ -81,18 +77,31 @@ rule train_seed:
     resources:
         mem_mb=8000,
         runtime=1440,
-        gpu=0,
     params:
+        config=config_file,
         settings=stage_settings(SETTINGS, "train"),
+        graphs=subpath(input.graphs, parent=True),
+        checkpoints=in_checkpoints("seed-{seed}", above=2),
+        out=subpath(output.weights, parent=True),
     shell:
-        "dglframer train --config results/config.json --graphs results/graphs --split {input.split}"
-        " --tuned {input.tuned} --seed {wildcards.seed} --threads {threads}"
-        " --checkpoints results/checkpoints/seed-{wildcards.seed} --when-changed fresh"
-        " --out results/models/seed-{wildcards.seed} 2>&1 | tee {log}"
+        command(
+            "dglframer train",
+            "--config {params.config:q}",
+            "--graphs {params.graphs:q}",
+            "--split {input.split:q}",
+            "--tuned {input.tuned:q}",
+            "--seed {wildcards.seed:q}",
+            "--threads {threads}",
+            "--checkpoints {params.checkpoints:q}",
+            "--when-changed fresh",
+            "--out {params.out:q}",
+        )
 
 
 rule train:
     """All models of the ensemble."""
     input:
+        "results/config.json",
         expand("results/models/seed-{seed}/model.json", seed=SEEDS),
         WORKERS,
+    localrule: True

@@ -18,13 +18,17 @@ rule nbody_simulate:
     resources:
         mem_mb=2000,
         runtime=30,
-        gpu=0,
     params:
+        config=config_file,
         settings=stage_settings(SETTINGS, "nbody_simulate"),
         simulations=BUDGET.simulations,
     shell:
-        "dglframer nbody simulate --config results/config.json --cap {wildcards.cap} --out {output}"
-        " 2>&1 | tee {log}"
+        command(
+            "dglframer nbody simulate",
+            "--config {params.config:q}",
+            "--cap {wildcards.cap:q}",
+            "--out {output:q}",
+        )
 
 
 rule nbody_bounds:
@@ -43,13 +47,17 @@ rule nbody_bounds:
     resources:
         mem_mb=4000,
         runtime=60,
-        gpu=0,
     params:
+        config=config_file,
         settings=stage_settings(SETTINGS, "nbody_bounds"),
         sizes=(BUDGET.rotations, BUDGET.calibration),
     shell:
-        "dglframer nbody bounds --config results/config.json --data {input.data} --out {output}"
-        " 2>&1 | tee {log}"
+        command(
+            "dglframer nbody bounds",
+            "--config {params.config:q}",
+            "--data {input.data:q}",
+            "--out {output:q}",
+        )
 
 
 rule nbody_train:
@@ -71,15 +79,22 @@ rule nbody_train:
     resources:
         mem_mb=4000,
         runtime=1440,
-        gpu=0,
     params:
+        config=config_file,
         settings=stage_settings(SETTINGS, "nbody_train"),
         sizes=lambda wildcards: (BUDGET.steps[wildcards.model], BUDGET.degrees),
+        out=subpath(output.weights, parent=True),
     shell:
-        "dglframer nbody train --config results/config.json --data {input.data}"
-        " --model {wildcards.model} --frames {wildcards.frames} --seed {wildcards.seed}"
-        " --threads {threads} --out results/nbody/{wildcards.cap}/models/{wildcards.model}"
-        "-{wildcards.frames}-frames-seed-{wildcards.seed} 2>&1 | tee {log}"
+        command(
+            "dglframer nbody train",
+            "--config {params.config:q}",
+            "--data {input.data:q}",
+            "--model {wildcards.model:q}",
+            "--frames {wildcards.frames:q}",
+            "--seed {wildcards.seed:q}",
+            "--threads {threads}",
+            "--out {params.out:q}",
+        )
 
 
 rule nbody_evaluate:
@@ -101,13 +116,17 @@ rule nbody_evaluate:
     resources:
         mem_mb=4000,
         runtime=120,
-        gpu=0,
     params:
         settings=stage_settings(SETTINGS, "nbody_evaluate"),
-        models=expand("results/nbody/{{cap}}/models/{one}", one=trainings(SETTINGS.nbody)),
+        models=folders("models"),
     shell:
-        "dglframer nbody evaluate --data {input.data} --models {params.models} --threads {threads}"
-        " --out {output} 2>&1 | tee {log}"
+        command(
+            "dglframer nbody evaluate",
+            "--data {input.data:q}",
+            "--models {params.models:q}",
+            "--threads {threads}",
+            "--out {output:q}",
+        )
 
 
 rule nbody_table:
@@ -131,15 +150,21 @@ rule nbody_table:
     resources:
         mem_mb=2000,
         runtime=30,
-        gpu=0,
     params:
         settings=stage_settings(SETTINGS, "nbody_table"),
+        out=subpath(output.table, parent=True),
     shell:
-        "dglframer nbody table --evaluations {input.evaluations} --bounds {input.bounds}"
-        " --out results/nbody 2>&1 | tee {log}"
+        command(
+            "dglframer nbody table",
+            "--evaluations {input.evaluations:q}",
+            "--bounds {input.bounds:q}",
+            "--out {params.out:q}",
+        )
 
 
 rule nbody:
     """All of it."""
     input:
+        "results/config.json",
         "results/nbody/table.json",
+    localrule: True

@@ -45,13 +45,20 @@ rule evaluate:
     resources:
         mem_mb=8000,
         runtime=120,
-        gpu=0,
     params:
         settings=stage_settings(SETTINGS, "evaluate"),
-        models=MODELS,
+        models=folders("models"),
+        graphs=subpath(input.graphs, parent=True),
+        out=subpath(output.metrics, parent=True),
     shell:
-        "dglframer evaluate --graphs results/graphs --split {input.split}"
-        " --models {params.models} --threads {threads} --out results/evaluation 2>&1 | tee {log}"
+        command(
+            "dglframer evaluate",
+            "--graphs {params.graphs:q}",
+            "--split {input.split:q}",
+            "--models {params.models:q}",
+            "--threads {threads}",
+            "--out {params.out:q}",
+        )
 
 
 rule report:
@@ -86,13 +93,26 @@ rule report:
     resources:
         mem_mb=4000,
         runtime=30,
-        gpu=0,
     params:
+        config=config_file,
         settings=stage_settings(SETTINGS, "report"),
-        models=MODELS,
+        models=folders("models"),
+        graphs=subpath(input.graphs, parent=True),
+        evaluation=subpath(input.metrics, parent=True),
     shell:
-        "dglframer report --config results/config.json --download {input.download}"
-        " --crystals {input.crystals} --rejected {input.rejected} --checks {input.checks}"
-        " --inspection {input.inspection} --split {input.split} --leakage {input.leakage}"
-        " --graphs results/graphs --tuned {input.tuned} --models {params.models}"
-        " --evaluation results/evaluation --out {output} 2>&1 | tee {log}"
+        command(
+            "dglframer report",
+            "--config {params.config:q}",
+            "--download {input.download:q}",
+            "--crystals {input.crystals:q}",
+            "--rejected {input.rejected:q}",
+            "--checks {input.checks:q}",
+            "--inspection {input.inspection:q}",
+            "--split {input.split:q}",
+            "--leakage {input.leakage:q}",
+            "--graphs {params.graphs:q}",
+            "--tuned {input.tuned:q}",
+            "--models {params.models:q}",
+            "--evaluation {params.evaluation:q}",
+            "--out {output:q}",
+        )

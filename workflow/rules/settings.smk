@@ -1,43 +1,75 @@
-# The configuration, checked before anything runs, the part of it that each stage depends on, and the
-# number of jobs that the graphs are worth.
-import os
-
-from snakemake.exceptions import WorkflowError
-
-from dglframer.config import merged_config
-from dglframer.config.stages import stage_settings
-from dglframer.common.errors import ConfigError
-from dglframer.common.files import write_json
-from dglframer.graphs.shards import count_parts
-from dglframer.data.split import reads_checks
-
-# For environments that Snakemake makes (--use-conda): they install the checkout itself.
-os.environ.update(DGLFRAMER_SOURCE=str(workflow.basedir))
-
+# The configuration, checked before anything runs, and what the rules take from it.
 try:
-    SETTINGS = merged_config(config, workflow.configfiles)
+    CONFIG, variable = freeze(
+        merged_config(config, workflow.configfiles),
+        workflow.envvars,
+        starts=workflow.is_main_process,
+    )
+    SETTINGS = load_config(CONFIG)
 except ConfigError as error:
     raise WorkflowError(f"configuration: {error}")
 
+
+envvars:
+    variable,
+
+
 SEEDS = list(SETTINGS.seeds)
-# The model that fine-tuning starts from is an input: another one trains anew.
+# The model that fine-tuning starts from is an input: another one trains anew. Paths that the user gives
+# are `local`: a module's prefix is for what the rules write.
 INITIAL = [
-    f"{SETTINGS.training.init_from}/{name}"
+    local(f"{SETTINGS.training.init_from}/{name}")
     for name in ("model.json", "model.safetensors")
     if SETTINGS.training.init_from
 ]
 # What the workers of tuning beside the first one write: not an input of any stage, for they only help.
 WORKERS = [f"results/tune/worker-{k}.json" for k in range(1, SETTINGS.tune.workers)]
-MODELS = [f"results/models/seed-{seed}" for seed in SEEDS]
 
 
-# Not the output of a rule: whatever depended on it would run again for every changed key, while each
-# stage's `params` name the keys that concern it.
-CONFIG = "results/config.json"
+wildcard_constraints:
+    seed=r"-?\d+",
+    part=r"\d+",
+    parts=r"\d+",
+    worker=r"\d+",
+    budget="epochs|time",
+    variant=r"[A-Za-z0-9_+-]+",
+    cap="component|norm",
+    model=r"[a-z0-9_]+",
+    frames=r"\d+",
 
 
-onstart:
-    write_json(CONFIG, SETTINGS.model_dump(mode="json"))
+def command(*words):
+    """A command, a flag on each line, whose output goes to the terminal and into its log.
+
+    Ctrl-C and a queue's signals reach all processes of a job: tee stays for what the command still says.
+    """
+    return " ".join(words) + " 2>&1 | (trap '' INT TERM USR1; tee {log:q})"
+
+
+def config_file(wildcards, output):
+    """A param: what commands read.
+
+    It is no input, since every job would run again for every changed key. The keys that concern a rule are
+    in its `settings`. Snakemake compares no param of which it thinks that it follows from the output. (An
+    `ancient` input would not do. While the job that makes it has to run, Snakemake 9.27.1 looks for no other
+    reason to run the jobs that need it.)
+    """
+    return str(CONFIG)
+
+
+def folders(name):
+    """A param: the folders of the input files called ``name``."""
+    return lambda wildcards, input: [os.path.dirname(path) for path in input.get(name)]
+
+
+def in_checkpoints(name, above):
+    """A param: where a training saves its state; no output, for Snakemake would remove it.
+
+    ``above``: the number of folders between ``results`` and the weights.
+    """
+    return lambda wildcards, output: str(
+        Path(output.weights).parents[above] / "checkpoints" / name.format(**dict(wildcards.items()))
+    )
 
 
 def graph_parts(wildcards):

@@ -99,7 +99,9 @@ def _load(name: str, kind_of: Any) -> Any:
         kind = kind_of(array.dtype)
 
         def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            place = pointer(context, builder, signature.args[0], *arguments, kind.count)
+            place = pointer(
+                context, builder, signature.args[0], arguments[0], arguments[1], kind.count
+            )
             return builder.load(place, align=align(signature.args[0]))
 
         return kind(array, types.intp), emit
@@ -113,7 +115,9 @@ def _store(name: str, kind_of: Any) -> Any:
         kind = kind_of(array.dtype)
 
         def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            place = pointer(context, builder, signature.args[0], *arguments[:2], kind.count)
+            place = pointer(
+                context, builder, signature.args[0], arguments[0], arguments[1], kind.count
+            )
             builder.store(arguments[2], place, align=align(signature.args[0]))
             return context.get_dummy_value()
 
@@ -202,7 +206,7 @@ def load_repeated(typing, array, index):
     """A row, repeated over the lanes of a vector."""
 
     def emit(context, builder, signature, arguments):
-        place = pointer(context, builder, signature.args[0], *arguments, HEADS)
+        place = pointer(context, builder, signature.args[0], arguments[0], arguments[1], HEADS)
         row = builder.load(place, align=align(signature.args[0]))
         return shuffled(builder, row, [lane % HEADS for lane in range(LANES)])
 

@@ -20,8 +20,8 @@ from dglframer.attention.cpu.simd import (
 )
 
 
-def bundle_of(kind: types.Type) -> types.UniTuple:
-    return types.UniTuple(vector_of(kind), EDGES)
+def bundle_of(kind: Any) -> Any:
+    return types.UniTuple(vector_of(kind), EDGES)  # type: ignore[attr-defined]
 
 
 def _repeated(builder: Any, row: Any) -> Any:

@@ -1,0 +1,47 @@
+"""Which code this is: a workflow says with which it was read, and its commands refuse to be another.
+
+Two checkouts that share a ``--conda-prefix`` share its environments, and an environment holds the code
+of the checkout that made it.
+"""
+
+import hashlib
+import os
+import sys
+from pathlib import Path
+
+from dglframer.common.errors import UserError
+
+PACKAGE = Path(__file__).resolve().parents[1]
+VARIABLE = (
+    "DGLFRAMER_CODE"  # what a workflow exports to its commands: hash_of_code(), a space, PACKAGE
+)
+FILES = ("**/*.py", "**/templates/*", "**/minerals/*")
+
+
+def hash_of_code() -> str:
+    """sha256 of the package's files and their names, wherever it is installed."""
+    digest = hashlib.sha256()
+    for path in sorted({path for pattern in FILES for path in PACKAGE.glob(pattern)}):
+        name = path.relative_to(PACKAGE).as_posix()
+        digest.update(f"{name}\n{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return digest.hexdigest()
+
+
+def export_code() -> None:
+    """Make this package the one that commands started from here must be."""
+    os.environ[VARIABLE] = f"{hash_of_code()} {PACKAGE}"
+
+
+def check_code() -> None:
+    """Raise UserError if a workflow runs this command and was read with other code.
+
+    The same folder is always the same code: who edits a checkout while its workflow runs means to.
+    """
+    expected, _, folder = os.environ.get(VARIABLE, "").partition(" ")
+    if expected and Path(folder) != PACKAGE and expected != hash_of_code():
+        raise UserError(
+            f"the workflow was read with the code in {folder}, and this command is other code, "
+            f"in {PACKAGE}, of the environment {sys.prefix}. An environment that --use-conda made holds "
+            "the code of the checkout or tag that made it: remove it, or give another --conda-prefix. "
+            "Otherwise activate the environment of the workflow's checkout."
+        )

@@ -59,7 +59,7 @@ def building(count: int) -> dict[str, Any]:
     """
     crystals = sample(count)
     searches: dict[str, Callable[[Any], Any]] = {
-        "dglframer": lambda one: periodic_edges(one.lattice_33, one.frac_N3, CUTOFF),
+        "dglframer": lambda one: periodic_edges(one.lattice_33, one.coords_N3, CUTOFF),
         "pymatgen": lambda structure: structure.get_all_neighbors(CUTOFF),
         "jarvis-tools": lambda atoms: atoms.get_all_neighbors(r=CUTOFF),
     }
@@ -107,7 +107,7 @@ def sample(count: int) -> list[Crystal]:
 
 def prepared_for(name: str, one: Crystal) -> Any:
     """The crystal as each package wants it, not part of its time."""
-    numbers, frac = one.numbers_N.tolist(), wrapped(one.frac_N3)
+    numbers, frac = one.numbers_N.tolist(), wrapped(one.coords_N3)
     if name == "pymatgen":
         from pymatgen.core import Structure
 
@@ -130,7 +130,7 @@ def edge_set(name: str, one: Crystal, found: Any) -> set[tuple[int, ...]]:
     else:
         rows = np.array([(i, j, *n) for near in found for i, j, _, n in near])
     rows = rows.reshape(-1, 5).astype(int)
-    frac = wrapped(one.frac_N3)
+    frac = wrapped(one.coords_N3)
     r_E3 = (frac[rows[:, 1]] + rows[:, 2:] - frac[rows[:, 0]]) @ one.lattice_33
     d_E = np.linalg.norm(r_E3, axis=1)
     return set(map(tuple, rows[(d_E > NEAR) & (d_E < CUTOFF - NEAR)].tolist()))

@@ -34,7 +34,7 @@ class Images:
     """r_ij(n) of every ordered pair and every image of the box of one crystal."""
 
     def __init__(self, crystal: Crystal, r0: float, dtype: torch.dtype = torch.float32):
-        lattice_33, frac_N3 = crystal.lattice_33, wrapped(crystal.frac_N3)
+        lattice_33, frac_N3 = crystal.lattice_33, wrapped(crystal.coords_N3)
         heights = np.linalg.norm(np.linalg.inv(lattice_33), axis=0)
         reach = np.ceil((BOX_SIGMAS * r0 + 0.01) * heights).astype(int)
         ranges = [np.arange(-n, n + 1) for n in np.maximum(LEAST_BOX, reach)]

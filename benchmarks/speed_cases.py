@@ -208,7 +208,7 @@ class PeerProcess:
                 {
                     "numbers": crystal.numbers_N.tolist(),
                     "lattice": crystal.lattice_33.tolist(),
-                    "frac": crystal.frac_N3.tolist(),
+                    "frac": crystal.coords_N3.tolist(),
                 }
                 for crystal in sample.crystals
             ]

@@ -148,7 +148,7 @@ def rattled(crystals: list[Crystal], count: int) -> list[Crystal]:
         spacing = 1 / np.linalg.norm(np.linalg.inv(crystal.lattice_33), axis=0).max()
         if len(crystal.numbers_N) <= 8 and spacing > 4 and len(found) < count:
             lattice = crystal.lattice_33 @ (np.eye(3) + rng.normal(0, 0.03, (3, 3)))
-            frac = crystal.frac_N3 + rng.normal(0, 0.02, crystal.frac_N3.shape)
+            frac = crystal.coords_N3 + rng.normal(0, 0.02, crystal.coords_N3.shape)
             found.append(Crystal(crystal.id, crystal.numbers_N, lattice, frac, {}))
     return found
 

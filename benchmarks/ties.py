@@ -64,7 +64,7 @@ def high_symmetry_files() -> list[Crystal]:
 
 def descriptions(crystal: Crystal, rng: np.random.Generator) -> list[Crystal]:
     """The same crystal as given, permuted, rotated, doubled, in another basis, and all of it."""
-    as_given = crystal.numbers_N, crystal.lattice_33, crystal.frac_N3
+    as_given = crystal.numbers_N, crystal.lattice_33, crystal.coords_N3
     ways = [permuted, rotated, doubled, rebased]
     everything = as_given
     for way in ways:

@@ -71,7 +71,7 @@ class Attention:
         batch, heads = self.batch, self.settings.heads
         match self.settings.frame:
             case "pca":
-                frames_N133 = pca_frames(batch.frac_N3, batch.lattice_B33, batch.atoms_B)
+                frames_N133 = pca_frames(batch.coords_N3, batch.lattice_B33, batch.atoms_B)
             case "lattice":
                 frames_N133 = lattice_frames(batch.lattice_B33, batch.atoms_B)
             case "max_static":

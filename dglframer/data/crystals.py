@@ -95,7 +95,7 @@ def crystals_table(
         "date": [crystal.date for crystal in rows],
         "numbers": [crystal.numbers_N for crystal in rows],
         "lattice": [flat(crystal.lattice_33) for crystal in rows],
-        "frac_coords": [crystal.frac_N3.ravel() for crystal in rows],
+        "frac_coords": [crystal.coords_N3.ravel() for crystal in rows],
         **{name: [crystal.labels[name] for crystal in rows] for name in targets},
     }
     return pa.table(columns, schema=crystals_schema(targets, units))

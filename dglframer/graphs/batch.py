@@ -14,7 +14,7 @@ from dglframer.structures.periodic_graph import PeriodicGraph
 if TYPE_CHECKING:
     import dgl
 
-GEOMETRY = ("r_E3", "lattice_B33", "frac_N3")  # fields of one floating type
+GEOMETRY = ("r_E3", "lattice_B33", "coords_N3")  # fields of one floating type
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Batch:
     edge_ptr: Tensor  # int64 [N + 1]: edges of atom i are edge_ptr[i] to edge_ptr[i + 1]
     atoms_B: Tensor  # int64, atoms of each crystal
     lattice_B33: Tensor  # as r_E3, rows, angstrom; zeros for a molecule (``cell_or_zeros``)
-    frac_N3: Tensor  # as r_E3, fractional coordinates as the graphs hold them
+    coords_N3: Tensor  # as r_E3, the coordinates that the graphs hold
     targets_BT: Tensor | None = None
     ids: tuple[str, ...] = ()
     use_dgl: bool = True
@@ -108,7 +108,7 @@ def make_batch(
         edge_ptr=pointers(counts_N),
         atoms_B=torch.from_numpy(atoms_B),
         lattice_B33=torch.from_numpy(np.asarray(lattice)),
-        frac_N3=torch.from_numpy(np.concatenate(frac)),
+        coords_N3=torch.from_numpy(np.concatenate(frac)),
         targets_BT=None if targets is None else torch.from_numpy(targets),
         ids=tuple(ids),
     )
@@ -123,6 +123,6 @@ def batch_graphs(graphs: Sequence[PeriodicGraph], dtype: torch.dtype = torch.flo
         [graph.edges.dst_E for graph in graphs],
         [graph.vectors_E3.astype(kind) for graph in graphs],
         [cell_or_zeros(graph.lattice_33).astype(kind) for graph in graphs],
-        [graph.frac_N3.astype(kind) for graph in graphs],
+        [graph.coords_N3.astype(kind) for graph in graphs],
         ids=[graph.id for graph in graphs],
     )

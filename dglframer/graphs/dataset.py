@@ -83,7 +83,7 @@ class GraphDataset(Dataset):
             edge_ptr=torch.from_numpy(np.append(0, np.cumsum(degree_N, dtype=np.int64))),
             atoms_B=torch.from_numpy(atoms_B),
             lattice_B33=gathered("lattice", rows_B),
-            frac_N3=gathered("frac", index_N),
+            coords_N3=gathered("frac", index_N),
             targets_BT=gathered("targets", rows_B),
             ids=tuple(self.id_of_row[rows_B]),
         )
@@ -195,7 +195,7 @@ def decode(graphs: Path, manifest: dict[str, Any], folder: Path) -> None:
                 r=graph.vectors_E3,
                 numbers=graph.numbers_N,
                 degree=np.bincount(graph.edges.dst_E, minlength=len(graph.numbers_N)),
-                frac=graph.frac_N3,
+                frac=graph.coords_N3,
                 lattice=cell_or_zeros(graph.lattice_33),
                 targets=[graph.labels[name] for name in manifest["targets"]],
                 atom_ptr=atom,

@@ -35,7 +35,7 @@ def shard_table(graphs: Sequence[PeriodicGraph], targets: dict[str, str]) -> pa.
         "id": [graph.id for graph in graphs],
         "numbers": lists([graph.numbers_N for graph in graphs]),
         "lattice": [flat(graph.lattice_33) for graph in graphs],
-        "frac_coords": lists([graph.frac_N3.ravel() for graph in graphs]),
+        "frac_coords": lists([graph.coords_N3.ravel() for graph in graphs]),
         "src": lists([graph.edges.src_E for graph in graphs]),
         "dst": lists([graph.edges.dst_E for graph in graphs]),
         "image": lists([graph.edges.image_E3.ravel() for graph in graphs]),

@@ -28,15 +28,15 @@ class Record:
     """What a source read, before validation.
 
     ``species``: element symbols or atomic numbers; ``lattice``: rows in angstrom, or None for a
-    molecule; ``frac_coords``: [N, 3], in a molecule Cartesian and in angstrom; ``labels``: property
-    name to whatever the source holds; ``split``: the source's own split or ""; ``problem``: why no
+    molecule; ``coords``: [N, 3], fractional, or of a molecule Cartesian (angstrom); ``labels``: values by
+    property, as the source has them; ``split``: the source's own split or ""; ``problem``: why no
     structure could be read, if so; ``date``: when the entry was last changed (ISO 8601), if known.
     """
 
     id: str
     species: Sequence[Any] = ()
     lattice: Any = None
-    frac_coords: Any = None
+    coords: Any = None
     labels: Mapping[str, Any] = field(default_factory=dict)
     split: str = ""
     problem: str = ""
@@ -53,7 +53,9 @@ class Crystal:
     id: str
     numbers_N: np.ndarray  # int16, atomic numbers
     lattice_33: np.ndarray | None  # float64, rows are lattice vectors, angstrom; None: a molecule
-    frac_N3: np.ndarray  # float64, as given, not wrapped; in a molecule Cartesian, angstrom
+    coords_N3: (
+        np.ndarray
+    )  # float64: fractional as given, not wrapped; of a molecule Cartesian, angstrom
     labels: dict[str, float]
     split: str = ""
     file_position: int = 0  # of its record among those of the source, from 0
@@ -73,10 +75,10 @@ def validate(record: Record, targets: Sequence[str] = ()) -> Crystal:
         raise Rejected("no atoms")
     if record.lattice is None:
         lattice_33 = None
-        frac_N3 = finite_array(record.frac_coords, (len(numbers_N), 3), "coordinates")
+        frac_N3 = finite_array(record.coords, (len(numbers_N), 3), "coordinates")
     else:
         lattice_33 = finite_array(record.lattice, (3, 3), "lattice")
-        frac_N3 = finite_array(record.frac_coords, (len(numbers_N), 3), "fractional coordinates")
+        frac_N3 = finite_array(record.coords, (len(numbers_N), 3), "fractional coordinates")
         reject_flat_cell(lattice_33, len(numbers_N))
         reject_cartesian(lattice_33, frac_N3)
     reject_close_sites(lattice_33, frac_N3)

@@ -26,23 +26,23 @@ class PeriodicGraph:
     id: str
     numbers_N: np.ndarray  # int16
     lattice_33: np.ndarray | None  # float64, rows, angstrom; None: a molecule
-    frac_N3: np.ndarray  # float64, in [0, 1); in a molecule Cartesian, angstrom
+    coords_N3: np.ndarray  # float64: fractional, in [0, 1); of a molecule Cartesian, angstrom
     edges: Edges
     labels: dict[str, float] = field(default_factory=dict)
 
     @property
     def vectors_E3(self) -> np.ndarray:
         """r of each edge: float64, angstrom."""
-        return edge_vectors(self.lattice_33, self.frac_N3, self.edges)
+        return edge_vectors(self.lattice_33, self.coords_N3, self.edges)
 
 
 def build_graph(crystal: Crystal, cutoff: float) -> PeriodicGraph:
     """The graph of every image within ``cutoff`` (angstrom)."""
     if crystal.lattice_33 is None:
-        frac, edges = crystal.frac_N3, molecule_edges(crystal.frac_N3, cutoff)
+        frac, edges = crystal.coords_N3, molecule_edges(crystal.coords_N3, cutoff)
     else:
-        frac = wrapped(crystal.frac_N3)
-        edges = periodic_edges(crystal.lattice_33, crystal.frac_N3, cutoff)
+        frac = wrapped(crystal.coords_N3)
+        edges = periodic_edges(crystal.lattice_33, crystal.coords_N3, cutoff)
     return PeriodicGraph(
         crystal.id, crystal.numbers_N, crystal.lattice_33, frac, edges, crystal.labels
     )

@@ -48,9 +48,9 @@ def test_crystals_and_molecules_of_one_file(tmp_path, name):
     assert not reasons
     assert (crystal.labels, molecule.labels) == ({"gap": 8.5}, {"gap": 11.0})
     np.testing.assert_allclose(crystal.lattice_33, 5.6 * np.eye(3))
-    np.testing.assert_allclose(crystal.frac_N3, [[0, 0, 0], [1.5, 0.5, 0.5]], atol=1e-9)
+    np.testing.assert_allclose(crystal.coords_N3, [[0, 0, 0], [1.5, 0.5, 0.5]], atol=1e-9)
     assert molecule.lattice_33 is None
-    np.testing.assert_allclose(molecule.frac_N3, MOLECULE.positions)
+    np.testing.assert_allclose(molecule.coords_N3, MOLECULE.positions)
     assert (crystal.id, molecule.id) == ("all-0" if name == "all.db" else "salt", "all-1")
 
 

@@ -37,7 +37,7 @@ def doubtful(tmp_path, rocksalt, cscl_like, triclinic):
     """A structure three times, one of them as a supercell; an unphysical label; an id of two."""
     large = replace(
         rocksalt,
-        **dict(zip(("numbers_N", "lattice_33", "frac_N3"), supercell(rocksalt, 2), strict=True)),
+        **dict(zip(("numbers_N", "lattice_33", "coords_N3"), supercell(rocksalt, 2), strict=True)),
     )
     turned = replace(rocksalt, lattice_33=rocksalt.lattice_33 @ ROTATION)
     crystals = [
@@ -47,7 +47,7 @@ def doubtful(tmp_path, rocksalt, cscl_like, triclinic):
         gap(cscl_like, "d", -0.5),
         gap(cscl_like, "d#2", 0.25),
         gap(triclinic, "e", 3.0),
-        gap(replace(triclinic, frac_N3=triclinic.frac_N3 * [1, 1, 0.5]), "e#2", 3.0),
+        gap(replace(triclinic, coords_N3=triclinic.coords_N3 * [1, 1, 0.5]), "e#2", 3.0),
     ]
     return written(tmp_path / "crystals.parquet", crystals)
 

@@ -28,11 +28,9 @@ ROCKSALT = np.array(
 )
 
 
-def record(id="a", species=("Na", "Cl"), lattice=CUBE, frac_coords=TWO, labels=None, **more):
+def record(id="a", species=("Na", "Cl"), lattice=CUBE, coords=TWO, labels=None, **more):
     """A valid record of two sites, but for what is given."""
-    return Record(
-        id, species, lattice, frac_coords, {"e": 1.0} if labels is None else labels, **more
-    )
+    return Record(id, species, lattice, coords, {"e": 1.0} if labels is None else labels, **more)
 
 
 def with_value(array, value):
@@ -169,23 +167,23 @@ def test_bad_records_do_not_stop_the_others_and_nothing_is_lost():
 def test_unusual_but_usable_records_are_accepted(change):
     one = validate(record(**change), ["e"])
     assert one.numbers_N.dtype == np.int16
-    assert one.lattice_33.dtype == one.frac_N3.dtype == np.float64
+    assert one.lattice_33.dtype == one.coords_N3.dtype == np.float64
     assert list(one.labels) == ["e"] and isinstance(one.labels["e"], float)
 
 
 def test_coordinates_are_kept_as_given():
     frac_N3 = np.array([[-3.2, 0.1, 7.0], [0.5, 1.5, 0.25]])
-    assert np.array_equal(validate(record(frac_coords=frac_N3), ["e"]).frac_N3, frac_N3)
+    assert np.array_equal(validate(record(coords=frac_N3), ["e"]).coords_N3, frac_N3)
 
 
 def test_record_without_a_lattice_is_a_molecule():
-    one = validate(record(species=("H", "F"), lattice=None, frac_coords=[[0, 0, 0], [0, 0, 0.92]]))
+    one = validate(record(species=("H", "F"), lattice=None, coords=[[0, 0, 0], [0, 0, 0.92]]))
     assert one.lattice_33 is None
     table = crystals_table([replace(one, labels={"e": 1.0})], "mine", ["e"], {"e": ""})
     assert table["lattice"].to_pylist() == [None]
     ((id, numbers_N, lattice_33, coords_N3),) = crystal_rows(table)
     assert (id, list(numbers_N), lattice_33) == ("a", [1, 9], None)
-    assert np.array_equal(coords_N3, one.frac_N3)
+    assert np.array_equal(coords_N3, one.coords_N3)
 
 
 def test_position_in_the_source_and_date_are_kept():
@@ -205,11 +203,11 @@ def test_position_in_the_source_and_date_are_kept():
 
 def test_handedness_does_not_change_the_distances(triclinic):
     mirrored = triclinic.lattice_33 * [1, 1, -1]
-    left = validate(Record("left", [3, 14, 8, 9], mirrored, triclinic.frac_N3))
+    left = validate(Record("left", [3, 14, 8, 9], mirrored, triclinic.coords_N3))
 
     def distances(one):
-        edges = periodic_edges(one.lattice_33, one.frac_N3, 6.0)
-        r_E3 = edge_vectors(one.lattice_33, wrapped(one.frac_N3), edges)
+        edges = periodic_edges(one.lattice_33, one.coords_N3, 6.0)
+        r_E3 = edge_vectors(one.lattice_33, wrapped(one.coords_N3), edges)
         return np.linalg.norm(r_E3, axis=1)
 
     assert np.linalg.det(left.lattice_33) < 0 < np.linalg.det(triclinic.lattice_33)
@@ -258,7 +256,9 @@ def test_what_is_wrong_with_the_label_is_told_before_the_structure():
 
 def some_crystals(triclinic, rocksalt, cscl_like):
     return [
-        crystal(id, "Li Si O F" if one is triclinic else "Na Cl", one.lattice_33, one.frac_N3, e=e)
+        crystal(
+            id, "Li Si O F" if one is triclinic else "Na Cl", one.lattice_33, one.coords_N3, e=e
+        )
         for id, one, e in [("c", triclinic, 1.5), ("a", rocksalt, -2.0), ("b", cscl_like, 0.1)]
     ]
 
@@ -274,7 +274,7 @@ def test_table_states_units_and_gives_the_crystals_back(triclinic, rocksalt, csc
     for row, one in zip(rows, sorted(crystals, key=lambda c: c.id), strict=True):
         assert row[0] == one.id
         for read, written in zip(
-            row[1:], (one.numbers_N, one.lattice_33, one.frac_N3), strict=True
+            row[1:], (one.numbers_N, one.lattice_33, one.coords_N3), strict=True
         ):
             assert read.dtype == written.dtype and np.array_equal(read, written)
 
@@ -284,7 +284,7 @@ def test_rows_of_a_slice_are_those_of_the_slice(triclinic, rocksalt, cscl_like):
     table = crystals_table(crystals, "mine", ["e"], {"e": ""})
     (row,) = crystal_rows(table.slice(2, 1))
     assert row[0] == "c" and len(row[1]) == 4
-    assert np.array_equal(row[3], triclinic.frac_N3)
+    assert np.array_equal(row[3], triclinic.coords_N3)
 
 
 def test_bytes_do_not_depend_on_the_order_of_the_records(tmp_path):

@@ -401,7 +401,7 @@ def test_entries_become_crystals(figshare):
     ]
     five = next(one for one in crystals if one.id == "JVASP-5")
     assert five.labels[TARGET] == -1.25 and list(five.numbers_N) == [11, 17]
-    assert abs(five.frac_N3[1] - 0.5).max() < 1e-12
+    assert abs(five.coords_N3[1] - 0.5).max() < 1e-12
     assert five.file_position == 5 and source.unit(TARGET) == "eV/atom"
 
 

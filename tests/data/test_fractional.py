@@ -17,13 +17,18 @@ CRYSTALS = [cscl_like(), diamond(), quartz(), rocksalt(), triclinic(), copper()]
 
 
 def in_cell(crystal):
-    frac_N3 = crystal.frac_N3 - np.floor(crystal.frac_N3)
+    frac_N3 = crystal.coords_N3 - np.floor(crystal.coords_N3)
     return frac_N3, frac_N3 @ crystal.lattice_33
 
 
 @pytest.mark.parametrize("crystal", CRYSTALS, ids=lambda one: one.id)
 def test_fractions_pass_in_the_cell_or_out_of_it(crystal):
-    for frac_N3 in (crystal.frac_N3, in_cell(crystal)[0], crystal.frac_N3 + 1, crystal.frac_N3 - 2):
+    for frac_N3 in (
+        crystal.coords_N3,
+        in_cell(crystal)[0],
+        crystal.coords_N3 + 1,
+        crystal.coords_N3 - 2,
+    ):
         reject_cartesian(crystal.lattice_33, frac_N3)
 
 

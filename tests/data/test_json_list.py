@@ -189,7 +189,7 @@ def test_pymatgen_structures_and_molecules_are_understood():
     np.testing.assert_allclose(one.lattice_33, structure.lattice.matrix)
     water = Molecule("OHH", [[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]])
     one = validate(record({"id": "w", "structure": water.as_dict()}, []))
-    assert one.lattice_33 is None and one.frac_N3[1, 0] == 0.96
+    assert one.lattice_33 is None and one.coords_N3[1, 0] == 0.96
 
 
 @pytest.mark.parametrize(

@@ -26,14 +26,14 @@ PARTS = {
 @pytest.fixture
 def crystals(tmp_path, rocksalt, cscl_like, triclinic):
     """a and b one structure; c and d one formula; d and d#2 one id; e is a copy left out."""
-    cubic = crystal("d", "Na Cl", 3.4 * cscl_like.lattice_33 / 4.12, cscl_like.frac_N3)
-    wide = crystal("c", "Na Cl", 3.6 * cscl_like.lattice_33 / 4.12, cscl_like.frac_N3)
+    cubic = crystal("d", "Na Cl", 3.4 * cscl_like.lattice_33 / 4.12, cscl_like.coords_N3)
+    wide = crystal("c", "Na Cl", 3.6 * cscl_like.lattice_33 / 4.12, cscl_like.coords_N3)
     rows = {"a": rocksalt, "b": rocksalt, "c": wide, "d": cubic, "d#2": triclinic, "e": triclinic}
-    rows["f"] = crystal("f", "K Cl", rocksalt.lattice_33, rocksalt.frac_N3)
+    rows["f"] = crystal("f", "K Cl", rocksalt.lattice_33, rocksalt.coords_N3)
     found = [
-        crystal(id, "Na Cl", one.lattice_33, one.frac_N3)
+        crystal(id, "Na Cl", one.lattice_33, one.coords_N3)
         if len(one.numbers_N) == 2 and id != "f"
-        else crystal(id, "K Cl" if id == "f" else "Li Si O F", one.lattice_33, one.frac_N3)
+        else crystal(id, "K Cl" if id == "f" else "Li Si O F", one.lattice_33, one.coords_N3)
         for id, one in rows.items()
     ]
     path = tmp_path / "crystals.parquet"

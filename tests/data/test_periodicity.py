@@ -85,7 +85,7 @@ FORMATS = ["extxyz", "traj", "db", "pymatgen", "jarvis", "parquet"]
 def test_periodic_along_three_axes_is_a_crystal(tmp_path, name):
     crystal, _ = read(tmp_path, name, atoms(True))
     np.testing.assert_allclose(crystal.lattice_33, CELL_33)
-    np.testing.assert_allclose(crystal.frac_N3, FRAC_N3, atol=1e-12)
+    np.testing.assert_allclose(crystal.coords_N3, FRAC_N3, atol=1e-12)
     assert crystal.labels == {"gap": 1.0}
 
 
@@ -117,7 +117,7 @@ def test_without_a_cell_it_is_a_molecule(tmp_path, name, assumed):
     one.info["gap"] = 1.0
     crystal, _ = read(tmp_path, name, one, periodicity=assumed)
     assert crystal.lattice_33 is None
-    np.testing.assert_allclose(crystal.frac_N3, WATER.positions, atol=1e-7)
+    np.testing.assert_allclose(crystal.coords_N3, WATER.positions, atol=1e-7)
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -131,7 +131,7 @@ def test_box_with_room_around_a_molecule_is_no_cell(tmp_path, name, at_origin):
         one.positions -= one.positions.mean(0)
     crystal, reason = read(tmp_path, name, one)
     assert reason is None and crystal.lattice_33 is None
-    np.testing.assert_allclose(crystal.frac_N3, one.positions, atol=1e-7)
+    np.testing.assert_allclose(crystal.coords_N3, one.positions, atol=1e-7)
 
 
 def test_assumption_is_in_the_notes(tmp_path):

@@ -160,4 +160,4 @@ def test_file_written_by_ase_is_read_back(tmp_path):
     ase.io.write(tmp_path / "POSCAR", atoms, direct=False)
     found = validate(read_poscar(tmp_path / "POSCAR", "x"))
     assert list(found.numbers_N) == [11, 17, 11]
-    np.testing.assert_allclose(found.frac_N3 @ found.lattice_33, atoms.positions, atol=1e-9)
+    np.testing.assert_allclose(found.coords_N3 @ found.lattice_33, atoms.positions, atol=1e-9)

@@ -30,7 +30,7 @@ def test_first_molecules_are_methane_ammonia_and_water():
     assert methane.labels == {GAP: 0.5048, "Dipole_debye": 0.0}
     crystal = validate(methane, [GAP])
     assert crystal.lattice_33 is None
-    bonds = np.linalg.norm(crystal.frac_N3[1:] - crystal.frac_N3[0], axis=1)
+    bonds = np.linalg.norm(crystal.coords_N3[1:] - crystal.coords_N3[0], axis=1)
     np.testing.assert_allclose(bonds, 1.092, atol=1e-3)
     assert len(build_graph(crystal, 5.0).edges.src_E) == 25
 

@@ -127,7 +127,7 @@ def test_folder_reads_extxyz_with_one_structure_or_several(folder):
         **{"a": 0, "b": 1, "one": 2, "run-0": 3, "named": 4}
     }
     assert list(reasons) == ["bad"] and reasons["bad"].startswith("cannot be read")
-    np.testing.assert_allclose(valid["named"].frac_N3, valid["a"].frac_N3, atol=1e-9)
+    np.testing.assert_allclose(valid["named"].coords_N3, valid["a"].coords_N3, atol=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ def test_parquet_reads_our_own_crystals(tiny_run):
     for one in tiny_run.valid:
         again = valid[one.id]
         assert (again.split, again.labels) == (one.split, one.labels)
-        for name in ("numbers_N", "lattice_33", "frac_N3"):
+        for name in ("numbers_N", "lattice_33", "coords_N3"):
             assert np.array_equal(getattr(again, name), getattr(one, name))
 
 

@@ -162,7 +162,7 @@ def test_published_ids_of_different_targets_follow_one_file_order(target, n):
 
 def test_official_counts_labelled_entries_good_or_bad_in_file_order():
     """Against the rule written out: bad structures and repeated ids count, missing labels do not."""
-    good = dict(species=["Na", "Cl"], lattice=CUBE, frac_coords=[[0, 0, 0], [0.5, 0.5, 0.5]])
+    good = dict(species=["Na", "Cl"], lattice=CUBE, coords=[[0, 0, 0], [0.5, 0.5, 0.5]])
     records = []
     for k in range(100):
         labels = {"e": {0: None, 1: "na", 2: float("nan")}.get(k % 10, 1.0)}

@@ -137,7 +137,7 @@ def test_every_text_form_is_read_gzipped_and_with_a_byte_order_mark(tmp_path, na
     crystal = validate(record)
     assert list(crystal.numbers_N) == [55, 17]
     np.testing.assert_allclose(crystal.lattice_33, 4.2 * np.eye(3), atol=1e-12)
-    np.testing.assert_allclose(crystal.frac_N3, [[0, 0, 0], [0.5] * 3], atol=1e-12)
+    np.testing.assert_allclose(crystal.coords_N3, [[0, 0, 0], [0.5] * 3], atol=1e-12)
 
 
 @pytest.mark.parametrize("name", ["a.vasp", "a.cif"])

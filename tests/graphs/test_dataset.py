@@ -50,7 +50,7 @@ def assert_batch_holds(batch, graphs):
         assert np.array_equal(batch.dst_E[edges] - atoms.start, graph.edges.dst_E)
         assert np.array_equal(batch.r_E3[edges], graph.vectors_E3.astype(np.float32))
         assert np.array_equal(batch.lattice_B33[b], graph.lattice_33.astype(np.float32))
-        assert np.array_equal(batch.frac_N3[atoms], graph.frac_N3.astype(np.float32))
+        assert np.array_equal(batch.coords_N3[atoms], graph.coords_N3.astype(np.float32))
         if batch.targets_BT is not None:
             assert batch.targets_BT[b].tolist() == [graph.labels[name] for name in TARGETS]
     assert len(batch.numbers_N) == first_atom and len(batch.src_E) == first_edge
@@ -103,7 +103,7 @@ def test_batch_from_memory_equals_batch_from_file(tiny_run, expected):
     lattices = np.stack([graph.lattice_33 for graph in expected.values()])
     assert np.array_equal(double.lattice_B33, lattices)
     single = double.to("cpu", torch.float32)
-    assert {single.r_E3.dtype, single.lattice_B33.dtype, single.frac_N3.dtype} == {torch.float32}
+    assert {single.r_E3.dtype, single.lattice_B33.dtype, single.coords_N3.dtype} == {torch.float32}
 
 
 def test_atom_without_edges_has_an_empty_range():

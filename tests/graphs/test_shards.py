@@ -104,7 +104,7 @@ def test_large_crystals_make_small_shards(tmp_path):
     crystals = [framework(f"{k:02d}", 7 if k == 5 else 1) for k in range(20)]
     write_crystals(tmp_path / "crystals.parquet", crystals)
     edges = [
-        len(periodic_edges(one.lattice_33, one.frac_N3, TINY_CUTOFF).src_E) for one in crystals
+        len(periodic_edges(one.lattice_33, one.coords_N3, TINY_CUTOFF).src_E) for one in crystals
     ]
     expected = list(expected_edges(tmp_path / "crystals.parquet", TINY_CUTOFF))
     np.testing.assert_allclose(expected, edges, rtol=0.25)
@@ -120,7 +120,7 @@ def test_large_crystals_make_small_shards(tmp_path):
 def test_a_molecule_counts_all_its_pairs_among_crystals(tmp_path):
     """Six atoms without a lattice between two crystals, in any row group."""
     cell = framework("a", 1)
-    molecule = replace(framework("m", 3), lattice_33=None, frac_N3=3.0 * np.eye(6, 3), id="m")
+    molecule = replace(framework("m", 3), lattice_33=None, coords_N3=3.0 * np.eye(6, 3), id="m")
     molecule = replace(molecule, numbers_N=molecule.numbers_N[:6])
     write_crystals(tmp_path / "crystals.parquet", [cell, molecule, replace(cell, id="z")])
     first, of_molecule, last = expected_edges(tmp_path / "crystals.parquet", TINY_CUTOFF)

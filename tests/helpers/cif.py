@@ -52,8 +52,8 @@ def told(record: Record) -> Told:
     """Elements, closest pair and neighbours; raises Rejected for what is no crystal."""
     crystal = validate(record)
     assert crystal.lattice_33 is not None
-    edges = periodic_edges(crystal.lattice_33, crystal.frac_N3, 5.0)
-    vectors = edge_vectors(crystal.lattice_33, wrapped(crystal.frac_N3), edges)
+    edges = periodic_edges(crystal.lattice_33, crystal.coords_N3, 5.0)
+    vectors = edge_vectors(crystal.lattice_33, wrapped(crystal.coords_N3), edges)
     distances = np.linalg.norm(vectors, axis=1)
     distances = distances[distances > 1e-9]
     return (

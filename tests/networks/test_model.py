@@ -75,7 +75,7 @@ def test_mirror_image_of_an_achiral_crystal(networks, name):
 def off_the_mirror(displacement: float) -> Crystal:
     """The mirror-site crystal, one of its two tied neighbours moved along the mirror's normal."""
     crystal = CRYSTALS["mirror"]
-    frac = crystal.frac_N3.copy()
+    frac = crystal.coords_N3.copy()
     frac[1] += np.array([0, 0, displacement]) @ np.linalg.inv(crystal.lattice_33)
     return changed(crystal, frac=frac)
 

@@ -100,7 +100,7 @@ def test_molecule(network):
     water = validate(
         Record("water", ["O", "H", "H"], None, [[0, 0, 0], [0.76, 0.59, 0], [-0.76, 0.59, 0]])
     )
-    far = changed(water, frac=water.frac_N3 + [3.0, -7.0, 11.0])
+    far = changed(water, frac=water.coords_N3 + [3.0, -7.0, 11.0])
     values = output(network, water, far)
     assert abs(values[0] - values[1]) < 1e-12 and np.isfinite(values).all()
 

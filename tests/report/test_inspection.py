@@ -105,7 +105,7 @@ def test_the_table_shows_every_part(summary):
 
 def test_duplicates_and_doubts_are_shown(tmp_path, rocksalt):
     gaps = [
-        crystal(f"c{k}", "Na Cl", rocksalt.lattice_33, rocksalt.frac_N3, band_gap=g)
+        crystal(f"c{k}", "Na Cl", rocksalt.lattice_33, rocksalt.coords_N3, band_gap=g)
         for k, g in enumerate((5.0, 5.1, -3.0))
     ]
     path = tmp_path / "crystals.parquet"

@@ -76,7 +76,7 @@ def test_a_large_cell_equals_its_parts(network):
     small = crystal("NaCl_primitive_mp-22862.cif")
     for n in (2, 4):
         shifts = np.array(np.meshgrid(*[range(n)] * 3)).reshape(3, -1).T
-        frac = ((small.frac_N3[None] + shifts[:, None]) / n).reshape(-1, 3)
+        frac = ((small.coords_N3[None] + shifts[:, None]) / n).reshape(-1, 3)
         numbers = np.tile(small.numbers_N, n**3)
         large = Crystal("large", numbers, small.lattice_33 * n, frac, {})
         assert abs(output(network, large) - output(network, small)) < 1e-10

@@ -12,17 +12,17 @@ SKEW = np.array([[1, 0, 0], [3, 1, 0], [-2, 1, 1]])  # determinant 1: another ce
 
 
 def parts(one):
-    return one.numbers_N, one.lattice_33, one.frac_N3
+    return one.numbers_N, one.lattice_33, one.coords_N3
 
 
 SAME = {
-    "rotated": lambda c: (c.numbers_N, c.lattice_33 @ ROTATION, c.frac_N3),
-    "mirrored": lambda c: (c.numbers_N, c.lattice_33 * [1, 1, -1], c.frac_N3),
-    "moved": lambda c: (c.numbers_N, c.lattice_33, c.frac_N3 + [0.3, -1.7, 5.2]),
-    "skewed": lambda c: (c.numbers_N, SKEW @ c.lattice_33, c.frac_N3 @ np.linalg.inv(SKEW)),
-    "permuted": lambda c: (c.numbers_N[::-1], c.lattice_33, c.frac_N3[::-1]),
+    "rotated": lambda c: (c.numbers_N, c.lattice_33 @ ROTATION, c.coords_N3),
+    "mirrored": lambda c: (c.numbers_N, c.lattice_33 * [1, 1, -1], c.coords_N3),
+    "moved": lambda c: (c.numbers_N, c.lattice_33, c.coords_N3 + [0.3, -1.7, 5.2]),
+    "skewed": lambda c: (c.numbers_N, SKEW @ c.lattice_33, c.coords_N3 @ np.linalg.inv(SKEW)),
+    "permuted": lambda c: (c.numbers_N[::-1], c.lattice_33, c.coords_N3[::-1]),
     "supercell": lambda c: supercell(c, 3),
-    "relaxed a little": lambda c: (c.numbers_N, 1.002 * c.lattice_33, c.frac_N3 + 0.0005),
+    "relaxed a little": lambda c: (c.numbers_N, 1.002 * c.lattice_33, c.coords_N3 + 0.0005),
 }
 
 
@@ -49,7 +49,7 @@ def test_other_structures_differ(rocksalt):
     first, second = fingerprint(*parts(rocksalt)), fingerprint(*parts(caesium))
     assert first.volume == pytest.approx(second.volume, rel=0.01)
     assert not alike(first, second)
-    swollen = rocksalt.numbers_N, 1.03 * rocksalt.lattice_33, rocksalt.frac_N3
+    swollen = rocksalt.numbers_N, 1.03 * rocksalt.lattice_33, rocksalt.coords_N3
     assert not alike(first, fingerprint(*swollen))
     assert not same_structure(as_structure(*parts(rocksalt)), as_structure(*parts(caesium)))
 

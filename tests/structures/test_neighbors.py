@@ -164,8 +164,8 @@ def rotation(seed):
 def test_rotation_leaves_the_edges_unchanged(triclinic, rocksalt, cscl_like, seed):
     for one in (triclinic, rocksalt, cscl_like):
         for cutoff in (5.64, 4.12, 6.0):  # the first two are shells of rocksalt and of cscl_like
-            before = periodic_edges(one.lattice_33, one.frac_N3, cutoff)
-            after = periodic_edges(one.lattice_33 @ rotation(seed), one.frac_N3, cutoff)
+            before = periodic_edges(one.lattice_33, one.coords_N3, cutoff)
+            after = periodic_edges(one.lattice_33 @ rotation(seed), one.coords_N3, cutoff)
             np.testing.assert_array_equal(as_rows(before), as_rows(after))
 
 
@@ -178,9 +178,9 @@ def distances_by_atom(lattice_33, frac_N3, cutoff):
 
 @pytest.mark.parametrize("repeats", [(2, 1, 1), (1, 3, 1), (2, 2, 2)])
 def test_supercell_has_the_same_distances(triclinic, repeats):
-    one = distances_by_atom(triclinic.lattice_33, triclinic.frac_N3, 7.0)
+    one = distances_by_atom(triclinic.lattice_33, triclinic.coords_N3, 7.0)
     offsets = np.array(list(np.ndindex(*repeats)))
-    frac_N3 = ((triclinic.frac_N3 + offsets[:, None]) / repeats).reshape(-1, 3)
+    frac_N3 = ((triclinic.coords_N3 + offsets[:, None]) / repeats).reshape(-1, 3)
     many = distances_by_atom(triclinic.lattice_33 * np.array(repeats)[:, None], frac_N3, 7.0)
     for copy, distances in enumerate(many):
         np.testing.assert_allclose(distances, one[copy % 4], atol=1e-9)
@@ -195,15 +195,15 @@ def test_another_basis_of_the_lattice_has_the_same_distances(triclinic, seed):
         basis[a] += random.integers(-2, 3) * basis[b]
     assert round(np.linalg.det(basis)) == 1
     lattice_33 = basis @ triclinic.lattice_33
-    frac_N3 = triclinic.frac_N3 @ np.linalg.inv(basis)
-    expected = distances_by_atom(triclinic.lattice_33, triclinic.frac_N3, 7.0)
+    frac_N3 = triclinic.coords_N3 @ np.linalg.inv(basis)
+    expected = distances_by_atom(triclinic.lattice_33, triclinic.coords_N3, 7.0)
     for found, known in zip(distances_by_atom(lattice_33, frac_N3, 7.0), expected, strict=True):
         np.testing.assert_allclose(found, known, atol=1e-8)
 
 
 def test_moving_an_atom_by_a_lattice_vector_changes_nothing(triclinic):
-    moved = triclinic.frac_N3 + np.random.default_rng(0).integers(-9, 9, (4, 3))
-    before = periodic_edges(triclinic.lattice_33, triclinic.frac_N3, 6.0)
+    moved = triclinic.coords_N3 + np.random.default_rng(0).integers(-9, 9, (4, 3))
+    before = periodic_edges(triclinic.lattice_33, triclinic.coords_N3, 6.0)
     after = periodic_edges(triclinic.lattice_33, moved, 6.0)
     np.testing.assert_array_equal(as_rows(before), as_rows(after))
 
@@ -225,10 +225,10 @@ def test_edges_of_real_crystals_are_those_of_pymatgen(name):
 
     record = read_structure(STRUCTURES / name)
     one = validate(record)
-    structure = Structure(one.lattice_33, list(record.species), wrapped(one.frac_N3))
+    structure = Structure(one.lattice_33, list(record.species), wrapped(one.coords_N3))
     i, j, n, _ = structure.get_neighbor_list(5.0)
     theirs = np.column_stack([i, j, n]).astype(int)
-    edges = periodic_edges(one.lattice_33, one.frac_N3, 5.0)
+    edges = periodic_edges(one.lattice_33, one.coords_N3, 5.0)
     ours = as_rows(edges)
     is_self = (ours[:, 0] == ours[:, 1]) & ~ours[:, 2:].any(axis=1)
     assert is_self.sum() == len(one.numbers_N)

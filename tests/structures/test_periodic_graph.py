@@ -38,7 +38,7 @@ def read_all(folder):
 def assert_equal(one, other):
     assert (one.id, one.labels) == (other.id, other.labels)
     pairs = [(one.numbers_N, other.numbers_N), (one.lattice_33, other.lattice_33)]
-    pairs += [(one.frac_N3, other.frac_N3), (one.vectors_E3, other.vectors_E3)]
+    pairs += [(one.coords_N3, other.coords_N3), (one.vectors_E3, other.vectors_E3)]
     for a, b in (*pairs, *zip(one.edges, other.edges, strict=True)):
         assert a.dtype == b.dtype and np.array_equal(a, b)
 
@@ -63,8 +63,8 @@ def test_a_dgl_graph_has_the_same_edges_and_the_batch_the_same_vectors(tiny_run,
 def test_vectors_are_the_distances_between_the_original_sites(triclinic):
     """Wrapping moves sites by lattice vectors: every r is a difference of sites plus an image."""
     graph = build_graph(triclinic, 6.0)
-    difference_E3 = (triclinic.frac_N3 @ triclinic.lattice_33)[graph.edges.src_E]
-    difference_E3 = difference_E3 - (triclinic.frac_N3 @ triclinic.lattice_33)[graph.edges.dst_E]
+    difference_E3 = (triclinic.coords_N3 @ triclinic.lattice_33)[graph.edges.src_E]
+    difference_E3 = difference_E3 - (triclinic.coords_N3 @ triclinic.lattice_33)[graph.edges.dst_E]
     images = (graph.vectors_E3 - difference_E3) @ np.linalg.inv(triclinic.lattice_33)
     np.testing.assert_allclose(images, np.round(images), atol=1e-9)
     assert np.linalg.norm(graph.vectors_E3, axis=1).max() < 6.0 + 1e-7

@@ -40,7 +40,7 @@ def project(tmp_path, rocksalt_cif):
 def rocksalt_cif(rocksalt):
     from pymatgen.core import Structure
 
-    return Structure(rocksalt.lattice_33, ["Na", "Cl"], rocksalt.frac_N3).to(fmt="cif")
+    return Structure(rocksalt.lattice_33, ["Na", "Cl"], rocksalt.coords_N3).to(fmt="cif")
 
 
 def test_a_path_is_relative_to_its_file_and_no_stage_runs_again_from_elsewhere(project):

@@ -56,7 +56,7 @@ def read_block(block: Block, id: str) -> Record:
         species, lattice_33, frac_N3 = crystal_of(block)
     except Rejected as reason:
         return Record(id, problem=str(reason))
-    return Record(id, species=species, lattice=lattice_33, frac_coords=frac_N3)
+    return Record(id, species=species, lattice=lattice_33, coords=frac_N3)
 
 
 def crystal_of(block: Block) -> Contents:

@@ -62,30 +62,30 @@ BAD = {
     "lattice ragged": ({"lattice": [[1, 2, 3], [4, 5], [6]]}, "lattice: not numbers"),
     "lattice NaN": ({"lattice": with_value(CUBE, NAN)}, "lattice: NaN or infinite"),
     "lattice inf": ({"lattice": with_value(CUBE, INF)}, "lattice: NaN or infinite"),
-    "coordinate NaN": ({"frac_coords": with_value(TWO, NAN)}, "fractional coordinates: NaN"),
-    "coordinate inf": ({"frac_coords": with_value(TWO, -INF)}, "fractional coordinates: NaN"),
-    "coordinates None": ({"frac_coords": None}, "fractional coordinates: shape ()"),
-    "one site too few": ({"frac_coords": TWO[:1]}, "fractional coordinates: shape (1, 3)"),
-    "flat coordinates": ({"frac_coords": [0.0] * 6}, "fractional coordinates: shape (6,)"),
+    "coordinate NaN": ({"coords": with_value(TWO, NAN)}, "fractional coordinates: NaN"),
+    "coordinate inf": ({"coords": with_value(TWO, -INF)}, "fractional coordinates: NaN"),
+    "coordinates None": ({"coords": None}, "fractional coordinates: shape ()"),
+    "one site too few": ({"coords": TWO[:1]}, "fractional coordinates: shape (1, 3)"),
+    "flat coordinates": ({"coords": [0.0] * 6}, "fractional coordinates: shape (6,)"),
     "zero volume": ({"lattice": np.ones((3, 3))}, "cell of 0 cubic angstrom"),
     "small volume": ({"lattice": np.eye(3)}, "cell of 0.5 cubic angstrom"),
     "overflow": ({"lattice": 1e200 * np.eye(3)}, "cell of inf cubic angstrom"),
     "thin cell": ({"lattice": np.diag([0.1, 50, 50])}, "cell 0.1 angstrom thin"),
     "skewed thin": ({"lattice": [[4, 0, 0], [400, 4, 0], [0, 0, 4]]}, "cell 0.04 angstrom thin"),
-    "same site": ({"frac_coords": [[0.1, 0.2, 0.3]] * 2}, "sites 0 and 1 are 0.00 angstrom apart"),
-    "near site": ({"frac_coords": [[0.5] * 3, [0.5, 0.5, 0.502]]}, "sites 0 and 1 are 0.01"),
+    "same site": ({"coords": [[0.1, 0.2, 0.3]] * 2}, "sites 0 and 1 are 0.00 angstrom apart"),
+    "near site": ({"coords": [[0.5] * 3, [0.5, 0.5, 0.502]]}, "sites 0 and 1 are 0.01"),
     "image": (
-        {"frac_coords": [[0, 0, 0.0005], [0, 0, 0.9995]]},
+        {"coords": [[0, 0, 0.0005], [0, 0, 0.9995]]},
         "sites 0 and 1 are 0.00 angstrom apart",
     ),
     "unwrapped image": (
-        {"frac_coords": [[0.1] * 3, [3.1, -1.9, 0.1]]},
+        {"coords": [[0.1] * 3, [3.1, -1.9, 0.1]]},
         "sites 0 and 1 are 0.00 angstrom apart",
     ),
-    "almost": ({"frac_coords": [[0.5] * 3, [0.5, 0.5, 0.62]]}, "sites 0 and 1 are 0.48"),
-    "alternatives": ({"frac_coords": [[0] * 3, [0, 0.05, 0.05]]}, "sites 0 and 1 are 0.28"),
+    "almost": ({"coords": [[0.5] * 3, [0.5, 0.5, 0.62]]}, "sites 0 and 1 are 0.48"),
+    "alternatives": ({"coords": [[0] * 3, [0, 0.05, 0.05]]}, "sites 0 and 1 are 0.28"),
     "own image": (
-        {"lattice": np.diag([0.4, 30, 30]), "frac_coords": [[0] * 3, [0.5] * 3]},
+        {"lattice": np.diag([0.4, 30, 30]), "coords": [[0] * 3, [0.5] * 3]},
         "site 0 and its own image are 0.40",
     ),
     "Cartesian, 8 atoms": (
@@ -97,15 +97,15 @@ BAD = {
         "fractional coordinates from 0 to 2.82: these are Cartesian " + DIVIDE,
     ),
     "Cartesian, primitive": (
-        {"lattice": 2.82 * (np.ones((3, 3)) - np.eye(3)), "frac_coords": [[0] * 3, [2.82] * 3]},
+        {"lattice": 2.82 * (np.ones((3, 3)) - np.eye(3)), "coords": [[0] * 3, [2.82] * 3]},
         "fractional coordinates from 0 to 2.82: these are Cartesian " + DIVIDE,
     ),
     "Cartesian, small": (
-        {"lattice": 2.87 * np.eye(3), "species": (26, 26), "frac_coords": [[0] * 3, [1.435] * 3]},
+        {"lattice": 2.87 * np.eye(3), "species": (26, 26), "coords": [[0] * 3, [1.435] * 3]},
         "fractional coordinates from 0 to 1.44: these are Cartesian " + DIVIDE,
     ),
     "close atoms": (
-        {"lattice": None, "frac_coords": [[0, 0, 0], [0.2, 0.2, 0.2]]},
+        {"lattice": None, "coords": [[0, 0, 0], [0.2, 0.2, 0.2]]},
         "no lattice, and sites 0 and 1 are 0.35 angstrom apart",
     ),
     "molecule NaN": ({"lattice": None, "frac_coords": with_value(TWO, NAN)}, "coordinates: NaN"),
@@ -155,10 +155,10 @@ def test_bad_records_do_not_stop_the_others_and_nothing_is_lost():
         {"species": np.array([11, 17], dtype=np.int16)},
         {"species": (" Na ", "D")},
         {"lattice": 4 * np.eye(3, dtype=int)},
-        {"frac_coords": [[-3.2, 0, 7], [0.5, 0.5, 0.5]]},
-        {"frac_coords": [[0, 0, 0], [0, 0, 0.13]]},  # 0.52 angstrom
-        {"frac_coords": [[1, 1, 1], [1.5, 1.5, 1.5]]},  # outside of the cell
-        {"frac_coords": [[-0.5, -0.5, -0.5], [0, 0, 0]]},  # around the origin
+        {"coords": [[-3.2, 0, 7], [0.5, 0.5, 0.5]]},
+        {"coords": [[0, 0, 0], [0, 0, 0.13]]},  # 0.52 angstrom
+        {"coords": [[1, 1, 1], [1.5, 1.5, 1.5]]},  # outside of the cell
+        {"coords": [[-0.5, -0.5, -0.5], [0, 0, 0]]},  # around the origin
         {"lattice": [[4, 0, 0], [60, 4, 0], [0, 0, 4]]},
         {"labels": {"e": 1, "other": "na", "another": NAN}},
         {"labels": {"e": np.float32(0)}},

@@ -92,7 +92,7 @@ BAD = {
         {
             "lattice": 5.64 * np.eye(3),
             "species": (11,) * 4 + (17,) * 4,
-            "frac_coords": ROCKSALT * 2.82,
+            "coords": ROCKSALT * 2.82,
         },
         "fractional coordinates from 0 to 2.82: these are Cartesian " + DIVIDE,
     ),
@@ -108,7 +108,7 @@ BAD = {
         {"lattice": None, "coords": [[0, 0, 0], [0.2, 0.2, 0.2]]},
         "no lattice, and sites 0 and 1 are 0.35 angstrom apart",
     ),
-    "molecule NaN": ({"lattice": None, "frac_coords": with_value(TWO, NAN)}, "coordinates: NaN"),
+    "molecule NaN": ({"lattice": None, "coords": with_value(TWO, NAN)}, "coordinates: NaN"),
     "label missing": ({"labels": {}}, "no label e"),
     "label None": ({"labels": {"e": None}}, "no label e"),
     "label empty": ({"labels": {"e": ""}}, "no label e"),

@@ -58,6 +58,7 @@ $(VENV)/.complete: requirements.lock requirements-torch.txt pyproject.toml
 	$(PIP) install --require-hashes --no-deps -r requirements.lock
 	$(PIP) install --no-deps --no-build-isolation -e .
 	$(PIP) check
+	$(BIN)/dglframer doctor --compile  # else the first training or prediction would wait for it
 	touch $@
 
 run: env  ## run the workflow on all cores

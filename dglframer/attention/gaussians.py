@@ -55,9 +55,9 @@ def chebyshev_terms(settings: CrystalFramerConfig, dtype: torch.dtype) -> int:
     A Gaussian of width s has Chebyshev coefficients that fall as exp(-(q s)^2 / 2). The number is
     even: the compiled loops take two terms at a time.
     """
-    smallest = 4e-6 if dtype == torch.float32 else 1e-16
+    min_coefficient = 4e-6 if dtype == torch.float32 else 1e-16
     width = settings.angle_width_bins * angle_step(settings)
-    return 2 * math.ceil(math.sqrt(-2 * math.log(smallest)) / width / 2)
+    return 2 * math.ceil(math.sqrt(-2 * math.log(min_coefficient)) / width / 2)
 
 
 @functools.lru_cache(maxsize=32)

@@ -90,9 +90,7 @@ def examine_folders(problems: list[str]) -> None:
     if importlib.util.find_spec("numba") is None:
         print("kernels       none (numba is missing: graphs cannot be built, CPU runs are slow)")
     else:
-        package = (
-            Path(__file__).resolve().parents[1]
-        )  # each module's kernels are in its __pycache__
+        package = Path(__file__).resolve().parents[1]  # a module's kernels are in its __pycache__
         folder = os.environ.get("NUMBA_CACHE_DIR") or package
         print(f"kernels       compiled once, kept below {folder}")
     print(f"graph cache   {Path('results/cache').resolve()} (decoded shards, safe to delete)")

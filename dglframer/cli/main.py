@@ -21,6 +21,11 @@ log = logging.getLogger("dglframer")
 
 def doctor(args: argparse.Namespace) -> int:
     """print versions, devices and folders, and how to mend problems"""
+    if args.compile:
+        from dglframer.attention.cpu.warm import compile_loops
+
+        log.info("the loops for CPUs are compiled and cached (%.0f s)", compile_loops())
+        return 0
     from dglframer.cli.doctor import examine
 
     return examine()
@@ -54,7 +59,11 @@ def parser() -> argparse.ArgumentParser:
     data_commands.add_verbs(verbs)
     model_commands.add_verbs(verbs)
     nbody.add_parser(verbs)
-    add_verb(verbs, doctor)
+    compiled = {
+        "action": "store_true",
+        "help": "compile the loops for CPUs now, not at their first use",
+    }
+    add_verb(verbs, doctor, ("--compile", compiled))
     add_verb(
         verbs,
         config,
@@ -79,6 +88,8 @@ def run(args: argparse.Namespace) -> int:
     """Run a verb; returns the exit status."""
     # Arrow's own allocator keeps some 80 MB of free memory; without it no stage is slower.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+    # torch's threads sleep while they have no work: they would take the cores from our own loops.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # its messages hold URLs, also signed ones
     started = time.perf_counter()

@@ -117,11 +117,11 @@ def directed(d2_E: Tensor) -> Tensor:
 
 def atom_chunks(edge_ptr: Tensor, values_per_edge: int) -> list[tuple[slice, slice]]:
     """Slices of whole atoms, and of their edges, that bound the memory of edge-wise products."""
-    largest = CHUNK_VALUES // values_per_edge
+    max_edges = CHUNK_VALUES // values_per_edge
     ends = edge_ptr.tolist()
     chunks, first = [], 0
     for atom in range(1, len(ends)):
-        if atom == len(ends) - 1 or ends[atom + 1] - ends[first] > largest:
+        if atom == len(ends) - 1 or ends[atom + 1] - ends[first] > max_edges:
             chunks.append((slice(first, atom), slice(ends[first], ends[atom])))
             first = atom
     return chunks

@@ -1,6 +1,9 @@
 """The doctor finds nothing here, and says what to do where something is missing."""
 
 import importlib.metadata
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -39,3 +42,19 @@ def test_the_key_is_never_shown(capsys, monkeypatch, key):
     printed = capsys.readouterr().out
     assert ("MP_API_KEY    set" in printed) == bool(key)
     assert "s3cret" not in printed
+
+
+def test_the_loops_for_cpus_are_compiled_into_the_cache(tmp_path):
+    """The second process finds them: it compiles nothing."""
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), "DGLFRAMER_SIMD_LANES": "8"}
+    command = [sys.executable, "-m", "dglframer", "doctor", "--compile"]
+    stored = []
+    for _ in range(2):
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        assert "are compiled and cached" in done.stderr
+        stored.append({path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nb?")})
+    assert {path.name.split("-")[0] for path in stored[0]} >= {
+        "atoms.make_forward.locals.forward",
+        "atoms.make_backward.locals.backward",
+    }
+    assert stored[1] == stored[0]

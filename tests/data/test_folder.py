@@ -217,6 +217,19 @@ def test_leading_zeros_are_a_message(opened, caplog):
     assert "matched without their leading zeros: 1 is 001" in caplog.text
 
 
+def test_both_spellings_of_a_material_are_one(opened, caplog):
+    """mp-ft is 149: f = 5 and t = 19, to the base 26."""
+    with caplog.at_level(logging.WARNING):
+        valid, reasons = read(
+            opened(["mp-149.cif", "mp-aaaaaafu.cif"], "id,gap\nmp-ft,1\nmp-150,2\n")
+        )
+    assert valid == {"mp-149": 1, "mp-aaaaaafu": 2} and not reasons
+    assert (
+        "two spellings of the Materials Project: mp-ft is mp-149, mp-150 is mp-aaaaaafu"
+        in caplog.text
+    )
+
+
 def test_nothing_that_matches_prints_five_ids_of_each_side(opened):
     rows = "".join(f"mp-{k},1\n" for k in range(7))
     source = opened([f"{letter}.cif" for letter in "abcdef"], "id,gap\n" + rows)

@@ -77,7 +77,7 @@ def stated(hall_number, **names):
 
 def found_places(record):
     crystal = validate(record)
-    return [places(crystal.frac_N3[crystal.numbers_N == z]) for z in (55, 9)], len(
+    return [places(crystal.coords_N3[crystal.numbers_N == z]) for z in (55, 9)], len(
         crystal.numbers_N
     )
 

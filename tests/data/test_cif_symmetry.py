@@ -332,7 +332,9 @@ def test_two_lists_have_to_agree(tmp_path):
 def test_operators_in_any_spelling(tmp_path, triplets):
     text = cif((5, 6, 7), ["C 0.1 0.2 0.3"], operators=triplets)
     crystal = validate(record(tmp_path, text))
-    assert np.allclose(sorted(crystal.frac_N3[:, 2] % 1), [0.3, 0.8]) and len(crystal.frac_N3) == 2
+    assert (
+        np.allclose(sorted(crystal.coords_N3[:, 2] % 1), [0.3, 0.8]) and len(crystal.coords_N3) == 2
+    )
 
 
 @pytest.mark.parametrize(

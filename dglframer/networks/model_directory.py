@@ -19,13 +19,14 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from dglframer import __version__
-from dglframer.common.errors import DamagedFile
+from dglframer.common.errors import DamagedFile, UserError
 from dglframer.common.files import atomic_path, read_json, sha256, write_json
 from dglframer.config.networks import ENCODERS, encoder_of
 from dglframer.networks.base import PropertyNetwork
 from dglframer.networks.build import build
 
 FORMAT_VERSION = 3
+FILES = ("model.json", "model.safetensors")
 
 
 @dataclass(frozen=True)
@@ -83,9 +84,12 @@ def save_weights(network: nn.Module, folder: Path) -> str:
 def load_model(folder: Path, device: str = "cpu") -> TrainedModel:
     """Read a model directory; raises DamagedFile naming the file that is missing or damaged.
 
-    Call ``common.device.make_reproducible`` before you compute with the model, if two runs must give
-    the same bits: reading changes nothing in the process.
+    Raises UserError if one of its files is given in place of the folder. Call
+    ``common.device.make_reproducible`` before you compute with the model, if two runs must give the
+    same bits: reading changes nothing in the process.
     """
+    if folder.name in FILES and folder.is_file():
+        raise UserError(f"{folder} is a file of a model: give its folder, {folder.parent}")
     description = read_json(folder / "model.json", "format_version", "weights_sha256")
     weights = folder / "model.safetensors"
     version = description["format_version"]

@@ -1,6 +1,7 @@
 """dglframer predict and the model directory: many files, some bad, and damaged models."""
 
 import json
+import os
 import pickle
 import shutil
 import subprocess
@@ -207,6 +208,12 @@ def test_damaged_model_is_named(model, how):
         load_model(model)
 
 
+@pytest.mark.parametrize("name", ["model.json", "model.safetensors"])
+def test_a_file_of_the_model_in_place_of_its_folder(model, name):
+    with pytest.raises(UserError, match=f"give its folder, {model}$"):
+        load_model(model / name)
+
+
 def test_weights_of_another_shape_are_named(model):
     """The hash agrees, the shapes do not."""
     from dglframer.common.files import sha256
@@ -252,6 +259,17 @@ def test_text_is_no_checkpoint(tmp_path):
 def test_out_must_have_a_known_suffix(model, files, tmp_path):
     with pytest.raises(UserError, match=r"\.csv or \.parquet"):
         predict_files([model], files, tmp_path / "p.xlsx", CPU, 10_000)
+
+
+def test_a_run_that_nobody_watches_writes_its_table(model, files, tmp_path):
+    """dglframer predict ... 2>&1 | head -1"""
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "dglframer", "predict", model, files[0], "--out", "p.csv"]
+    done = subprocess.run(command, stdout=write, stderr=write, cwd=tmp_path, check=False)
+    os.close(write)
+    assert done.returncode == 0
+    assert len(rows(tmp_path / "p.csv")) == 1
 
 
 def test_model_directories_can_be_moved(model, files, tmp_path):

@@ -81,6 +81,19 @@ def save_weights(network: nn.Module, folder: Path) -> str:
     return sha256(path)
 
 
+def is_model(path: Path) -> bool:
+    """Whether the path is a model directory, a folder of such, or a file of one."""
+    return path.name in FILES or any(path.glob("model.json")) or any(path.glob("*/model.json"))
+
+
+def members(folder: Path) -> list[Path]:
+    """The model directory itself, or those in a folder such as results/models (seed-0, seed-1, ...)."""
+    if (folder / "model.json").is_file():
+        return [folder]
+    found = [path.parent for path in folder.glob("*/model.json")]
+    return sorted(found, key=lambda path: (len(path.name), path.name)) or [folder]
+
+
 def load_model(folder: Path, device: str = "cpu") -> TrainedModel:
     """Read a model directory; raises DamagedFile naming the file that is missing or damaged.
 

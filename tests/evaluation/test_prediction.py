@@ -1,5 +1,6 @@
 """dglframer predict and the model directory: many files, some bad, and damaged models."""
 
+import gzip
 import json
 import os
 import pickle
@@ -12,13 +13,15 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 import torch
+from pymatgen.core import Lattice, Structure
 from safetensors.torch import load_file, save_file
 
 from dglframer.common.errors import DamagedFile, UserError
 from dglframer.config.networks import CrystalFramerConfig
-from dglframer.evaluation.predict import predict_files, read_records
+from dglframer.evaluation.predict import predict_files
+from dglframer.evaluation.structure_inputs import find_inputs, read_records
 from dglframer.networks.crystalframer import CrystalFramer
-from dglframer.networks.model_directory import Target, TrainedModel, load_model, save_model
+from dglframer.networks.model_directory import Target, TrainedModel, load_model, members, save_model
 from dglframer.networks.published_checkpoint import read_checkpoint
 
 CPU = torch.device("cpu")
@@ -92,8 +95,9 @@ def test_bad_files_get_a_row_and_the_others_are_predicted(model, files, tmp_path
     command = [sys.executable, "-m", "dglframer", "predict", *map(str, arguments)]
     assert subprocess.run(command, capture_output=True).returncode == 1
     table = rows(out)
-    assert list(table[0]) == ["id", "prediction", "unit", "spread", "abstained", "error"]
+    assert list(table[0]) == ["id", "path", "prediction", "unit", "spread", "abstained", "error"]
     by_id = {row["id"]: row for row in table}
+    assert [row["path"] for row in table] == [str(path) for path in arguments[1:6]]
     assert list(by_id) == ["salt", "broken", "disordered", "caesium", "absent"]
     for id in ("salt", "caesium"):
         assert by_id[id]["prediction"] is not None and not by_id[id]["error"]
@@ -108,7 +112,9 @@ def test_files_of_one_name_have_ids_of_their_own(tmp_path):
     for path in paths[:2]:
         path.parent.mkdir()
         path.write_text(POSCAR)
-    records = list(read_records([*paths, tmp_path / "x.pdb"]))
+    read = list(read_records([*paths, tmp_path / "x.pdb"]))
+    assert [path for path, _ in read] == [*paths, tmp_path / "x.pdb"]
+    records = [record for _, record in read]
     ids = ["run1/CONTCAR", "run2/CONTCAR", "gone/CONTCAR", "x.pdb"]
     assert [record.id for record in records] == ids
     assert [record.problem for record in records] == ["", "", "no such file", "no such file"]
@@ -270,6 +276,93 @@ def test_a_run_that_nobody_watches_writes_its_table(model, files, tmp_path):
     os.close(write)
     assert done.returncode == 0
     assert len(rows(tmp_path / "p.csv")) == 1
+
+
+def predict(*arguments, stdin=""):
+    """(exit status, error output) of dglframer predict."""
+    command = [sys.executable, "-m", "dglframer", "predict", *map(str, arguments)]
+    done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
+    return done.returncode, done.stderr
+
+
+@pytest.fixture
+def tree(tmp_path) -> Path:
+    """A folder with folders: a CIF, a packed POSCAR, two frames in one file, JSON, and a note."""
+    from ase.io import read, write
+
+    folder = tmp_path / "tree"
+    (folder / "a" / "b").mkdir(parents=True)
+    (folder / "salt.cif").write_text(CIF)
+    (folder / "a" / "CONTCAR.gz").write_bytes(gzip.compress(POSCAR.encode()))
+    (folder / "notes.md").write_text("no structure")
+    (tmp_path / "POSCAR").write_text(POSCAR)
+    atoms = read(tmp_path / "POSCAR", format="vasp")
+    write(folder / "a" / "b" / "frames.extxyz", [atoms, atoms])
+    structure = Structure(Lattice.cubic(6.1), ["Cs"], [[0, 0, 0]])
+    (folder / "one.json").write_text(json.dumps(structure.as_dict()))
+    return folder
+
+
+IN_TREE = {  # id: path, in order
+    "frames-0": "a/b/frames.extxyz",
+    "frames-1": "a/b/frames.extxyz",
+    "CONTCAR": "a/CONTCAR.gz",
+    "one": "one.json",
+    "salt": "salt.cif",
+}
+
+
+@pytest.mark.parametrize("how", ["folder", "stdin", "list"])
+def test_folders_and_lists_of_paths(model, tree, tmp_path, how):
+    files = sorted({tree / path for path in IN_TREE.values()})
+    text = "\n".join(map(str, files)) + "\n\n"
+    (tmp_path / "paths.txt").write_text(text)
+    given = {"folder": tree, "stdin": "-", "list": tmp_path / "paths.txt"}[how]
+    out = tmp_path / "p.csv"
+    assert predict(model, given, "--out", out, stdin=text)[0] == 0
+    table = rows(out)
+    assert {row["id"]: row["path"] for row in table} == {
+        id: str(tree / path) for id, path in IN_TREE.items()
+    }
+    by_id = {row["id"]: row["prediction"] for row in table}
+    alike = [by_id[id] for id in ("frames-0", "frames-1", "CONTCAR", "one")]
+    assert alike == pytest.approx([alike[0]] * 4, abs=1e-6) and abs(by_id["salt"] - alike[0]) > 1e-6
+
+
+def test_a_folder_of_seeds_is_an_ensemble(files, tmp_path):
+    """Named as a folder, or one by one before the structures or with --model."""
+    seeds = [make_model(tmp_path / "models" / f"seed-{k}", k) for k in (0, 1, 2, 10)]
+    assert members(tmp_path / "models") == seeds and members(seeds[1]) == [seeds[1]]
+    ways = ([tmp_path / "models"], seeds, [seeds[0], "--model", seeds[1]])
+    tables = []
+    for k, models in enumerate(ways):
+        out = tmp_path / f"{k}.csv"
+        words = [*models[:1], *models[1:], files[0]] if k < 2 else [seeds[0], files[0], *models[1:]]
+        assert predict(*words, "--out", out)[0] == 0
+        tables.append(rows(out))
+    assert tables[0] == tables[1] and tables[0][0]["spread"] > 0
+    assert tables[2][0]["spread"] > 0 and tables[2] != tables[0]
+
+
+def test_inputs_that_hold_nothing_are_named(model, files, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty.txt").write_text("\n")
+    for given, message in (("empty", "no structure file in this folder"), ("empty.txt", "no path")):
+        with pytest.raises(UserError, match=f"{given}: {message}"):
+            find_inputs([files[0], tmp_path / given])
+    status, error = predict(model, model, "--out", tmp_path / "p.csv")
+    assert status == 2 and "is a model: after the models, give files of structures" in error
+
+
+def test_periodicity_is_that_of_the_configuration(model, tmp_path):
+    """A slab is refused, or a crystal if one says so."""
+    text = '1\nLattice="4 0 0 0 4 0 0 0 9" pbc="T T F" Properties=species:S:1:pos:R:3\nCs 0 0 0\n'
+    (tmp_path / "slab.extxyz").write_text(text)
+    arguments = [model, tmp_path / "slab.extxyz", "--out", tmp_path / "p.csv"]
+    assert predict(*arguments)[0] == 1
+    assert "periodic along 2 of 3 axes" in rows(tmp_path / "p.csv")[0]["error"]
+    assert predict(*arguments, "--periodicity", "assume_periodic")[0] == 0
+    assert rows(tmp_path / "p.csv")[0]["prediction"] is not None
 
 
 def test_model_directories_can_be_moved(model, files, tmp_path):

@@ -3,26 +3,27 @@
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import torch
 
+from dglframer import __version__
 from dglframer.common.errors import Rejected, UserError
 from dglframer.common.files import atomic_path
 from dglframer.common.parquet import write_parquet
+from dglframer.evaluation.partial_rows import PartialRows, Position, Row, description
 from dglframer.evaluation.spread import spread
-from dglframer.evaluation.structure_inputs import read_records
+from dglframer.evaluation.structure_inputs import Found, read_records
 from dglframer.graphs.batch import batch_graphs
 from dglframer.networks.model_directory import TrainedModel, load_model
-from dglframer.structures.crystal import Crystal, Record, validate
+from dglframer.structures.crystal import Crystal, validate
 from dglframer.structures.periodic_graph import PeriodicGraph, build_graph
 
 log = logging.getLogger(__name__)
 
-Row = dict[str, Any]
 LOG_EVERY = 1000  # structures
 
 
@@ -41,7 +42,8 @@ def predict_files(
     are several targets, each has a row and the column ``property`` names it. For a crystal that cannot
     be predicted, ``error`` has the reason; the number of these rows is returned. If the spread of the
     models is above ``abstain_above`` (in the target's unit), ``abstained`` is true and there is no
-    prediction. Raises UserError if the arguments or the models do not fit each other.
+    prediction. A run that was killed goes on with what ``out``.partial has. Raises UserError if the
+    arguments or the models do not fit each other.
     """
     if abstain_above is not None and len(model_folders) < 2:
         raise UserError("--abstain-above: a single model has no spread; give several (--model)")
@@ -51,17 +53,22 @@ def predict_files(
     check_same_targets(models, model_folders)
     if abstain_above is not None and len(models[0].targets) > 1:
         raise UserError("--abstain-above: it takes models of one property, these predict several")
-    rows: list[Row] = []
-    n_crystals = 0
-    records = read_records(files, assume_periodic)
-    for chunk in chunks(records, max(m.cutoff for m in models), edges_per_batch):
-        rows += predict_chunk(models, chunk, device)
-        n_before, n_crystals = n_crystals, n_crystals + len(chunk)
-        if n_crystals // LOG_EVERY > n_before // LOG_EVERY:
-            log.info("%d structures", n_crystals)
-    for row in rows:
-        abstain(row, abstain_above)
-    write_rows(rows, out, several=len(models[0].targets) > 1)
+    settings = {"edges": edges_per_batch, "device": device.type, "version": __version__}
+    settings |= {"assume_periodic": assume_periodic, "threads": torch.get_num_threads()}
+    with PartialRows(out, description(model_folders, files, settings)) as partial:
+        if partial.parts:
+            log.info("goes on after %d rows in %s", len(partial.rows), partial.path)
+        n_crystals = 0
+        records = read_records(files, assume_periodic, partial.position)
+        for chunk in chunks(records, max(m.cutoff for m in models), edges_per_batch):
+            partial.append(predict_chunk(models, chunk, device), chunk[-1].next)
+            n_before, n_crystals = n_crystals, n_crystals + len(chunk)
+            if n_crystals // LOG_EVERY > n_before // LOG_EVERY:
+                log.info("%d structures", n_crystals)
+        rows = partial.rows
+        for row in rows:
+            abstain(row, abstain_above)
+        write_rows(rows, out, several=len(models[0].targets) > 1)
     failed = sum(row["error"] is not None for row in rows)
     abstained = sum(row["abstained"] for row in rows)
     log.info("%d rows in %s, %d with an error, %d abstained", len(rows), out, failed, abstained)
@@ -89,29 +96,31 @@ class Item(NamedTuple):
 
     id: str
     path: Path
+    next: Position
     crystal: Crystal | None = None
     graph: PeriodicGraph | None = None
     error: str | None = None
 
 
-def chunks(
-    records: Iterable[tuple[Path, Record]], cutoff: float, edges_per_batch: int
-) -> Iterator[list[Item]]:
+def chunks(records: Iterable[Found], cutoff: float, edges_per_batch: int) -> Iterator[list[Item]]:
     """Lists of at most ``edges_per_batch`` edges, or of one crystal."""
     chunk: list[Item] = []
     n_edges = 0
-    for path, record in records:
+    for path, record, next in records:
         try:
             crystal = validate(record)
             graph = build_graph(crystal, cutoff)
         except Rejected as reason:
-            chunk.append(Item(record.id, path, error=str(reason)))
+            chunk.append(Item(record.id, path, next, error=str(reason)))
             continue
         size = len(graph.edges.src_E)
-        if n_edges and n_edges + size > edges_per_batch:
+        nothing_yet = (
+            not n_edges and len(chunk) >= LOG_EVERY
+        )  # so many failures are written as well
+        if nothing_yet or (n_edges and n_edges + size > edges_per_batch):
             yield chunk
             chunk, n_edges = [], 0
-        chunk.append(Item(record.id, path, crystal, graph))
+        chunk.append(Item(record.id, path, next, crystal, graph))
         n_edges += size
     if chunk:
         yield chunk

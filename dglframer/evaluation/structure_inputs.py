@@ -3,7 +3,9 @@
 import logging
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 from dglframer.common.errors import UserError
 from dglframer.data.sources.file_ids import KNOWN, file_ids
@@ -60,13 +62,27 @@ def from_path(path: Path) -> list[Path]:
     return found
 
 
+class Found(NamedTuple):
+    """A record, the file it is from, and where to read on after it: (file, structure in it)."""
+
+    path: Path
+    record: Record
+    next: tuple[int, int]
+
+
 def read_records(
-    files: Sequence[Path], assume_periodic: bool = False
-) -> Iterator[tuple[Path, Record]]:
-    """(file, crystal) of structure files and Parquet files; an unreadable one has a ``problem``."""
-    for path, id in zip(files, file_ids(files), strict=True):
-        for record in read_file(path, id, assume_periodic):
-            yield path, record
+    files: Sequence[Path], assume_periodic: bool = False, start: tuple[int, int] = (0, 0)
+) -> Iterator[Found]:
+    """The crystals of structure files and Parquet files; an unreadable one has a ``problem``.
+
+    ``start``: the file, and how many of its structures are passed over.
+    """
+    ids = file_ids(files)
+    for k in range(start[0], len(files)):
+        n_done = start[1] if k == start[0] else 0
+        records = islice(read_file(files[k], ids[k], assume_periodic), n_done, None)
+        for n, record in enumerate(records, n_done + 1):
+            yield Found(files[k], record, (k, n))
 
 
 def read_file(path: Path, id: str, assume_periodic: bool) -> Iterator[Record]:

@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -16,8 +17,9 @@ import torch
 from pymatgen.core import Lattice, Structure
 from safetensors.torch import load_file, save_file
 
-from dglframer.common.errors import DamagedFile, UserError
+from dglframer.common.errors import DamagedFile, InUse, UserError
 from dglframer.config.networks import CrystalFramerConfig
+from dglframer.evaluation.partial_rows import PartialRows
 from dglframer.evaluation.predict import predict_files
 from dglframer.evaluation.structure_inputs import find_inputs, read_records
 from dglframer.networks.crystalframer import CrystalFramer
@@ -113,8 +115,8 @@ def test_files_of_one_name_have_ids_of_their_own(tmp_path):
         path.parent.mkdir()
         path.write_text(POSCAR)
     read = list(read_records([*paths, tmp_path / "x.pdb"]))
-    assert [path for path, _ in read] == [*paths, tmp_path / "x.pdb"]
-    records = [record for _, record in read]
+    assert [path for path, *_ in read] == [*paths, tmp_path / "x.pdb"]
+    records = [record for _, record, _ in read]
     ids = ["run1/CONTCAR", "run2/CONTCAR", "gone/CONTCAR", "x.pdb"]
     assert [record.id for record in records] == ids
     assert [record.problem for record in records] == ["", "", "no such file", "no such file"]
@@ -363,6 +365,52 @@ def test_periodicity_is_that_of_the_configuration(model, tmp_path):
     assert "periodic along 2 of 3 axes" in rows(tmp_path / "p.csv")[0]["error"]
     assert predict(*arguments, "--periodicity", "assume_periodic")[0] == 0
     assert rows(tmp_path / "p.csv")[0]["prediction"] is not None
+
+
+KILLED = """
+import os, signal, sys
+import dglframer.evaluation.predict as predict
+from dglframer.cli.main import main
+
+once, calls = predict.predict_chunk, []
+def killed_at_the_fourth(*arguments):
+    calls.append(arguments)
+    if len(calls) == 4:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return once(*arguments)
+predict.predict_chunk = killed_at_the_fourth
+main()
+"""
+
+
+@pytest.mark.parametrize("name", ["p.csv", "p.parquet"])
+def test_a_killed_run_goes_on_to_the_same_bytes(model, tree, tmp_path, name):
+    """Chunks of one structure; the kill falls between the two frames of a file and leaves half a line."""
+    (tree / "a" / "b" / "broken.cif").write_text("data_nothing\n")
+    arguments = [str(a) for a in (model, tree, tree, "--edges-per-batch", 1)]
+    whole, out = tmp_path / f"whole_{name}", tmp_path / name
+    assert predict(*arguments, "--out", whole)[0] == 1
+    command = [sys.executable, "-c", KILLED, "predict", *arguments, "--out", str(out)]
+    assert subprocess.run(command, capture_output=True).returncode == -signal.SIGKILL
+    partial = tmp_path / f"{name}.partial"
+    kept = partial.read_bytes().splitlines(keepends=True)
+    assert len(kept) == 4 and not out.exists()  # what is predicted, and three chunks
+    partial.write_bytes(b"".join(kept) + kept[-1][:20])
+
+    refused = predict(model, tree, "--edges-per-batch", 1, "--out", out)
+    assert refused[0] == 2 and "is of a run with other inputs" in refused[1]
+    status, said = predict(*arguments, "--out", out)
+    assert status == 1 and "goes on after 4 rows" in said  # the broken file is in a chunk as well
+    assert out.read_bytes() == whole.read_bytes() and not partial.exists()
+
+
+def test_one_process_writes_a_table_at_a_time(tmp_path):
+    what = {"models": "m", "inputs": "i", "settings": "s"}
+    with PartialRows(tmp_path / "p.csv", what), pytest.raises(InUse, match="another process"):
+        PartialRows(tmp_path / "p.csv", what)
+    (tmp_path / "p.csv.partial").write_text("rubbish\n")
+    with pytest.raises(DamagedFile, match="remove it to begin anew"):
+        PartialRows(tmp_path / "p.csv", what)
 
 
 def test_model_directories_can_be_moved(model, files, tmp_path):

@@ -18,6 +18,8 @@ from dglframer.common.own_code import check_code
 
 log = logging.getLogger("dglframer")
 
+SIGPIPE = 128 + signal.SIGPIPE  # the exit status of other programs before `| head -1`
+
 
 def doctor(args: argparse.Namespace) -> int:
     """print versions, devices and folders, and how to mend problems"""
@@ -74,11 +76,29 @@ def parser() -> argparse.ArgumentParser:
     return main
 
 
+def parse() -> argparse.Namespace | None:
+    """The arguments; None if the help was asked for and nobody read all of it."""
+    try:
+        try:
+            return parser().parse_args()
+        finally:
+            sys.stdout.flush()  # the help
+    except BrokenPipeError:
+        drop_output()
+        return None
+
+
+def drop_output() -> None:
+    """Send the rest of the output nowhere; otherwise Python complains as it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def main() -> int:
     """Entry point; a user error becomes one message and exit status 2 (or the error's own)."""
     try:
         check_code()  # first: other code may not know the arguments
-        return run(parser().parse_args())
+        args = parse()
+        return SIGPIPE if args is None else run(args)
     except UserError as error:
         print(f"dglframer: error: {error}", file=sys.stderr)
         return error.status
@@ -99,8 +119,8 @@ def run(args: argparse.Namespace) -> int:
     except BrokenPipeError:
         if getattr(args, "out", None):  # a stage prints little: the broken pipe is another one
             raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the rest of the output
-        return 128 + signal.SIGPIPE  # as other programs before `| head -1`
+        drop_output()
+        return SIGPIPE
     except Interrupted as stopped:
         print(f"dglframer: {stopped}", file=sys.stderr)
         return stopped.status

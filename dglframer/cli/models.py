@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from dglframer.cli.options import (
     TUNED,
     add_verb,
 )
+from dglframer.common.errors import UserError
 
 log = logging.getLogger(__name__)
 
@@ -137,12 +139,23 @@ def predict(args: argparse.Namespace) -> int:
     """predict the properties of the crystals in files, with one model or several"""
     from dglframer.common.device import make_reproducible, pick_device
     from dglframer.evaluation.predict import predict_files
+    from dglframer.evaluation.structure_inputs import find_inputs
+    from dglframer.networks.model_directory import is_model, members
 
     device = pick_device(args.device)
     make_reproducible(args.threads, device)
-    folders = [args.model_dir, *args.model]
+    more = list(takewhile(is_model, args.inputs))
+    folders = [one for path in (args.model_dir, *more, *args.model) for one in members(path)]
+    if len(more) == len(args.inputs):
+        raise UserError(f"{more[-1]} is a model: after the models, give files of structures")
     failed = predict_files(
-        folders, args.files, args.out, device, args.edges_per_batch, args.abstain_above
+        folders,
+        find_inputs(args.inputs[len(more) :]),
+        args.out,
+        device,
+        args.edges_per_batch,
+        args.abstain_above,
+        args.periodicity == "assume_periodic",
     )
     return 1 if failed else 0
 
@@ -203,23 +216,25 @@ def add_verbs(verbs: Any) -> None:
     )
     model_dir = ("model_dir", {"type": Path, "metavar": "MODEL_DIR", "help": "a model directory"})
     more = {"type": Path, "action": "append", "default": [], "metavar": "MODEL_DIR"}
-    files = {
-        "type": Path,
-        "nargs": "+",
-        "metavar": "FILE",
-        "help": "CIF, POSCAR, extxyz or .parquet",
-    }
+    inputs: dict[str, Any] = {"type": Path, "nargs": "+", "metavar": "INPUT"}
+    inputs["help"] = (
+        "structure files, folders of them, .parquet files, .txt files of paths, or - for paths on "
+        "standard input; further models may stand in front"
+    )
+    periodicity: dict[str, Any] = {"choices": ("as_stated", "assume_periodic")}
+    periodicity |= {"default": "as_stated", "help": "as dataset.periodicity (default: as_stated)"}
     abstain = {"type": float, "help": "give no prediction if the spread of the models is larger"}
     edges = {"type": int, "default": 200_000, "help": "maximal edges of a batch; bounds the memory"}
     add_verb(
         verbs,
         predict,
-        model_dir,
-        ("files", files),
+        ("model_dir", {**model_dir[1], "help": "a model directory, or a folder of them"}),
+        ("inputs", inputs),
         ("--model", {**more, "help": "another model of the ensemble; may be repeated"}),
         ("--out", {"type": Path, "required": True, "help": ".csv or .parquet"}),
         ("--abstain-above", abstain),
         ("--edges-per-batch", edges),
+        ("--periodicity", periodicity),
         THREADS,
         DEVICE,
     )

@@ -1,9 +1,11 @@
 """The device of a computation, and the settings that make two runs there give the same bits."""
 
 import os
+import re
 
 import torch
 
+from dglframer.common.errors import UserError
 from dglframer.common.gpu_lease import take_gpu
 
 
@@ -11,12 +13,28 @@ def pick_device(name: str = "auto") -> torch.device:
     """The device to compute on; auto takes a CUDA device if torch can use one.
 
     Unless the name gives a number, the GPU is one that no other job uses, if there is such a one.
+    Raises UserError if there is no such device.
     """
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
+        raise UserError(f"--device {name}: no such device; there are auto, cpu, cuda, cuda:1, ...")
     if name in ("auto", "cuda"):
         take_gpu()
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name != "cpu":
+        check_gpu(name)
     return torch.device(name)
+
+
+def check_gpu(name: str) -> None:
+    """Raise UserError unless torch can use the GPU."""
+    if not torch.cuda.is_available():
+        why = "finds none" if torch.version.cuda else "is a build for CPUs alone"
+        raise UserError(f"--device {name}: no GPU can be used here, torch {why}; give cpu or auto")
+    n_gpus = torch.cuda.device_count()
+    number = int(name.partition(":")[2] or 0)
+    if number >= n_gpus:
+        raise UserError(f"--device {name}: there are {n_gpus} GPUs, their numbers begin with 0")
 
 
 def make_reproducible(threads: int, device: torch.device) -> None:

@@ -18,6 +18,7 @@ from dglframer.evaluation.baselines import (
     element_fractions,
     median_prediction,
 )
+from dglframer.evaluation.spread import spread
 from dglframer.graphs.dataset import GraphDataset
 from dglframer.networks.inference import predict
 from dglframer.networks.model_directory import TrainedModel, load_model
@@ -106,13 +107,6 @@ def predictions_table(
     columns["prediction"] = predictions_MGT.mean(0).ravel()
     columns["spread"] = spread(predictions_MGT).ravel()
     return pa.table(columns)
-
-
-def spread(predictions_MGT: np.ndarray) -> np.ndarray:
-    """Sample standard deviation over the models, [G, T]; NaN for a single model."""
-    if len(predictions_MGT) == 1:
-        return np.full(predictions_MGT.shape[1:], np.nan)
-    return predictions_MGT.std(0, ddof=1)
 
 
 def target_metrics(

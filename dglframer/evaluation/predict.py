@@ -3,25 +3,28 @@
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import torch
 
+from dglframer import __version__
 from dglframer.common.errors import Rejected, UserError
 from dglframer.common.files import atomic_path
 from dglframer.common.parquet import write_parquet
-from dglframer.evaluation.evaluate import spread
+from dglframer.evaluation.partial_rows import PartialRows, Position, Row, description
+from dglframer.evaluation.spread import spread
+from dglframer.evaluation.structure_inputs import Found, read_records
 from dglframer.graphs.batch import batch_graphs
 from dglframer.networks.model_directory import TrainedModel, load_model
-from dglframer.structures.crystal import Crystal, Record, validate
+from dglframer.structures.crystal import Crystal, validate
 from dglframer.structures.periodic_graph import PeriodicGraph, build_graph
 
 log = logging.getLogger(__name__)
 
-Row = dict[str, Any]
+LOG_EVERY = 1000  # structures
 
 
 def predict_files(
@@ -31,14 +34,16 @@ def predict_files(
     device: torch.device,
     edges_per_batch: int,
     abstain_above: float | None = None,
+    assume_periodic: bool = False,
 ) -> int:
     """Write a row for each crystal to ``out`` (.csv or .parquet), in the order of the files.
 
-    The columns are id, prediction (mean over the models), unit, spread, abstained and error. If there
+    The columns are id, path, prediction (mean over the models), unit, spread, abstained and error. If there
     are several targets, each has a row and the column ``property`` names it. For a crystal that cannot
     be predicted, ``error`` has the reason; the number of these rows is returned. If the spread of the
     models is above ``abstain_above`` (in the target's unit), ``abstained`` is true and there is no
-    prediction. Raises UserError if the arguments or the models do not fit each other.
+    prediction. A run that was killed goes on with what ``out``.partial has. Raises UserError if the
+    arguments or the models do not fit each other.
     """
     if abstain_above is not None and len(model_folders) < 2:
         raise UserError("--abstain-above: a single model has no spread; give several (--model)")
@@ -48,13 +53,22 @@ def predict_files(
     check_same_targets(models, model_folders)
     if abstain_above is not None and len(models[0].targets) > 1:
         raise UserError("--abstain-above: it takes models of one property, these predict several")
-    rows: list[Row] = []
-    for chunk in chunks(read_records(files), max(m.cutoff for m in models), edges_per_batch):
-        rows += predict_chunk(models, chunk, device)
-        log.info("%d predicted", len(rows))
-    for row in rows:
-        abstain(row, abstain_above)
-    write_rows(rows, out, several=len(models[0].targets) > 1)
+    settings = {"edges": edges_per_batch, "device": device.type, "version": __version__}
+    settings |= {"assume_periodic": assume_periodic, "threads": torch.get_num_threads()}
+    with PartialRows(out, description(model_folders, files, settings)) as partial:
+        if partial.parts:
+            log.info("goes on after %d rows in %s", len(partial.rows), partial.path)
+        n_crystals = 0
+        records = read_records(files, assume_periodic, partial.position)
+        for chunk in chunks(records, max(m.cutoff for m in models), edges_per_batch):
+            partial.append(predict_chunk(models, chunk, device), chunk[-1].next)
+            n_before, n_crystals = n_crystals, n_crystals + len(chunk)
+            if n_crystals // LOG_EVERY > n_before // LOG_EVERY:
+                log.info("%d structures", n_crystals)
+        rows = partial.rows
+        for row in rows:
+            abstain(row, abstain_above)
+        write_rows(rows, out, several=len(models[0].targets) > 1)
     failed = sum(row["error"] is not None for row in rows)
     abstained = sum(row["abstained"] for row in rows)
     log.info("%d rows in %s, %d with an error, %d abstained", len(rows), out, failed, abstained)
@@ -77,41 +91,36 @@ def check_same_targets(models: Sequence[TrainedModel], folders: Sequence[Path]) 
             raise UserError(f"{folder} predicts other properties than {folders[0]}: {first}")
 
 
-def read_records(files: Sequence[Path]) -> Iterator[Record]:
-    """The crystals of structure files and Parquet files; an unreadable one has a ``problem``."""
-    from dglframer.data.sources.file_ids import file_ids
-    from dglframer.data.sources.structure_files import read_structure_file
+class Item(NamedTuple):
+    """A crystal with its graph, or the reason why there is none."""
 
-    for path, id in zip(files, file_ids(files), strict=True):
-        if not path.is_file():
-            yield Record(id, problem="no such file")
-        elif path.suffix == ".parquet":
-            from dglframer.data.sources.parquet import ParquetSource
-
-            yield from ParquetSource(path, {}).records()
-        else:
-            yield from read_structure_file(path, id)
+    id: str
+    path: Path
+    next: Position
+    crystal: Crystal | None = None
+    graph: PeriodicGraph | None = None
+    error: str | None = None
 
 
-Item = tuple[str, Crystal | None, PeriodicGraph | None, str | None]
-
-
-def chunks(records: Iterable[Record], cutoff: float, edges_per_batch: int) -> Iterator[list[Item]]:
-    """Lists of (id, crystal, graph, error) of at most ``edges_per_batch`` edges, or of one crystal."""
+def chunks(records: Iterable[Found], cutoff: float, edges_per_batch: int) -> Iterator[list[Item]]:
+    """Lists of at most ``edges_per_batch`` edges, or of one crystal."""
     chunk: list[Item] = []
     n_edges = 0
-    for record in records:
+    for path, record, next in records:
         try:
             crystal = validate(record)
             graph = build_graph(crystal, cutoff)
         except Rejected as reason:
-            chunk.append((record.id, None, None, str(reason)))
+            chunk.append(Item(record.id, path, next, error=str(reason)))
             continue
         size = len(graph.edges.src_E)
-        if n_edges and n_edges + size > edges_per_batch:
+        nothing_yet = (
+            not n_edges and len(chunk) >= LOG_EVERY
+        )  # so many failures are written as well
+        if nothing_yet or (n_edges and n_edges + size > edges_per_batch):
             yield chunk
             chunk, n_edges = [], 0
-        chunk.append((record.id, crystal, graph, None))
+        chunk.append(Item(record.id, path, next, crystal, graph))
         n_edges += size
     if chunk:
         yield chunk
@@ -122,7 +131,7 @@ def predict_chunk(
     models: Sequence[TrainedModel], chunk: Sequence[Item], device: torch.device
 ) -> list[Row]:
     """The rows of a chunk. Its graphs have the maximal cutoff; each model gets graphs with its own."""
-    valid = [(crystal, graph) for _, crystal, graph, _ in chunk if crystal and graph]
+    valid = [(item.crystal, item.graph) for item in chunk if item.crystal and item.graph]
     targets = models[0].targets
     predictions_MGT = np.zeros((len(models), len(valid), len(targets)))
     max_cutoff = max(model.cutoff for model in models)
@@ -137,11 +146,11 @@ def predict_chunk(
             predictions_MGT[m] = model.denormalise(output_BT).cpu().numpy()
     rows: list[Row] = []
     results = iter(zip(predictions_MGT.mean(0), spread(predictions_MGT), strict=True))
-    for id, _, graph, error in chunk:
-        mean_T, spread_T = next(results) if graph else (None, None)
+    for item in chunk:
+        mean_T, spread_T = next(results) if item.graph else (None, None)
         for t, target in enumerate(targets):
-            row: Row = {"id": id, "property": target.name, "unit": target.unit, "error": error}
-            row |= {"prediction": None, "spread": None}
+            row: Row = {"id": item.id, "path": str(item.path), "property": target.name}
+            row |= {"prediction": None, "unit": target.unit, "spread": None, "error": item.error}
             if mean_T is not None and spread_T is not None:
                 if np.isfinite(mean_T[t]):
                     row["prediction"] = float(mean_T[t])
@@ -154,9 +163,9 @@ def predict_chunk(
 
 def write_rows(rows: list[Row], out: Path, several: bool) -> None:
     """Write the rows as CSV or Parquet, by the suffix of ``out``."""
-    kinds = {"id": pa.string(), "property": pa.string(), "prediction": pa.float64()}
-    kinds |= {"unit": pa.string(), "spread": pa.float64(), "abstained": pa.bool_()}
-    kinds |= {"error": pa.string()}
+    kinds = {"id": pa.string(), "path": pa.string(), "property": pa.string()}
+    kinds |= {"prediction": pa.float64(), "unit": pa.string(), "spread": pa.float64()}
+    kinds |= {"abstained": pa.bool_(), "error": pa.string()}
     if not several:
         kinds.pop("property")
     columns = {name: [row[name] for row in rows] for name in kinds}

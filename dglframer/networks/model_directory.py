@@ -19,13 +19,14 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from dglframer import __version__
-from dglframer.common.errors import DamagedFile
+from dglframer.common.errors import DamagedFile, UserError
 from dglframer.common.files import atomic_path, read_json, sha256, write_json
 from dglframer.config.networks import ENCODERS, encoder_of
 from dglframer.networks.base import PropertyNetwork
 from dglframer.networks.build import build
 
 FORMAT_VERSION = 3
+FILES = ("model.json", "model.safetensors")
 
 
 @dataclass(frozen=True)
@@ -80,12 +81,28 @@ def save_weights(network: nn.Module, folder: Path) -> str:
     return sha256(path)
 
 
+def is_model(path: Path) -> bool:
+    """Whether the path is a model directory, a folder of such, or a file of one."""
+    return path.name in FILES or any(path.glob("model.json")) or any(path.glob("*/model.json"))
+
+
+def members(folder: Path) -> list[Path]:
+    """The model directory itself, or those in a folder such as results/models (seed-0, seed-1, ...)."""
+    if (folder / "model.json").is_file():
+        return [folder]
+    found = [path.parent for path in folder.glob("*/model.json")]
+    return sorted(found, key=lambda path: (len(path.name), path.name)) or [folder]
+
+
 def load_model(folder: Path, device: str = "cpu") -> TrainedModel:
     """Read a model directory; raises DamagedFile naming the file that is missing or damaged.
 
-    Call ``common.device.make_reproducible`` before you compute with the model, if two runs must give
-    the same bits: reading changes nothing in the process.
+    Raises UserError if one of its files is given in place of the folder. Call
+    ``common.device.make_reproducible`` before you compute with the model, if two runs must give the
+    same bits: reading changes nothing in the process.
     """
+    if folder.name in FILES and folder.is_file():
+        raise UserError(f"{folder} is a file of a model: give its folder, {folder.parent}")
     description = read_json(folder / "model.json", "format_version", "weights_sha256")
     weights = folder / "model.safetensors"
     version = description["format_version"]

@@ -87,10 +87,10 @@ def settings_from(given: dict[str, Any]) -> CrystalFramerConfig:
         "rho_slope": "positive_func_beta",
         "distance_bins": "value_pe_dist_real",
         "distance_width_bins": "value_pe_dist_wscale",
-        "angle_bins": "value_pe_angle_real",
-        "angle_width_bins": "value_pe_angle_wscale",
     }
-    if framed:  # the released model without frames ignores its coefficients
+    if framed:  # the released model without frames ignores these, and value_pe_angle_real may be 0
+        names["angle_bins"] = "value_pe_angle_real"
+        names["angle_width_bins"] = "value_pe_angle_wscale"
         names["distance_coefficient"] = "value_pe_dist_coef"
         names["angle_coefficient"] = "value_pe_angle_coef"
     settings = {ours: given[theirs] for ours, theirs in names.items() if theirs in given}

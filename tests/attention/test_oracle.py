@@ -215,3 +215,17 @@ def test_settings_of_the_presets(oracle, tmp_path):
         window_sigmas=4.0,
         frame_ties="first",
     )
+
+
+def test_the_switch_of_the_published_readme_against_frames(oracle, tmp_path):
+    """frame_method no and value_pe_angle_real 0: the model without frames, whatever the coefficient."""
+    cells = [oracle.example_crystal(), oracle.tiny_crystal()]
+    config = oracle_config(oracle, "none", cutoff_sigmas=9.0)
+    weights = oracle.random_weights(config, 1, trained_like=0.05)
+    expected = oracle.forward(cells, weights, config, calibrate=True)[:, 0]
+    write_checkpoint(
+        weights, config | {"D_ang": 0, "c_dist": 3.0}, tmp_path / "c.ckpt", torch.float64
+    )
+    ours = predictions(tmp_path / "c.ckpt", cells, torch.float64)
+    assert np.ptp(expected) > 0.001
+    assert np.abs(ours - expected).max() < TOLERANCE[torch.float64]

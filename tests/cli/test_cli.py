@@ -59,12 +59,13 @@ def test_arrow_gives_back_the_memory_it_does_not_need():
     assert done.stdout.splitlines()[-1] == "system"
 
 
-@pytest.mark.parametrize("verb", ["sources", "config"])
-def test_output_that_nobody_reads_ends_the_verb_quietly(verb):
+@pytest.mark.parametrize("words", ["sources", "config", "--help", "predict --help", "--version"])
+def test_output_that_nobody_reads_ends_the_verb_quietly(words):
     read, write = os.pipe()
     os.close(read)
-    command = [sys.executable, "-m", "dglframer", verb]
-    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, check=False)
+    command = [sys.executable, "-m", "dglframer", *words.split()]
+    buffered = os.environ | {"PYTHONUNBUFFERED": ""}  # else argparse passes over the error itself
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, env=buffered, check=False)
     os.close(write)
     assert (done.returncode, done.stderr) == (141, b"")
 

@@ -7,7 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from helpers.same_bytes import assert_same_bytes
+
+from dglframer.common.device import pick_device
+from dglframer.common.errors import UserError
 
 PRODUCTS = """
 import torch
@@ -76,3 +80,27 @@ def test_a_training_does_not_depend_on_threads(tiny_run, tmp_path):
         )
     for other in ("2", "3"):
         assert_same_bytes(*(tmp_path / n / "model.safetensors" for n in ("1", other)))
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:", "CPU", "", "cuda:x", "meta"])
+def test_an_unknown_device_is_named(name):
+    with pytest.raises(
+        UserError, match=f"--device {name}: no such device; there are auto, cpu, cuda"
+    ):
+        pick_device(name)
+
+
+@pytest.mark.parametrize("name", ["cuda", "cuda:1"])
+def test_a_gpu_that_is_not_there_is_named(name, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    with pytest.raises(UserError, match=f"--device {name}: no GPU can be used here"):
+        pick_device(name)
+
+
+def test_a_gpu_with_too_large_a_number_is_named(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert pick_device("cuda:1") == torch.device("cuda:1")
+    with pytest.raises(UserError, match="--device cuda:2: there are 2 GPUs"):
+        pick_device("cuda:2")

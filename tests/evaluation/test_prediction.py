@@ -1,8 +1,11 @@
 """dglframer predict and the model directory: many files, some bad, and damaged models."""
 
+import gzip
 import json
+import os
 import pickle
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,13 +14,16 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 import torch
+from pymatgen.core import Lattice, Structure
 from safetensors.torch import load_file, save_file
 
-from dglframer.common.errors import DamagedFile, UserError
+from dglframer.common.errors import DamagedFile, InUse, UserError
 from dglframer.config.networks import CrystalFramerConfig
-from dglframer.evaluation.predict import predict_files, read_records
+from dglframer.evaluation.partial_rows import PartialRows
+from dglframer.evaluation.predict import predict_files
+from dglframer.evaluation.structure_inputs import find_inputs, read_records
 from dglframer.networks.crystalframer import CrystalFramer
-from dglframer.networks.model_directory import Target, TrainedModel, load_model, save_model
+from dglframer.networks.model_directory import Target, TrainedModel, load_model, members, save_model
 from dglframer.networks.published_checkpoint import read_checkpoint
 
 CPU = torch.device("cpu")
@@ -91,8 +97,9 @@ def test_bad_files_get_a_row_and_the_others_are_predicted(model, files, tmp_path
     command = [sys.executable, "-m", "dglframer", "predict", *map(str, arguments)]
     assert subprocess.run(command, capture_output=True).returncode == 1
     table = rows(out)
-    assert list(table[0]) == ["id", "prediction", "unit", "spread", "abstained", "error"]
+    assert list(table[0]) == ["id", "path", "prediction", "unit", "spread", "abstained", "error"]
     by_id = {row["id"]: row for row in table}
+    assert [row["path"] for row in table] == [str(path) for path in arguments[1:6]]
     assert list(by_id) == ["salt", "broken", "disordered", "caesium", "absent"]
     for id in ("salt", "caesium"):
         assert by_id[id]["prediction"] is not None and not by_id[id]["error"]
@@ -107,7 +114,9 @@ def test_files_of_one_name_have_ids_of_their_own(tmp_path):
     for path in paths[:2]:
         path.parent.mkdir()
         path.write_text(POSCAR)
-    records = list(read_records([*paths, tmp_path / "x.pdb"]))
+    read = list(read_records([*paths, tmp_path / "x.pdb"]))
+    assert [path for path, *_ in read] == [*paths, tmp_path / "x.pdb"]
+    records = [record for _, record, _ in read]
     ids = ["run1/CONTCAR", "run2/CONTCAR", "gone/CONTCAR", "x.pdb"]
     assert [record.id for record in records] == ids
     assert [record.problem for record in records] == ["", "", "no such file", "no such file"]
@@ -207,6 +216,12 @@ def test_damaged_model_is_named(model, how):
         load_model(model)
 
 
+@pytest.mark.parametrize("name", ["model.json", "model.safetensors"])
+def test_a_file_of_the_model_in_place_of_its_folder(model, name):
+    with pytest.raises(UserError, match=f"give its folder, {model}$"):
+        load_model(model / name)
+
+
 def test_weights_of_another_shape_are_named(model):
     """The hash agrees, the shapes do not."""
     from dglframer.common.files import sha256
@@ -252,6 +267,150 @@ def test_text_is_no_checkpoint(tmp_path):
 def test_out_must_have_a_known_suffix(model, files, tmp_path):
     with pytest.raises(UserError, match=r"\.csv or \.parquet"):
         predict_files([model], files, tmp_path / "p.xlsx", CPU, 10_000)
+
+
+def test_a_run_that_nobody_watches_writes_its_table(model, files, tmp_path):
+    """dglframer predict ... 2>&1 | head -1"""
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "dglframer", "predict", model, files[0], "--out", "p.csv"]
+    done = subprocess.run(command, stdout=write, stderr=write, cwd=tmp_path, check=False)
+    os.close(write)
+    assert done.returncode == 0
+    assert len(rows(tmp_path / "p.csv")) == 1
+
+
+def predict(*arguments, stdin=""):
+    """(exit status, error output) of dglframer predict."""
+    command = [sys.executable, "-m", "dglframer", "predict", *map(str, arguments)]
+    done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
+    return done.returncode, done.stderr
+
+
+@pytest.fixture
+def tree(tmp_path) -> Path:
+    """A folder with folders: a CIF, a packed POSCAR, two frames in one file, JSON, and a note."""
+    from ase.io import read, write
+
+    folder = tmp_path / "tree"
+    (folder / "a" / "b").mkdir(parents=True)
+    (folder / "salt.cif").write_text(CIF)
+    (folder / "a" / "CONTCAR.gz").write_bytes(gzip.compress(POSCAR.encode()))
+    (folder / "notes.md").write_text("no structure")
+    (tmp_path / "POSCAR").write_text(POSCAR)
+    atoms = read(tmp_path / "POSCAR", format="vasp")
+    write(folder / "a" / "b" / "frames.extxyz", [atoms, atoms])
+    structure = Structure(Lattice.cubic(6.1), ["Cs"], [[0, 0, 0]])
+    (folder / "one.json").write_text(json.dumps(structure.as_dict()))
+    return folder
+
+
+IN_TREE = {  # id: path, in order
+    "frames-0": "a/b/frames.extxyz",
+    "frames-1": "a/b/frames.extxyz",
+    "CONTCAR": "a/CONTCAR.gz",
+    "one": "one.json",
+    "salt": "salt.cif",
+}
+
+
+@pytest.mark.parametrize("how", ["folder", "stdin", "list"])
+def test_folders_and_lists_of_paths(model, tree, tmp_path, how):
+    files = sorted({tree / path for path in IN_TREE.values()})
+    text = "\n".join(map(str, files)) + "\n\n"
+    (tmp_path / "paths.txt").write_text(text)
+    given = {"folder": tree, "stdin": "-", "list": tmp_path / "paths.txt"}[how]
+    out = tmp_path / "p.csv"
+    assert predict(model, given, "--out", out, stdin=text)[0] == 0
+    table = rows(out)
+    assert {row["id"]: row["path"] for row in table} == {
+        id: str(tree / path) for id, path in IN_TREE.items()
+    }
+    by_id = {row["id"]: row["prediction"] for row in table}
+    alike = [by_id[id] for id in ("frames-0", "frames-1", "CONTCAR", "one")]
+    assert alike == pytest.approx([alike[0]] * 4, abs=1e-6) and abs(by_id["salt"] - alike[0]) > 1e-6
+
+
+def test_a_folder_of_seeds_is_an_ensemble(files, tmp_path):
+    """Named as a folder, or one by one before the structures or with --model."""
+    seeds = [make_model(tmp_path / "models" / f"seed-{k}", k) for k in (0, 1, 2, 10)]
+    assert members(tmp_path / "models") == seeds and members(seeds[1]) == [seeds[1]]
+    ways = ([tmp_path / "models"], seeds, [seeds[0], "--model", seeds[1]])
+    tables = []
+    for k, models in enumerate(ways):
+        out = tmp_path / f"{k}.csv"
+        words = [*models[:1], *models[1:], files[0]] if k < 2 else [seeds[0], files[0], *models[1:]]
+        assert predict(*words, "--out", out)[0] == 0
+        tables.append(rows(out))
+    assert tables[0] == tables[1] and tables[0][0]["spread"] > 0
+    assert tables[2][0]["spread"] > 0 and tables[2] != tables[0]
+
+
+def test_inputs_that_hold_nothing_are_named(model, files, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty.txt").write_text("\n")
+    for given, message in (("empty", "no structure file in this folder"), ("empty.txt", "no path")):
+        with pytest.raises(UserError, match=f"{given}: {message}"):
+            find_inputs([files[0], tmp_path / given])
+    status, error = predict(model, model, "--out", tmp_path / "p.csv")
+    assert status == 2 and "is a model: after the models, give files of structures" in error
+
+
+def test_periodicity_is_that_of_the_configuration(model, tmp_path):
+    """A slab is refused, or a crystal if one says so."""
+    text = '1\nLattice="4 0 0 0 4 0 0 0 9" pbc="T T F" Properties=species:S:1:pos:R:3\nCs 0 0 0\n'
+    (tmp_path / "slab.extxyz").write_text(text)
+    arguments = [model, tmp_path / "slab.extxyz", "--out", tmp_path / "p.csv"]
+    assert predict(*arguments)[0] == 1
+    assert "periodic along 2 of 3 axes" in rows(tmp_path / "p.csv")[0]["error"]
+    assert predict(*arguments, "--periodicity", "assume_periodic")[0] == 0
+    assert rows(tmp_path / "p.csv")[0]["prediction"] is not None
+
+
+KILLED = """
+import os, signal, sys
+import dglframer.evaluation.predict as predict
+from dglframer.cli.main import main
+
+once, calls = predict.predict_chunk, []
+def killed_at_the_fourth(*arguments):
+    calls.append(arguments)
+    if len(calls) == 4:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return once(*arguments)
+predict.predict_chunk = killed_at_the_fourth
+main()
+"""
+
+
+@pytest.mark.parametrize("name", ["p.csv", "p.parquet"])
+def test_a_killed_run_goes_on_to_the_same_bytes(model, tree, tmp_path, name):
+    """Chunks of one structure; the kill falls between the two frames of a file and leaves half a line."""
+    (tree / "a" / "b" / "broken.cif").write_text("data_nothing\n")
+    arguments = [str(a) for a in (model, tree, tree, "--edges-per-batch", 1)]
+    whole, out = tmp_path / f"whole_{name}", tmp_path / name
+    assert predict(*arguments, "--out", whole)[0] == 1
+    command = [sys.executable, "-c", KILLED, "predict", *arguments, "--out", str(out)]
+    assert subprocess.run(command, capture_output=True).returncode == -signal.SIGKILL
+    partial = tmp_path / f"{name}.partial"
+    kept = partial.read_bytes().splitlines(keepends=True)
+    assert len(kept) == 4 and not out.exists()  # what is predicted, and three chunks
+    partial.write_bytes(b"".join(kept) + kept[-1][:20])
+
+    refused = predict(model, tree, "--edges-per-batch", 1, "--out", out)
+    assert refused[0] == 2 and "is of a run with other inputs" in refused[1]
+    status, said = predict(*arguments, "--out", out)
+    assert status == 1 and "goes on after 4 rows" in said  # the broken file is in a chunk as well
+    assert out.read_bytes() == whole.read_bytes() and not partial.exists()
+
+
+def test_one_process_writes_a_table_at_a_time(tmp_path):
+    what = {"models": "m", "inputs": "i", "settings": "s"}
+    with PartialRows(tmp_path / "p.csv", what), pytest.raises(InUse, match="another process"):
+        PartialRows(tmp_path / "p.csv", what)
+    (tmp_path / "p.csv.partial").write_text("rubbish\n")
+    with pytest.raises(DamagedFile, match="remove it to begin anew"):
+        PartialRows(tmp_path / "p.csv", what)
 
 
 def test_model_directories_can_be_moved(model, files, tmp_path):

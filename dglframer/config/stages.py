@@ -10,7 +10,7 @@ from dglframer.config.networks import ENCODERS
 STAGES: dict[str, tuple[int, tuple[str, ...]]] = {
     "download": (1, ("dataset", "materials_project")),
     "crystals": (4, ("dataset",)),
-    "clean": (1, ("cleaning",)),
+    "clean": (2, ("cleaning",)),
     "split": (4, ("split",)),
     "leakage": (2, ()),
     "inspect": (1, ()),
@@ -18,7 +18,7 @@ STAGES: dict[str, tuple[int, tuple[str, ...]]] = {
     "tune": (3, ("encoder", "training", "tune")),
     "train": (3, ("encoder", "training")),
     "evaluate": (3, ()),
-    "report": (3, ()),
+    "report": (4, ()),
     "compare": (1, ("encoder", *ENCODERS, "training", "compare")),
     "nbody_simulate": (1, ("nbody",)),
     "nbody_bounds": (1, ("nbody",)),

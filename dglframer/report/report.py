@@ -21,6 +21,7 @@ from dglframer.config.networks import ENCODERS
 from dglframer.config.stages import WITHOUT_EFFECT
 from dglframer.config.training import TrainingConfig
 from dglframer.data.crystals import crystal_rows
+from dglframer.data.label_limits import without_unit
 from dglframer.data.split import SPLITS
 from dglframer.graphs.shards import read_manifest
 from dglframer.report import plots
@@ -121,6 +122,7 @@ def data(run: ReportData) -> dict[str, Any]:
         "inspection": run.inspection,
         **figures(run.inspection),
         "listed": LISTED,
+        "without_unit": without_unit(run.config.dataset, run.manifest["targets"]),
         "rejected": ids_by_reason(run.rejected),
         "left_out": ids_by_reason(run.left_out),
         "leakage": run.leakage,

@@ -84,7 +84,7 @@ def test_four_crystals_reach_the_report(run, tmp_path):
     train = [1.0 + 0.5 * k for k in range(4) if split[k] == "train"]
     assert metrics["median_baseline"]["test_mae"] == abs(1.0 + 0.5 * test - sum(train) / 2)
     assert (tmp_path / "predictions.csv").read_text().count("\n") == 5
-    assert "Nothing states the unit of e:" in (tmp_path / "report.html").read_text()
+    assert "Nothing states the unit of e, so" in (tmp_path / "report.html").read_text()
 
 
 MANY = [entry(k) for k in range(5)]

@@ -102,12 +102,13 @@ def split(args: argparse.Namespace) -> None:
     )
 
     config = load_config(args.config)
-    table = read_parquet(args.crystals, columns=columns_of(config.split.method))
+    target = config.dataset.targets[0]
+    table = read_parquet(args.crystals, columns=columns_of(config.split.method, target))
     if reads_checks(config) and not args.checks:
         raise UserError("this configuration of cleaning and split needs --checks checks.parquet")
     checks = read_parquet(args.checks) if reads_checks(config) else None
     rejected = read_parquet(args.rejected) if args.rejected else None
-    splits = split_crystals(table, config.split, checks, rejected, config.dataset.targets[0])
+    splits = split_crystals(table, config.split, checks, rejected, target)
     method = method_of(config.split, table)
     counts = write_split(splits, args.out, method)
     log.info("%s: %s", method, ", ".join(f"{name} {count}" for name, count in counts.items()))

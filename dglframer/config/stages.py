@@ -9,15 +9,15 @@ from dglframer.config.networks import ENCODERS
 # number of a stage when its code starts to write something else: Snakemake does not see package code.
 STAGES: dict[str, tuple[int, tuple[str, ...]]] = {
     "download": (1, ("dataset", "materials_project")),
-    "crystals": (4, ("dataset",)),
+    "crystals": (5, ("dataset",)),
     "clean": (2, ("cleaning",)),
     "split": (4, ("split",)),
     "leakage": (2, ()),
     "inspect": (1, ()),
     "graphs": (2, ("graphs",)),
     "tune": (3, ("encoder", "training", "tune")),
-    "train": (3, ("encoder", "training")),
-    "evaluate": (3, ()),
+    "train": (4, ("encoder", "training")),
+    "evaluate": (4, ()),
     "report": (4, ()),
     "compare": (1, ("encoder", *ENCODERS, "training", "compare")),
     "nbody_simulate": (1, ("nbody",)),

@@ -226,7 +226,10 @@ def disagreements(
     reasons = [""] * len(ids)
     for rows in members(firsts):
         for name, column in values.items():
-            labels, atoms = column[rows], atoms_G[rows]
+            known = [row for row in rows if not np.isnan(column[row])]
+            if len(known) < 2:
+                continue
+            labels, atoms = column[known], atoms_G[known]
             spread = float(np.ptp(labels))
             text = f"{name} differs by {spread:.4g} {units[name]}".rstrip() + " in one structure"
             if in_ratio_of_atoms(labels, atoms):
@@ -237,7 +240,7 @@ def disagreements(
                 )
             elif not spread > limits(name, units[name], config).tolerance:
                 continue
-            for row in rows:
+            for row in known:
                 reasons[row] += "; " * bool(reasons[row]) + text
     for rows in members([source_id(id) for id in ids]):
         found = len({firsts[row] for row in rows})

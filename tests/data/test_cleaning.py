@@ -201,6 +201,16 @@ def test_labels_in_the_ratio_of_the_atoms_are_a_doubt(tmp_path, rocksalt, labels
     assert found == (dict.fromkeys(("s1", "s2"), text) if told else {})
 
 
+def test_a_missing_label_is_no_disagreement(tmp_path, rocksalt):
+    labels = [5.0, 9.0, None]
+    crystals = [gap(rocksalt, f"c{k}", value) for k, value in enumerate(labels)]
+    found = check_crystals(written(tmp_path / "c.parquet", crystals), CleaningConfig())
+    text = "band_gap differs by 4 eV in one structure"
+    assert column(found, "disagreement") == {"c0": text, "c1": text}
+    assert column(found, "duplicate_of") == {"c1": "c0", "c2": "c0"}
+    assert not column(found, "unphysical")
+
+
 @needs_shared
 @pytest.mark.parametrize(
     ("source", "file", "target", "name", "ids"),

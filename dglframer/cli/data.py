@@ -53,6 +53,7 @@ def crystals(args: argparse.Namespace) -> None:
     from dglframer.common.parquet import write_row_groups
     from dglframer.config import load_config
     from dglframer.data.crystals import crystals_schema, crystals_tables, validated
+    from dglframer.data.label_limits import warn_of_missing_units
     from dglframer.data.rejections import Rejections, check_rejected_share
     from dglframer.data.sorted_rows import merged, regrouped, sort_into_files
     from dglframer.data.sources import open_source, verify
@@ -61,6 +62,7 @@ def crystals(args: argparse.Namespace) -> None:
     source = open_source(dataset, local=verify(args.download))
     rejections = Rejections()
     units = {target: source.unit(target) for target in dataset.targets}
+    warn_of_missing_units(dataset, units)
     records = source.records()
     valid = validated(records, dataset.targets, rejections, dataset.repeated_ids)
     tables = crystals_tables(valid, source.name, dataset.targets, units)
@@ -100,12 +102,13 @@ def split(args: argparse.Namespace) -> None:
     )
 
     config = load_config(args.config)
-    table = read_parquet(args.crystals, columns=columns_of(config.split.method))
+    target = config.dataset.targets[0]
+    table = read_parquet(args.crystals, columns=columns_of(config.split.method, target))
     if reads_checks(config) and not args.checks:
         raise UserError("this configuration of cleaning and split needs --checks checks.parquet")
     checks = read_parquet(args.checks) if reads_checks(config) else None
     rejected = read_parquet(args.rejected) if args.rejected else None
-    splits = split_crystals(table, config.split, checks, rejected, config.dataset.targets[0])
+    splits = split_crystals(table, config.split, checks, rejected, target)
     method = method_of(config.split, table)
     counts = write_split(splits, args.out, method)
     log.info("%s: %s", method, ", ".join(f"{name} {count}" for name, count in counts.items()))

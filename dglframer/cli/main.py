@@ -38,6 +38,8 @@ def config(args: argparse.Namespace) -> None:
     from dglframer.common.files import write_json
     from dglframer.config import check_paths, load_config
     from dglframer.config.yaml_files import default_yaml, write_config_files
+    from dglframer.data.label_limits import warn_of_missing_units
+    from dglframer.data.sources.catalogue import BY_NAME
 
     if args.write:
         write_config_files(Path.cwd())
@@ -45,6 +47,8 @@ def config(args: argparse.Namespace) -> None:
         checked = load_config(args.check)
         check_paths(checked)
         log.info("%s is valid", args.check)
+        if checked.dataset.source != "parquet":  # such a file may state units itself
+            warn_of_missing_units(checked.dataset, BY_NAME[checked.dataset.source].targets)
         if args.out:
             write_json(args.out, checked.model_dump(mode="json"))
     elif args.out:

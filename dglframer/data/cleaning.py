@@ -49,9 +49,13 @@ CHECKS_SCHEMA = pa.schema(
 )
 
 
+PER_CELL_TOLERANCE = 0.01  # of the label per atom: relaxations of one structure differ a little
+
+
 class Described(NamedTuple):
     """One crystal without its structure."""
 
+    atoms: int
     formula: str
     space_group: int
     fingerprint: Fingerprint
@@ -70,10 +74,11 @@ def check_crystals(path: Path, config: CleaningConfig, threads: int = 1) -> pa.T
     firsts = first_of_each(path, crystals) if search else list(range(len(ids)))
     labels = read_parquet(path, columns=list(targets)) if targets else pa.table({})
     values = {name: labels[name].to_numpy() for name in targets}
+    atoms_G = np.array([one.atoms for one in crystals], dtype=np.int64)
     doubts = {
         "duplicate_of": [ids[k] if k != row else "" for row, k in enumerate(firsts)],
         "unphysical": unphysical(values, targets, config, len(ids)),
-        "disagreement": disagreements(ids, firsts, values, targets, config),
+        "disagreement": disagreements(ids, firsts, atoms_G, values, targets, config),
     }
     switches = (config.duplicates, config.unphysical_labels, config.disagreements)
     dropped = [""] * len(ids)
@@ -114,7 +119,9 @@ def described(path: Path, threads: int) -> Iterator[Described]:
 def describe(batch: pa.Table) -> list[Described]:
     """The crystals of some rows."""
     return [
-        Described(reduced_formula(row[1]), space_group(*row[1:]), fingerprint(*row[1:]))
+        Described(
+            len(row[1]), reduced_formula(row[1]), space_group(*row[1:]), fingerprint(*row[1:])
+        )
         for row in crystal_rows(batch)
     ]
 
@@ -206,21 +213,35 @@ def unphysical(
 def disagreements(
     ids: list[str],
     firsts: list[int],
+    atoms_G: np.ndarray,
     values: dict[str, np.ndarray],
     units: dict[str, str],
     config: CleaningConfig,
 ) -> list[str]:
-    """Rows of one structure whose labels differ too much, and rows of one id with two structures."""
+    """Rows of one structure whose labels differ too much, and rows of one id with two structures.
+
+    Labels in the ratio of the atoms in the cells differ too much, whatever the tolerance: a network
+    that averages over atoms can predict a label per atom, not one per cell.
+    """
     reasons = [""] * len(ids)
     for rows in members(firsts):
         for name, column in values.items():
-            spread = float(np.ptp(column[rows]))
-            if spread > limits(name, units[name], config).tolerance:
+            known = [row for row in rows if not np.isnan(column[row])]
+            if len(known) < 2:
+                continue
+            labels, atoms = column[known], atoms_G[known]
+            spread = float(np.ptp(labels))
+            text = f"{name} differs by {spread:.4g} {units[name]}".rstrip() + " in one structure"
+            if in_ratio_of_atoms(labels, atoms):
+                few, many = atoms.argmin(), atoms.argmax()
                 text = (
-                    f"{name} differs by {spread:.4g} {units[name]}".rstrip() + " in one structure"
+                    f"{name} is in the ratio of the atoms in one structure ({labels[few]:.4g} of "
+                    f"{atoms[few]}, {labels[many]:.4g} of {atoms[many]}): given per cell?"
                 )
-                for row in rows:
-                    reasons[row] += "; " * bool(reasons[row]) + text
+            elif not spread > limits(name, units[name], config).tolerance:
+                continue
+            for row in known:
+                reasons[row] += "; " * bool(reasons[row]) + text
     for rows in members([source_id(id) for id in ids]):
         found = len({firsts[row] for row in rows})
         if found > 1:
@@ -228,6 +249,13 @@ def disagreements(
             for row in rows:
                 reasons[row] += "; " * bool(reasons[row]) + text
     return reasons
+
+
+def in_ratio_of_atoms(labels: np.ndarray, atoms: np.ndarray) -> bool:
+    """Whether labels of one structure in cells of different size are proportional to the atoms."""
+    per_atom = labels / atoms
+    close = np.ptp(per_atom) <= PER_CELL_TOLERANCE * np.abs(per_atom).max()
+    return bool(np.ptp(atoms) > 0 and close and np.ptp(labels) > 0)
 
 
 def members(keys: Iterable[Any]) -> list[list[int]]:

@@ -66,13 +66,16 @@ class Rejections:
 
 def lacks_label(reason: str, target: str) -> bool:
     """Whether a reason for rejection is that the record has no finite value of ``target``."""
-    return reason == f"{NO_LABEL} {target}" or reason.startswith(f"label {target} is ")
+    if reason.startswith(f"{NO_LABEL} "):  # of all targets
+        names = reason.removeprefix(f"{NO_LABEL} ")
+        return names == target or target in names.split(", ")
+    return reason.startswith(f"label {target} is ")
 
 
 def check_rejected_share(n_valid: int, rejections: Rejections, max_share: float) -> None:
     """Log the reasons; raises UserError if no crystal is left or the share of rejected ones is too large.
 
-    A record without the wanted label is in rejected.parquet but does not count: many properties are
+    A record without a wanted label is in rejected.parquet but does not count: many properties are
     known for a part of a data set only.
     """
     for k, (reason, count) in enumerate(rejections.reasons()):

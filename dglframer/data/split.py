@@ -74,12 +74,12 @@ def method_of(config: SplitConfig, crystals: pa.Table) -> str:
     return "canonical" if any(crystals["split"].to_pylist()) else "random"
 
 
-def columns_of(method: str | None) -> list[str]:
+def columns_of(method: str | None, target: str = "") -> list[str]:
     """The columns of crystals.parquet that a method needs, or that its default depends on."""
     more: dict[str | None, list[str]] = {
         None: ["split"],
         "canonical": ["split"],
-        "official": ["file_position"],
+        "official": ["file_position", target] if target else ["file_position"],
         "by_composition": ["numbers"],
         "leave_element_out": ["numbers"],
         "by_time": ["date"],

@@ -17,6 +17,7 @@ from dglframer.common.parquet import read_parquet
 from dglframer.config.data import SplitConfig
 from dglframer.data.ids import source_id, usual_mp_id
 from dglframer.data.rejections import lacks_label
+from dglframer.structures.crystal import NO_LABEL
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +52,10 @@ def official_split(
     """
     if rejected is None:
         raise UserError("split.method official needs --rejected rejected.parquet")
-    labelled = crystals["file_position"].to_pylist()
+    ids, positions = crystals["id"].to_pylist(), crystals["file_position"].to_pylist()
+    labels = crystals[target].is_valid().to_pylist() if target else [True] * len(ids)
+    own = {id: place for id, place, known in zip(ids, positions, labels, strict=True) if known}
+    labelled = list(own.values())
     for row in rejected.to_pylist():
         if not lacks_label(row["reason"], target):
             labelled.append(row["file_position"])
@@ -59,9 +63,8 @@ def official_split(
             log.warning("%s: a repeated entry is not used (dataset.repeated_ids: first)", row["id"])
     rank = {position: k for k, position in enumerate(sorted(labelled))}
     parts = official_parts(len(rank), config)
-    log.info("official: M = %d labelled entries, of which %d are valid", len(rank), len(crystals))
-    ids, positions = crystals["id"].to_pylist(), crystals["file_position"].to_pylist()
-    return {id: parts[rank[place]] for id, place in zip(ids, positions, strict=True)}
+    log.info("official: M = %d labelled entries, of which %d are valid", len(rank), len(own))
+    return {id: parts[rank[own[id]]] if id in own else f"{NO_LABEL} {target}" for id in ids}
 
 
 def official_parts(n: int, config: SplitConfig) -> list[str]:

@@ -21,7 +21,10 @@ def median_prediction(train_G: np.ndarray, count: int) -> np.ndarray:
 def composition_prediction(
     fractions_G98: np.ndarray, targets_G: np.ndarray, train: np.ndarray, val: np.ndarray
 ) -> np.ndarray:
-    """[G]: ridge regression on element fractions, with the penalty of minimal validation MAE."""
+    """[G]: ridge regression on element fractions, with the penalty of minimal validation MAE.
+
+    ``train`` and ``val`` [G] tell the crystals of both that have a label.
+    """
     mean = targets_G[train].mean()
     x_train = fractions_G98[train]
     best: tuple[float, np.ndarray] | None = None

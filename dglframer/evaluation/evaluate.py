@@ -31,7 +31,7 @@ def evaluate(
 ) -> dict[str, Any]:
     """Predict every crystal with every model, write both files to ``folder``, return the metrics.
 
-    Raises UserError if a model does not fit the graphs.
+    Raises UserError if a model does not fit the graphs, or if a target has no label in a split.
     """
     models = [load_model(path, str(device)) for path in model_folders]
     parts = read_split(split)
@@ -39,6 +39,7 @@ def evaluate(
     splits_G = np.array([name for name in SPLITS for _ in parts[name]])
     dataset = GraphDataset(graphs, ids)
     check_same_data(models, model_folders, dataset)
+    check_labels(dataset, splits_G)
     predictions_MGT = np.stack(
         [
             model.denormalise(torch.from_numpy(predict(model.network, dataset, device))).numpy()
@@ -82,6 +83,14 @@ def check_same_data(
             )
 
 
+def check_labels(dataset: GraphDataset, splits_G: np.ndarray) -> None:
+    """Raise UserError if a target has no label in one of the splits."""
+    for name, known_G in zip(dataset.manifest["targets"], dataset.known().T, strict=True):
+        for split in SPLITS:
+            if not known_G[splits_G == split].any():
+                raise UserError(f"no crystal of the {split} split has a label {name}")
+
+
 def predictions_table(
     ids: list[str],
     splits_G: np.ndarray,
@@ -92,6 +101,8 @@ def predictions_table(
 ) -> pa.Table:
     """A row for each crystal and property: target, prediction of each seed, their mean and spread.
 
+    The target is null where the crystal has no label (NaN in ``targets_GT``).
+
     ``predictions_MGT``: of M models for G crystals and T targets, in the targets' units.
     """
     n_targets = len(units)
@@ -100,7 +111,7 @@ def predictions_table(
         "split": np.repeat(splits_G.astype(object), n_targets),
         "property": list(units) * len(ids),
         "unit": list(units.values()) * len(ids),
-        "target": targets_GT.ravel(),
+        "target": pa.array(targets_GT.ravel(), from_pandas=True),
     }
     for seed, predictions_GT in zip(seeds, predictions_MGT, strict=True):
         columns[f"prediction_seed_{seed}"] = predictions_GT.ravel()
@@ -117,8 +128,10 @@ def target_metrics(
     unit: str,
     seeds: list[int],
 ) -> dict[str, Any]:
-    """Errors of the ensemble, of each seed and of the two baselines, for one target."""
-    train, val, test = (splits_G == name for name in SPLITS)
+    """Errors of the ensemble, of each seed and of the two baselines over the known labels of a target."""
+    parts = {name: (splits_G == name) & ~np.isnan(target_G) for name in SPLITS}
+    train, val, test = parts.values()
+    count = int(test.sum())
     ensemble_G = predictions_MG.mean(0)
     composition_G = composition_prediction(fractions_G98, target_G, train, val)
     median_G = median_prediction(target_G[train], len(target_G))
@@ -129,16 +142,17 @@ def target_metrics(
     return {
         "unit": unit,
         "splits": {
-            name: errors(target_G[splits_G == name], ensemble_G[splits_G == name])
-            for name in SPLITS
+            name: errors(target_G[part_G], ensemble_G[part_G]) for name, part_G in parts.items()
         },
+        "test_crystals": count,
         "test_mae_by_seed": {
             str(seed): test_mae(row) for seed, row in zip(seeds, predictions_MG, strict=True)
         },
-        "median_baseline": {"test_mae": test_mae(median_G)},
+        "median_baseline": {"test_mae": test_mae(median_G), "test_crystals": count},
         "composition_baseline": {
             "what": "ridge regression on element fractions, penalty chosen on val",
             "test_mae": test_mae(composition_G),
+            "test_crystals": count,
         },
         "test_mae_over_median": test_mae(ensemble_G) / test_mae(median_G),
     }

@@ -114,9 +114,16 @@ class GraphDataset(Dataset):
         return np.diff(self.arrays["edge_ptr"])[self.rows]
 
     def target_statistics(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation (1/N) of each target over this dataset's crystals."""
+        """Mean and standard deviation (1/N) of each target over its known labels in this dataset."""
         values_GT = self.targets[self.rows]
-        return values_GT.mean(0), values_GT.std(0)
+        if self.known().all():
+            return values_GT.mean(0), values_GT.std(0)
+        columns = [values_G[~np.isnan(values_G)] for values_G in values_GT.T]
+        return np.array([one.mean() for one in columns]), np.array([one.std() for one in columns])
+
+    def known(self) -> np.ndarray:
+        """Whether a crystal has a label, [G, T], in the dataset's order."""
+        return ~np.isnan(self.targets[self.rows])
 
 
 def spans(ptr: np.ndarray, rows_B: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

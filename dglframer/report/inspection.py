@@ -64,8 +64,7 @@ def inspect(crystals: Path, rejected: pa.Table | None, checks: pa.Table) -> dict
         "atoms_per_cell": distribution(np.array(atoms), "", whole=True),
         "volume_per_atom": distribution(np.array(volumes), "Å³"),
         "labels": {
-            name: distribution(read_parquet(crystals, columns=[name])[name].to_numpy(), unit)
-            for name, unit in targets.items()
+            name: distribution(known_labels(crystals, name), unit) for name, unit in targets.items()
         },
         "rejected": None if rejected is None else by_reason(rejected, "reason"),
         "formulas": len(set(checks["formula"].to_pylist())),
@@ -74,6 +73,12 @@ def inspect(crystals: Path, rejected: pa.Table | None, checks: pa.Table) -> dict
         "disagreements": by_reason(checks, "disagreement"),
         "dropped": by_reason(checks, "dropped"),
     }
+
+
+def known_labels(crystals: Path, target: str) -> np.ndarray:
+    """The labels of the crystals that have this one."""
+    values: np.ndarray = read_parquet(crystals, columns=[target])[target].drop_null().to_numpy()
+    return values
 
 
 def distribution(values: np.ndarray, unit: str, whole: bool = False) -> dict[str, Any] | None:
@@ -173,7 +178,8 @@ def terminal_table(summary: dict[str, Any]) -> str:
         row("volume per atom", summary["volume_per_atom"]),
     ]
     for name, one in summary["labels"].items():
-        lines += [row(name, one), f"{'':34}{spark(one['histogram']['counts'])}"]
+        lines += [row(name, one)]
+        lines += [f"{'':34}{spark(one['histogram']['counts'])}"] if one else []
     lines += ["", *doubts(summary)]
     return "\n".join(lines)
 

@@ -54,7 +54,7 @@ SIZE = (4.6, 3.6)  # inches, of one panel
 
 @dataclass(frozen=True)
 class Predictions:
-    """The rows of predictions.parquet for one property, as arrays of equal length."""
+    """The rows of predictions.parquet with a target, for one property, as arrays of equal length."""
 
     name: str
     unit: str
@@ -77,7 +77,7 @@ def read_predictions(path: Path) -> dict[str, Predictions]:
     columns = {name: table[name].to_numpy(zero_copy_only=False) for name in table.column_names}
     result = {}
     for name in dict.fromkeys(columns["property"].tolist()):
-        rows = columns["property"] == name
+        rows = (columns["property"] == name) & ~np.isnan(columns["target"])
         one = {key: values[rows] for key, values in columns.items()}
         start = "prediction_seed_"
         seeds = {key[len(start) :]: one[key] for key in one if key.startswith(start)}

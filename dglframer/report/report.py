@@ -21,6 +21,7 @@ from dglframer.config.networks import ENCODERS
 from dglframer.config.stages import WITHOUT_EFFECT
 from dglframer.config.training import TrainingConfig
 from dglframer.data.crystals import crystal_rows
+from dglframer.data.label_limits import without_unit
 from dglframer.data.split import SPLITS
 from dglframer.graphs.shards import read_manifest
 from dglframer.report import plots
@@ -82,12 +83,16 @@ class ReportData:
         self.predictions = plots.read_predictions(inputs.evaluation / "predictions.parquet")
         self.structures = {row[0]: row[1:] for row in crystal_rows(self.crystals)}
         used = {id: part for id, part in self.split.items() if part in SPLITS}
-        for one in self.predictions.values():
-            if dict(zip(one.ids, one.split, strict=True)) != used:
-                raise DamagedFile(
-                    f"{inputs.evaluation}: made with another split than {inputs.split}; "
-                    "run evaluate again"
-                )
+        evaluated = {
+            id: part
+            for one in self.predictions.values()  # each without the crystals that lack its label
+            for id, part in zip(one.ids, one.split, strict=True)
+        }
+        if evaluated != used:
+            raise DamagedFile(
+                f"{inputs.evaluation}: made with another split than {inputs.split}; "
+                "run evaluate again"
+            )
         tests = [id for id, part in used.items() if part == "test"]
         self.systems = {id: crystal_system(*self.structures[id]) for id in tests}
 
@@ -121,6 +126,7 @@ def data(run: ReportData) -> dict[str, Any]:
         "inspection": run.inspection,
         **figures(run.inspection),
         "listed": LISTED,
+        "without_unit": without_unit(run.config.dataset, run.manifest["targets"]),
         "rejected": ids_by_reason(run.rejected),
         "left_out": ids_by_reason(run.left_out),
         "leakage": run.leakage,

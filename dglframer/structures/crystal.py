@@ -45,7 +45,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Crystal:
-    """A validated crystal: finite, every site one known element, every wanted label a finite number.
+    """A validated crystal: finite, every site one known element, one of the wanted labels at least.
 
     A molecule is one without a lattice.
     """
@@ -56,7 +56,7 @@ class Crystal:
     coords_N3: (
         np.ndarray
     )  # float64: fractional as given, not wrapped; of a molecule Cartesian, angstrom
-    labels: dict[str, float]
+    labels: dict[str, float | None]  # finite, or None where there is none
     split: str = ""
     file_position: int = 0  # of its record among those of the source, from 0
     date: str | None = None
@@ -70,6 +70,8 @@ def validate(record: Record, targets: Sequence[str] = ()) -> Crystal:
         raise Rejected("no id")
     # Before the structure: an entry without the label is none of the data set's, good or bad.
     labels = {name: label(name, record.labels.get(name)) for name in targets}
+    if targets and all(value is None for value in labels.values()):
+        raise Rejected(f"{NO_LABEL} {', '.join(targets)}")
     numbers_N = np.array([element(name) for name in record.species], dtype=np.int16)
     if not len(numbers_N):
         raise Rejected("no atoms")
@@ -183,10 +185,10 @@ def closest_pair(
     return int(edges.dst_E[closest]), int(edges.src_E[closest]), float(distance_E[closest])
 
 
-def label(name: str, value: Any) -> float:
-    """A finite label; raises Rejected for missing, text, NaN and infinity."""
+def label(name: str, value: Any) -> float | None:
+    """A finite label, or None for a missing one; raises Rejected for text, NaN and infinity."""
     if value is None or value == "":
-        raise Rejected(f"{NO_LABEL} {name}")
+        return None
     if isinstance(value, bool | str) or not isinstance(value, NUMBERS):
         raise Rejected(f"label {name} is not a number: {value!r}")
     try:

@@ -28,7 +28,7 @@ class PeriodicGraph:
     lattice_33: np.ndarray | None  # float64, rows, angstrom; None: a molecule
     coords_N3: np.ndarray  # float64: fractional, in [0, 1); of a molecule Cartesian, angstrom
     edges: Edges
-    labels: dict[str, float] = field(default_factory=dict)
+    labels: dict[str, float | None] = field(default_factory=dict)
 
     @property
     def vectors_E3(self) -> np.ndarray:

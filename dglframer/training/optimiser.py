@@ -6,6 +6,7 @@ The recipe is that of the CrystalFramer paper (docs/models/crystalframer.md §8)
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -38,9 +39,24 @@ def rate_factor(step: int, training: TrainingConfig) -> float:
     return math.sqrt(training.decay_steps / (training.decay_steps + step))
 
 
-def l1_loss(output_BT: Tensor, target_BT: Tensor) -> Tensor:
-    """The absolute error in normalised units, summed over targets, averaged over crystals."""
-    return (output_BT - target_BT).abs().mean(0).sum()
+def l1_loss(output_BT: Tensor, target_BT: Tensor, weight_T: Tensor | None = None) -> Tensor:
+    """The absolute error in normalised units, summed over targets, averaged over crystals.
+
+    With ``weight_T``, crystals over known labels of the whole batch for each target, a label may be
+    NaN: it adds nothing, and the mean is over the known ones.
+    """
+    if weight_T is None:
+        return (output_BT - target_BT).abs().mean(0).sum()
+    # Filled before the difference: the gradient of NaN times nothing is NaN.
+    error_BT = (output_BT - target_BT.nan_to_num(0.0)).abs()
+    return (torch.where(target_BT.isnan(), 0.0, error_BT).mean(0) * weight_T).sum()
+
+
+def label_weights(known_BT: np.ndarray) -> Tensor:
+    """Crystals over known labels of each target, [T], float32; 0 without a known label."""
+    count_T = known_BT.sum(0)
+    weight_T = np.where(count_T > 0, len(known_BT) / np.maximum(count_T, 1), 0.0)
+    return torch.from_numpy(weight_T).float()
 
 
 def loss_and_gradients(
@@ -50,12 +66,13 @@ def loss_and_gradients(
     target_BT: Tensor,
     share: float,
     precision: str,
+    weight_T: Tensor | None = None,
 ) -> list[Tensor]:
     """``share`` times the loss, then its gradients. If the memory runs out, no tensor stays alive."""
     half = precision == "bfloat16"
     with torch.autocast(target_BT.device.type, torch.bfloat16, enabled=half):
         output_BT = network(batch)
-    loss = l1_loss(output_BT.float() if half else output_BT, target_BT) * share
+    loss = l1_loss(output_BT.float() if half else output_BT, target_BT, weight_T) * share
     # Contiguous: on a CPU the fused optimiser goes by the order in memory.
     gradients = (grad.contiguous() for grad in torch.autograd.grad(loss, list(parameters)))
     return [loss.detach(), *gradients]

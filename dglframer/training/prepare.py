@@ -47,11 +47,12 @@ def prepare(
 
     A drawn network is calibrated on a sample of the training set; a trained one brings its
     calibration. Raises UserError if that model does not fit the settings or the graphs, if a target
-    is constant, if ``training.freeze`` names no parameter or all of them, or if no crystal is small
-    enough.
+    is constant or without a label, if ``training.freeze`` names no parameter or all of them, or if no
+    crystal is small enough.
     """
     settings, training = config.encoder_settings, config.training
     train_set = train_set.at_most(training.max_atoms)
+    check_labels(train_set, val_set)
     start = starting_model(settings, training, train_set)
     mean_T, std_T = statistics(training, start, train_set)
     network = build(settings, len(mean_T)).draw(seed).to(device)
@@ -61,6 +62,14 @@ def prepare(
         adopt_weights(network, start, train_set)
     freeze(network, training.freeze)
     return Prepared(network, mean_T, std_T, train_set, val_set, seed)
+
+
+def check_labels(train_set: GraphDataset, val_set: GraphDataset) -> None:
+    """Raise UserError if a target has no label at all in one of the two sets."""
+    for part, dataset in (("training", train_set), ("validation", val_set)):
+        for name, known_G in zip(dataset.manifest["targets"], dataset.known().T, strict=True):
+            if not known_G.any():
+                raise UserError(f"no {part} crystal has a label {name}")
 
 
 def starting_model(

@@ -26,6 +26,7 @@ from dglframer.training.metrics import Metrics
 from dglframer.training.optimiser import (
     clip_and_step,
     is_out_of_memory,
+    label_weights,
     loss_and_gradients,
     optimizer_for,
     rate_factor,
@@ -44,6 +45,7 @@ class Trainer:
         self.training, self.processes, self.device = training, processes, processes.device
         self.train_set, self.val_set = prepared.train_set, prepared.val_set
         self.edges_G = self.train_set.edge_counts()
+        self.known_GT = self.train_set.known()
         self.network, self.seed = prepared.network, prepared.seed
         self.mean_T, self.std_T = prepared.mean_T, prepared.std_T
         self.statistics_2T = torch.tensor(np.stack([self.mean_T, self.std_T])).to(self.device)
@@ -111,13 +113,22 @@ class Trainer:
             received = time.perf_counter()
             current.waiting_seconds += received - resumed
             ids = tuple(self.train_set.ids[index] for index in indices)
-            self.train_step(batch, averaging, share, ids)
+            self.train_step(batch, averaging, share, ids, self.weights(indices))
             current.batch += 1
             current.crystals += len(indices)
             current.train_seconds += time.perf_counter() - resumed
             current.cpu_seconds += time.process_time() - resumed_cpu
             after_step()
             resumed, resumed_cpu = time.perf_counter(), time.process_time()
+
+    def weights(self, indices: np.ndarray) -> Tensor | None:
+        """The weights of the targets in the loss of a batch; None if no training label is missing.
+
+        They are those of the whole batch, equal in all processes, so that shares and halves add up.
+        """
+        if self.known_GT.all():
+            return None
+        return label_weights(self.known_GT[indices]).to(self.device)
 
     def metrics_of(
         self, current: EpochState, averaging: bool, val_mae_T: np.ndarray, val_seconds: float
@@ -137,6 +148,7 @@ class Trainer:
             "train_loss": loss_sum / crystals,
             "val_loss": float(val_mae_T.sum()),
             "val_mae": dict(zip(targets, (val_mae_T * self.std_T).tolist(), strict=True)),
+            "val_labels": dict(zip(targets, self.val_set.known().sum(0).tolist(), strict=True)),
             "nonfinite_steps": len(self.nonfinite),
             "split_batches": current.splits,
             "train_seconds": round(current.train_seconds, 3),
@@ -146,15 +158,20 @@ class Trainer:
         }
 
     def train_step(
-        self, batch: Batch, averaging: bool, share: float = 1.0, ids: Sequence[str] = ()
+        self,
+        batch: Batch,
+        averaging: bool,
+        share: float = 1.0,
+        ids: Sequence[str] = (),
+        weight_T: Tensor | None = None,
     ) -> Tensor:
         """Take one optimiser step; returns the loss, a scalar on the device.
 
         ``share`` is the weight of this process's batch in the whole batch, ``ids`` are the crystals
-        of the whole. If the loss or a gradient is not finite the step changes nothing; ``read_flags``
-        reports it later.
+        of the whole, ``weight_T`` the weights of its targets. If the loss or a gradient is not finite
+        the step changes nothing; ``read_flags`` reports it later.
         """
-        loss, *gradients = self.processes.sum(self.gradients(batch, share))
+        loss, *gradients = self.processes.sum(self.gradients(batch, share, weight_T))
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
             parameter.grad = gradient.contiguous()  # the fused optimiser goes by memory order
         if not averaging:  # the rate is frozen while weights are averaged
@@ -171,13 +188,13 @@ class Trainer:
             self.averaged.update_parameters(self.network)
         return loss
 
-    def gradients(self, batch: Batch, share: float) -> list[Tensor]:
+    def gradients(self, batch: Batch, share: float, weight_T: Tensor | None = None) -> list[Tensor]:
         """Loss and gradients. A batch that does not fit into the memory is halved until it does."""
         try:
             target_BT = self.normalised(batch)
             precision = self.training.precision
             return loss_and_gradients(
-                self.network, self.parameters, batch, target_BT, share, precision
+                self.network, self.parameters, batch, target_BT, share, precision, weight_T
             )
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
@@ -197,7 +214,7 @@ class Trainer:
         for half in halves:
             rows = [self.train_set[index] for index in half]
             part = moved(self.train_set.collate(rows), self.device)
-            results.append(self.gradients(part, share * len(half) / len(batch.ids)))
+            results.append(self.gradients(part, share * len(half) / len(batch.ids), weight_T))
         return [first + second for first, second in zip(*results, strict=True)]
 
     def normalised(self, batch: Batch) -> Tensor:
@@ -230,16 +247,20 @@ class Trainer:
             )
 
     def validate(self, each_batch: Callable[[], None] = lambda: None) -> np.ndarray:
-        """Mean absolute error of each target on the validation set, [T], normalised units."""
+        """Mean absolute error of each target over its known labels in the validation set.
+
+        [T], normalised units.
+        """
         rank, size = self.processes.rank, self.processes.size
         own = range(rank, len(self.val_set), size)
         error_T = torch.zeros(len(self.mean_T), dtype=torch.float64, device=self.device)
         if own:
             output = predict(self.result, self.val_set, self.device, 32, own, each_batch)
-            error_T += torch.from_numpy(np.abs(output - self.targets()[own]).sum(0)).to(self.device)
+            error_GT = np.where(self.val_set.known()[own], np.abs(output - self.targets()[own]), 0)
+            error_T += torch.from_numpy(error_GT.sum(0)).to(self.device)
         [total_T] = self.processes.sum([error_T])
-        return total_T.cpu().numpy() / len(self.val_set)
+        return total_T.cpu().numpy() / self.val_set.known().sum(0)
 
     def targets(self) -> np.ndarray:
-        """Normalised targets of the validation set, [G, T]."""
+        """Normalised targets of the validation set, [G, T]; NaN for a missing label."""
         return (self.val_set.targets[self.val_set.rows] - self.mean_T) / self.std_T

@@ -90,7 +90,9 @@ def assert_as_the_reference(backend: type[Attention], batch: Batch, **settings) 
         assert one.shape == other.shape
         assert torch.allclose(one, other, rtol=0, atol=outputs)
     for one, other in zip(ours[3:], exact[3:], strict=True):
-        assert abs(one - other).max() <= gradients * max(1e-2, abs(other).max())
+        # where symmetry makes a gradient vanish, a few roundings of the numbers of order one in its sum
+        floor = max(1e-2 * gradients, 16 * torch.finfo(one.dtype).eps)
+        assert abs(one - other).max() <= max(floor, gradients * abs(other).max())
     assert abs(exact[0]).max() > 0.1 and abs(exact[5]).max() > 0
 
 

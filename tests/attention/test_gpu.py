@@ -61,7 +61,7 @@ def test_edges_that_cannot_matter():
         sums = attention(q, k, v, 100 * decay)
     assert sums.values_NHD[0].isnan().all()
     assert torch.equal(sums.values_NHD[1:], v[1:])  # each atom sees itself alone
-    assert sums.distances_NHK.isfinite().all()
+    assert sums.distances_HNK.isfinite().all()
 
 
 def test_edges_by_source():

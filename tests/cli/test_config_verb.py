@@ -35,6 +35,15 @@ def test_nothing_is_written_of_a_wrong_one(dglframer, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_missing_unit_is_said_at_the_start(dglframer, tmp_path, caplog):
+    (tmp_path / "data.json").write_text("[]")
+    given = "dataset: {source: json, path: data.json, targets: [gap]%s}\nsplit: {method: random}\n"
+    for units, told in ((", target_units: {gap: eV}", False), ("", True)):
+        (tmp_path / "given.yaml").write_text(given % units)
+        assert dglframer("config", "--check", tmp_path / "given.yaml") == 0
+        assert ("nothing states the unit of gap" in caplog.text) == told
+
+
 def test_out_alone_is_refused(dglframer, tmp_path, capsys):
     assert dglframer("config", "--out", tmp_path / "out.json") == 2
     assert "--check FILE" in capsys.readouterr().err

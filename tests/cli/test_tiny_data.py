@@ -84,6 +84,46 @@ def test_four_crystals_reach_the_report(run, tmp_path):
     train = [1.0 + 0.5 * k for k in range(4) if split[k] == "train"]
     assert metrics["median_baseline"]["test_mae"] == abs(1.0 + 0.5 * test - sum(train) / 2)
     assert (tmp_path / "predictions.csv").read_text().count("\n") == 5
+    assert "Nothing states the unit of e, so" in (tmp_path / "report.html").read_text()
+
+
+def test_two_targets_with_missing_labels_reach_the_report(run, tmp_path):
+    """Every third crystal lacks one target: counts, errors and files are over the known labels."""
+    cells = [entry(k) | {"f": 2.0 - 0.3 * k * k} for k in range(18)]
+    for k in range(0, 18, 3):
+        cells[k]["f" if k % 2 else "e"] = None
+    dataset = {"source": "json", "path": "data.json", "targets": ["e", "f"]}
+    split = {"method": "random", "val_fraction": 0.3, "test_fraction": 0.3}
+    write_data(tmp_path, cells, dataset=dataset, split=split)
+    assert run() == ("", "")
+    rows = pq.read_table(tmp_path / "evaluation" / "predictions.parquet").to_pylist()
+    assert len(rows) == 36
+    for row in rows:
+        assert row["target"] == cells[int(row["id"][1:])][row["property"]]
+        assert np.isfinite(row["prediction"])
+    for name, one in read_json(tmp_path / "evaluation" / "metrics.json")["targets"].items():
+        for part, errors in one["splits"].items():
+            known = [
+                row
+                for row in rows
+                if (row["property"], row["split"]) == (name, part) and row["target"] is not None
+            ]
+            assert errors["crystals"] == len(known)
+            found = [abs(row["prediction"] - row["target"]) for row in known]
+            assert errors["mae"] == pytest.approx(np.mean(found))
+        train = [
+            row["target"]
+            for row in rows
+            if (row["property"], row["split"]) == (name, "train") and row["target"] is not None
+        ]
+        test = [row["target"] for row in known]
+        assert one["median_baseline"] == {
+            "test_mae": pytest.approx(np.abs(np.array(test) - np.median(train)).mean()),
+            "test_crystals": len(test),
+        }
+        assert np.isfinite(one["composition_baseline"]["test_mae"])
+    labels = read_json(tmp_path / "inspection.json")["labels"]
+    assert (labels["e"]["count"], labels["f"]["count"]) == (15, 15)
 
 
 MANY = [entry(k) for k in range(5)]

@@ -8,16 +8,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from helpers.cells import ROTATION, supercell
-from helpers.paths import ROOT
+from helpers.paths import ROOT, SHARED, needs_shared
 
 from dglframer.common.parquet import write_parquet, write_row_groups
-from dglframer.config.data import CleaningConfig
+from dglframer.config.data import CleaningConfig, DatasetConfig
 from dglframer.data import cleaning
 from dglframer.data.cleaning import CHECKS_SCHEMA, check_crystals, read_structures
 from dglframer.data.crystals import crystals_table, validated
 from dglframer.data.ids import source_id
-from dglframer.data.label_limits import KNOWN, limits
+from dglframer.data.label_limits import KNOWN, limits, plain_name, without_unit
 from dglframer.data.rejections import Rejections
+from dglframer.data.sources import open_source
+from dglframer.data.sources.catalogue import ROWS
 from dglframer.data.sources.parquet import ParquetSource
 
 TARGET = "band_gap"  # known: 0 to 25 eV, two of one structure within 0.5
@@ -107,6 +109,126 @@ def test_configured_limits_come_before_the_known_ones(doubtful):
     assert limits("unheard of", "K", config) == (-np.inf, np.inf, np.inf, "K")
     assert limits(TARGET, "eV", CleaningConfig()) == KNOWN[TARGET]
     assert limits(TARGET, "meV", CleaningConfig()) == (-np.inf, np.inf, np.inf, "meV")
+
+
+# The words of properties with a known range, in whatever name.
+KNOWN_WORDS = ("form", "delta_e", "gap", "modulus", "hull", "stability", "poisson")
+
+
+def has_a_known_property(name):
+    return any(word in name.lower() for word in KNOWN_WORDS)
+
+
+def test_every_known_property_of_the_catalogue_has_a_range_and_a_unit():
+    config = CleaningConfig()
+    names = [(row.name, *target) for row in ROWS for target in row.targets.items()]
+    known = [one for one in names if has_a_known_property(one[1])]
+    assert len(known) > 30
+    for source, name, unit in known:
+        found = limits(name, unit, config)
+        assert np.isfinite(found[:3]).all() and found.low < found.high, (source, name)
+        stated = unit or ("GPa" if "modulus" in name else "")
+        assert KNOWN[plain_name(name)].unit == stated, (source, name)
+
+
+@needs_shared
+def test_the_columns_of_real_data_have_ranges():
+    names = {
+        name: (field.metadata or {}).get(b"unit", b"").decode()
+        for path in (SHARED / "data").glob("*.parquet")
+        for field in pq.read_schema(path)
+        for name in [field.name]
+        if pa.types.is_floating(field.type) and has_a_known_property(name)
+    }
+    assert {"band_gap", "bulk_modulus_vrh", "poisson_ratio"} <= set(names)
+    for name, unit in names.items():
+        assert np.isfinite(limits(name, unit, CleaningConfig())[:3]).all(), (name, unit)
+
+
+@pytest.mark.parametrize(
+    "name", ["bulk_modulus.vrh", "bulk modulus", "Bulk_Modulus", "bulk_modulus_kv", "shear-modulus"]
+)
+def test_a_modulus_is_known_under_the_names_of_the_sources(name):
+    assert limits(name, "GPa", CleaningConfig()) == KNOWN["bulk_modulus"]
+    assert limits(name, "log10(GPa)", CleaningConfig()).high == np.inf
+
+
+@pytest.mark.parametrize(
+    ("dataset", "stated", "missing"),
+    [
+        ({"source": "megnet", "targets": ("bulk modulus", "e_form")}, {"e_form": "eV/atom"}, 1),
+        ({"source": "megnet", "targets": ("elastic anisotropy",)}, {}, 0),
+        ({"source": "jarvis_minerals"}, {"formation_energy_peratom": "eV/atom"}, 0),
+        ({"source": "json", "path": "x", "targets": ("a",)}, {}, 1),
+        ({"source": "json", "path": "x", "targets": ("a",)}, {"a": "K"}, 0),
+        ({"source": "json", "path": "x", "targets": ("a",), "target_units": {"a": ""}}, {}, 0),
+        ({"source": "json", "path": "x", "targets": ("poisson_ratio",)}, {}, 0),
+    ],
+)
+def test_a_unit_that_nobody_states_is_named(dataset, stated, missing):
+    one = DatasetConfig(**dataset)
+    assert without_unit(one, stated) == list(one.targets[:missing])
+
+
+def in_cells(crystal, labels, name="energy"):
+    """One crystal in cells of 1, 2, ... times its size, each with a label."""
+    for k, value in enumerate(labels, start=1):
+        cell = dict(
+            zip(("numbers_N", "lattice_33", "coords_N3"), supercell(crystal, k), strict=True)
+        )
+        yield replace(crystal, id=f"s{k}", labels={name: value}, **cell)
+
+
+@pytest.mark.parametrize(
+    ("labels", "told"),
+    [
+        ((-3.7, -7.4), True),
+        ((-3.7, -7.42), True),  # another relaxation
+        ((-3.7, -3.7), False),
+        ((-3.7, -20.0), False),  # no tolerance is known for this target
+        ((0.0, 0.0), False),
+    ],
+)
+def test_labels_in_the_ratio_of_the_atoms_are_a_doubt(tmp_path, rocksalt, labels, told):
+    """The second cell has twice the atoms of the first."""
+    path = written(tmp_path / "c.parquet", in_cells(rocksalt, labels), ("energy",))
+    found = column(check_crystals(path, CleaningConfig()), "disagreement")
+    n = len(rocksalt.numbers_N)
+    text = (
+        f"energy is in the ratio of the atoms in one structure ({labels[0]:.4g} of {n}, "
+        f"{labels[1]:.4g} of {2 * n}): given per cell?"
+    )
+    assert found == (dict.fromkeys(("s1", "s2"), text) if told else {})
+
+
+def test_a_missing_label_is_no_disagreement(tmp_path, rocksalt):
+    labels = [5.0, 9.0, None]
+    crystals = [gap(rocksalt, f"c{k}", value) for k, value in enumerate(labels)]
+    found = check_crystals(written(tmp_path / "c.parquet", crystals), CleaningConfig())
+    text = "band_gap differs by 4 eV in one structure"
+    assert column(found, "disagreement") == {"c0": text, "c1": text}
+    assert column(found, "duplicate_of") == {"c1": "c0", "c2": "c0"}
+    assert not column(found, "unphysical")
+
+
+@needs_shared
+@pytest.mark.parametrize(
+    ("source", "file", "target", "name", "ids"),
+    [
+        ("json", "moduli.json", "bulk_modulus.vrh", "unphysical", {"mp-b", "mp-c"}),
+        (
+            *("ase", "energies_per_cell.extxyz", "energy", "disagreement"),
+            {f"{element}-{k}" for element in ("Cu", "Al", "Ni") for k in (1, 2, 3)},
+        ),
+    ],
+)
+def test_doubtful_field_cases(tmp_path, source, file, target, name, ids):
+    path = str(SHARED / "field_cases" / file)
+    one = open_source(DatasetConfig(source=source, path=path, targets=(target,)))
+    valid = list(validated(one.records(), [target], Rejections()))
+    units = {target: one.unit(target)}
+    write_parquet(tmp_path / "c.parquet", crystals_table(valid, "x", [target], units))
+    assert set(column(check_crystals(tmp_path / "c.parquet", CleaningConfig()), name)) == ids
 
 
 def test_processes_and_windows_change_nothing(doubtful, monkeypatch):

@@ -11,9 +11,12 @@ from helpers.crystals import crystal
 from dglframer.common.elements import MAX_Z, SYMBOLS, atomic_number
 from dglframer.common.errors import Rejected
 from dglframer.common.files import sha256
-from dglframer.common.parquet import write_parquet
+from dglframer.common.parquet import read_parquet, write_parquet
+from dglframer.config.data import GraphsConfig
 from dglframer.data.crystals import crystal_rows, crystals_table, validated
 from dglframer.data.rejections import Rejections, lacks_label
+from dglframer.graphs.dataset import GraphDataset
+from dglframer.graphs.shards import write_graphs
 from dglframer.structures.crystal import Record, validate
 from dglframer.structures.neighbors import edge_vectors, periodic_edges, wrapped
 
@@ -243,15 +246,42 @@ def test_all_records_of_an_id_are_told_apart_by_number():
 
 def test_what_is_wrong_with_the_label_is_told_before_the_structure():
     """So that records without a label can be told from labelled ones, whatever their structure."""
-    for value, reason in [(None, "no label e"), (NAN, "label e is nan"), ("na", "label e is not")]:
+    for value, reason in [
+        (None, "no label e, f"),
+        (NAN, "label e is nan"),
+        ("na", "label e is not"),
+    ]:
         with pytest.raises(Rejected) as error:
             validate(record(species=("Xx", "Cl"), labels={"e": value, "f": None}), ["e", "f"])
         assert str(error.value).startswith(reason) and lacks_label(str(error.value), "e")
-        assert not lacks_label(str(error.value), "f")
+        assert lacks_label(str(error.value), "f") == (value is None)
     for change in ({"species": ("Xx", "Cl")}, {"id": ""}, {"problem": "label f is lost"}):
         with pytest.raises(Rejected) as error:
             validate(record(**change), ["e"])
         assert not lacks_label(str(error.value), "e")
+
+
+def test_one_of_several_labels_is_enough(tmp_path):
+    """The others are null in crystals.parquet and in the shards, and NaN in a batch."""
+    some = [{"e": 1.5, "f": None}, {"e": None, "f": -2.0}, {"e": 1.0, "f": 2.0}, {}]
+    rejections = Rejections()
+    given = [record(f"c{k}", labels=labels) for k, labels in enumerate(some)]
+    crystals = list(validated(given, ["e", "f"], rejections))
+    assert rejections.table()["reason"].to_pylist() == ["no label e, f"]
+    table = crystals_table(crystals, "x", ["e", "f"], {"e": "", "f": "K"})
+    expected = [{"e": 1.5, "f": None}, {"e": None, "f": -2.0}, {"e": 1.0, "f": 2.0}]
+    assert table.select(["e", "f"]).to_pylist() == expected
+    write_parquet(tmp_path / "crystals.parquet", table)
+    write_graphs(
+        tmp_path / "crystals.parquet", tmp_path / "graphs", GraphsConfig(cutoff_angstrom=4.0)
+    )
+    shard = next((tmp_path / "graphs").glob("*.parquet"))
+    assert read_parquet(shard).select(["e", "f"]).to_pylist() == expected
+    dataset = GraphDataset(tmp_path / "graphs")
+    found = dataset.collate([0, 1, 2]).targets_BT
+    assert np.array_equal(found, [[1.5, NAN], [NAN, -2], [1, 2]], equal_nan=True)
+    mean_T, std_T = dataset.target_statistics()
+    assert (mean_T.tolist(), std_T.tolist()) == ([1.25, 0.0], [0.25, 2.0])
 
 
 def some_crystals(triclinic, rocksalt, cscl_like):

@@ -37,7 +37,7 @@ def test_jarvis_minerals_has_the_documented_counts():
     ids = [record.id for record in source.records()]
     valid, reasons = read(source, TARGETS)
     assert (len(ids), len(set(ids)), len(valid)) == (509, 503, 502)
-    assert Counter(reasons.values()) == {"repeated id": 6, "no label formation_energy_peratom": 1}
+    assert Counter(reasons.values()) == {"repeated id": 6, f"no label {', '.join(TARGETS)}": 1}
     assert Counter(one.split for one in valid.values()) == {"train": 398, "val": 50, "test": 54}
     assert max(len(one.numbers_N) for one in valid.values()) == 100
 

@@ -185,6 +185,19 @@ def test_official_counts_labelled_entries_good_or_bad_in_file_order():
         assert ("c04#2" in splits) == (repeated == "all")
 
 
+def test_official_counts_the_entries_with_the_first_target_only():
+    """A crystal that came for its other label has no place in the order, nor a part."""
+    table = dataset().select(["id", "file_position", "e"])
+    known = [k % 4 != 0 for k in table["file_position"].to_pylist()]
+    labels = [value if k else None for value, k in zip(table["e"].to_pylist(), known, strict=True)]
+    gaps = table.set_column(2, "e", pa.array(labels, pa.float64()))
+    found = split(gaps, None, NOTHING, method="official")
+    labelled = split(gaps.filter(pa.array(known)), None, NOTHING, method="official")
+    others = set(found) - set(labelled)
+    assert len(labelled) == 45 and {found[id] for id in labelled} >= set(SPLITS)
+    assert found == labelled | dict.fromkeys(others, "no label e")
+
+
 def test_official_needs_what_it_is_defined_by():
     with pytest.raises(UserError, match="rejected"):
         split(dataset(), method="official")
@@ -344,5 +357,5 @@ def test_columns_that_are_read_suffice(checks):
     for method in [*METHODS, "official", "by_prototype"]:
         if method in ("from_file", "canonical"):
             continue
-        table = dataset().select(columns_of(method))
+        table = dataset().select(columns_of(method, "e"))
         assert len(split(table, checks, NOTHING, method=method, **SETTINGS[method])) == 60

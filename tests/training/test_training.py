@@ -1,5 +1,6 @@
 """The quantities of the recipe one by one, and the promises of a training."""
 
+import copy
 import json
 import math
 import re
@@ -22,7 +23,13 @@ from dglframer.networks.inference import predict
 from dglframer.networks.model_directory import load_model, save_model
 from dglframer.training.checkpoints import open_checkpoints
 from dglframer.training.distributed import Processes
-from dglframer.training.optimiser import is_out_of_memory, l1_loss, optimizer_for, rate_factor
+from dglframer.training.optimiser import (
+    is_out_of_memory,
+    l1_loss,
+    label_weights,
+    optimizer_for,
+    rate_factor,
+)
 from dglframer.training.prepare import prepare
 from dglframer.training.run import TrainingRun, train_model
 from dglframer.training.snapshot import snapshot_of
@@ -79,6 +86,64 @@ def test_biases_and_weights_decay_apart(sets):
 def test_loss_is_the_mean_over_crystals_of_the_sum_over_targets():
     output, target = torch.tensor([[1.0, 2.0], [0.0, -1.0]]), torch.zeros(2, 2)
     assert l1_loss(output, target) == (1 + 2 + 0 + 1) / 2
+
+
+def test_the_loss_is_over_the_known_labels():
+    output = torch.tensor([[1.0, 2.0], [0.5, -1.0], [4.0, 3.0]], requires_grad=True)
+    target = torch.tensor([[0.0, np.nan], [np.nan, np.nan], [0.0, 0.0]])
+    weight_T = label_weights(~np.isnan(target.numpy()))
+    loss = l1_loss(output, target, weight_T)
+    assert loss.item() == pytest.approx((1 + 4) / 2 + 3 / 1)
+    loss.backward()
+    assert output.grad == pytest.approx(np.array([[0.5, 0], [0, 0], [0.5, 1]]))
+    # Two processes with parts of the batch: the whole batch's weights make their losses add up.
+    parts = [l1_loss(output[i], target[i], weight_T) * len(i) / 3 for i in ([0, 1], [2])]
+    assert sum(parts).item() == pytest.approx(loss.item())
+
+
+def test_without_a_missing_label_the_masked_loss_has_the_bits_of_the_plain_one():
+    torch.manual_seed(0)
+    output, target = torch.randn(37, 3, requires_grad=True), torch.randn(37, 3)
+    plain, masked = (
+        l1_loss(output, target),
+        l1_loss(output, target, label_weights(np.ones((37, 3)))),
+    )
+    assert plain.item() == masked.item()
+    gradients = [torch.autograd.grad(one, output)[0] for one in (plain, masked)]
+    assert torch.equal(*gradients)
+
+
+def without_some_labels(dataset: GraphDataset) -> GraphDataset:
+    """The same graphs; every second crystal lacks the first target."""
+    other = copy.copy(dataset)
+    other.targets = dataset.targets.copy()
+    other.targets[dataset.rows[::2], 0] = np.nan
+    other.arrays = dataset.arrays | {"targets": other.targets}
+    return other
+
+
+def test_a_training_goes_on_without_some_labels(sets):
+    partial = [without_some_labels(one) for one in sets]
+    run = trainer(partial)
+    labels = sets[0].targets[sets[0].rows][1::2, 0]
+    assert (run.mean_T[0], run.std_T[0]) == pytest.approx((labels.mean(), labels.std()))
+    whole = trainer(sets)
+    assert run.mean_T[1] == pytest.approx(whole.mean_T[1])
+    metrics = [run.epoch(epoch) for epoch in range(3)][-1]
+    assert run.nonfinite == [] and np.isfinite(metrics["train_loss"])
+    names = list(sets[0].manifest["targets"])
+    assert metrics["val_labels"] == {names[0]: 1, names[1]: 3}
+    output_GT = predict(run.result, sets[1], CPU) * run.std_T + run.mean_T
+    error_GT = np.abs(output_GT - sets[1].targets[sets[1].rows])
+    expected = {names[0]: error_GT[1, 0], names[1]: error_GT[:, 1].mean()}
+    assert metrics["val_mae"] == pytest.approx(expected)
+
+
+def test_a_target_without_any_label_is_refused(sets):
+    empty = without_some_labels(sets[1])
+    empty.targets[:, 1] = np.nan
+    with pytest.raises(UserError, match="no validation crystal has a label"):
+        trainer([sets[0], empty])
 
 
 def test_targets_are_normalised_with_train_alone(sets):
@@ -227,8 +292,8 @@ def test_a_gradient_that_is_not_finite_counts_as_well(sets, monkeypatch):
     run = trainer(sets)
     original = run.gradients
 
-    def infinite(batch, share):
-        loss, first, *others = original(batch, share)
+    def infinite(*arguments):
+        loss, first, *others = original(*arguments)
         return [loss, first * float("inf"), *others]
 
     monkeypatch.setattr(run, "gradients", infinite)

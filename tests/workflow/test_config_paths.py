@@ -45,7 +45,7 @@ def rocksalt_cif(rocksalt):
 
 def test_a_path_is_relative_to_its_file_and_no_stage_runs_again_from_elsewhere(project):
     files = ["--configfile", "../project/mine.yaml", "../changes/seeds.json"]
-    done = snakemake(project / "here", "results/download.json", *files)
+    done = snakemake(project / "here", "results/download.json", "results/config.json", *files)
     assert done.returncode == 0, done.stderr
     config = read_json(project / "here/results/config.json")
     assert config["dataset"]["path"] == str(project / "project/structures")

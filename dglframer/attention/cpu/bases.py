@@ -1,8 +1,9 @@
 """Weighted sums of the bases over the edges of one atom, and their gradient.
 
-Of cosines the sums are of Chebyshev polynomials T_q (docs/models/crystalframer.md §5.2), by recurrences that stay in
-registers for a bundle of edges. An atom looks along rows of axes: one axis for each of 8 heads, with its
-share, and the number k of the axis in its frame. A group is as many rows as fit into a vector.
+Of cosines the sums are of Chebyshev polynomials T_q (docs/models/crystalframer.md §5.2), by recurrences
+that stay in registers for a bundle of edges. An atom looks along rows of axes: one axis for each of 8
+heads, with its share, and the number k of the axis in its frame. A group is as many rows as fit into a
+vector.
 """
 
 import numpy as np

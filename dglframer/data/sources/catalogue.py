@@ -46,7 +46,7 @@ DFT_3D = {
     "encut": "eV",
     "kpoint_length_unit": "angstrom",
 }
-MEGNET = {  # the file names no units: for the moduli give them in dataset.target_units
+MEGNET = {
     "e_form": "eV/atom",
     "gap pbe": "eV",
     "bulk modulus": "",
@@ -82,6 +82,8 @@ MATERIALS_PROJECT = {
     "weighted_surface_energy": "J/m^2",
     "weighted_work_function": "eV",
 }
+# Properties of a source that are no plain numbers, though it states no unit.
+UNIT_NOT_STATED = {"megnet": ("bulk modulus", "shear modulus")}
 QM9 = {
     "Dipole_debye": "debye",
     "Polarizability_bohr3": "bohr^3",

@@ -103,8 +103,8 @@ STRICT = TrainingConfig(  # every quantity of the recipe has a visible effect in
 class Watched(Trainer):
     """A trainer that records the batch, loss and gradients of each step, and the parameters around it."""
 
-    def gradients(self, batch, share):
-        result = super().gradients(batch, share)
+    def gradients(self, batch, share, weight_T=None):
+        result = super().gradients(batch, share, weight_T)
         values = [value.clone() for value in result[1:]]
         named = dict(zip(self.parameters_now(), values, strict=True))
         self.raw = [*getattr(self, "raw", []), named]

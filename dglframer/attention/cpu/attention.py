@@ -98,7 +98,6 @@ class _CpuSums(torch.autograd.Function):
             alpha_EH = torch.cat(
                 [torch.from_numpy(part.alpha).view(-1, HEADS) for part in parts], 1
             )
-            parts[0].given = parts[0].given
             found = attention.other_axes(alpha_EH[:, :heads])
             for block, part in enumerate(parts):
                 part.given = attention.given_axes(found, block)

@@ -86,7 +86,9 @@ def main() -> None:
 def measure(trees: list[Tree], call: tuple[Any, ...], rounds: int) -> None:
     """Print one line: the medians of every tree, and the ratio of each to this checkout."""
     times = [[tree.run(*call) for tree in trees] for _ in range(rounds + 1)][1:]
-    medians = [[statistics.median(row[i][k] for row in times) for k in (0, 1)] for i in range(len(trees))]
+    medians = [
+        [statistics.median(row[i][k] for row in times) for k in (0, 1)] for i in range(len(trees))
+    ]
     cells = "  ".join(f"{wall:7.3f} ({cpu:7.3f})" for wall, cpu in medians)
     ratios = "  ".join(f"{wall / medians[-1][0]:.2f}x" for wall, _ in medians[:-1])
     print(f"{call!s:48}  {cells}  {ratios}", flush=True)

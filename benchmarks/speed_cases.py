@@ -26,7 +26,7 @@ from dglframer.graphs.batch import Batch, batch_graphs
 from dglframer.networks.crystalframer import CrystalFramer
 from dglframer.structures.crystal import Crystal, Record, validate
 from dglframer.structures.periodic_graph import PeriodicGraph, build_graph
-from dglframer.training.optimiser import l1_loss, optimizer_for
+from dglframer.training.optimiser import l1_loss, optimizers_for
 
 CUTOFF = 8.4
 JARVIS_MEAN_ATOMS = 10.0
@@ -140,7 +140,7 @@ class Ours:
         self.name, self.network = name, network
         self.compiled, self.use_dgl = compiled, use_dgl
         # Weights that a step leaves as they are: every round measures the same model.
-        self.optimizer = optimizer_for(network, TrainingConfig(learning_rate=1e-12))
+        self.optimizer = optimizers_for(network, TrainingConfig(learning_rate=1e-12))[0]
         self.batches: dict[str, Batch] = {}
 
     def batch(self, sample: Sample, part: list[int]) -> Batch:
@@ -167,7 +167,7 @@ class Literal:
         self.name = "literal"
         self.network = LiteralFramer(network.settings)
         self.network.load_state_dict(network.state_dict())
-        self.optimizer = optimizer_for(self.network, TrainingConfig(learning_rate=1e-12))
+        self.optimizer = optimizers_for(self.network, TrainingConfig(learning_rate=1e-12))[0]
 
     def images(self, crystals: Iterable[Crystal]) -> list[Images]:
         return [Images(crystal, self.network.settings.r0_angstrom) for crystal in crystals]

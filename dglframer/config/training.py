@@ -27,8 +27,24 @@ class TrainingConfig(Section):
     max_atoms: int | None = Field(
         None, ge=1, description="training leaves larger crystals out; null: none"
     )
-    learning_rate: float = Field(5e-4, gt=0, description="rate of the first step")
-    decay_steps: float = Field(4000, gt=0, description="T in rate x sqrt(T / (T + step))")
+    optimizer: Literal["adamw", "muon"] = Field(
+        "adamw", description="adamw, or muon for the weight matrices and adamw for the rest"
+    )
+    learning_rate: float = Field(5e-4, gt=0, description="of AdamW before the schedule")
+    muon_learning_rate: float = Field(0.005, gt=0, description="of Muon before the schedule")
+    schedule: Literal["inverse_sqrt", "cosine"] = Field(
+        "inverse_sqrt", description="of the rates: rate x sqrt(T / (T + step)), or cosine to zero"
+    )
+    decay_steps: float = Field(4000, gt=0, description="T of inverse_sqrt")
+    warmup_fraction: float = Field(
+        0.03, ge=0, le=1, description="cosine: share of the training in which the rates rise"
+    )
+    average_decay: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="weights averaged exponentially over all steps, with this decay; null: not so",
+    )
     weight_decay: float = Field(1e-5, ge=0, description="AdamW, weights only")
     bias_decay: float = Field(0.0, ge=0, description="AdamW, biases (the released code: 0.01)")
     gradient_clip_norm: float = Field(1.0, gt=0, description="maximal norm of the whole gradient")
@@ -60,4 +76,6 @@ class TrainingConfig(Section):
             raise ValueError("training.freeze and training.target_statistics need init_from")
         if self.averaged_epochs > self.epochs:
             raise ValueError("training.averaged_epochs must not exceed training.epochs")
+        if self.averaged_epochs and self.average_decay is not None:
+            raise ValueError("training.average_decay needs training.averaged_epochs: 0")
         return self

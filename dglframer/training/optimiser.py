@@ -1,9 +1,9 @@
-"""One step of the optimiser: AdamW, L1 loss, learning rate, errors for lack of memory.
+"""One step of the optimisers: L1 loss, gradients, clipping, errors for lack of memory.
 
-The recipe is that of the CrystalFramer paper (docs/models/crystalframer.md §8).
+AdamW alone is the recipe of the CrystalFramer paper (docs/models/crystalframer.md §8). Muon
+(K. Jordan et al., 2024) replaces the update of a weight matrix by the nearest orthogonal matrix.
 """
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,29 +14,46 @@ from dglframer.config.training import TrainingConfig
 from dglframer.graphs.batch import Batch
 
 
-def optimizer_for(network: nn.Module, training: TrainingConfig) -> torch.optim.AdamW:
-    """AdamW (0.9, 0.98), with one decay for weights and one for biases, without frozen parameters.
+def optimizers_for(network: nn.Module, training: TrainingConfig) -> list[torch.optim.Optimizer]:
+    """AdamW (0.9, 0.98) and, if chosen, Muon for the weight matrices; without frozen parameters.
 
-    The fused form skips a step whose ``found_inf`` is 1, without waiting for the device.
+    AdamW has one decay for weights and one for biases. Each group keeps its rate before the schedule
+    as ``initial_lr``. The fused form of AdamW skips a step whose ``found_inf`` is 1, without waiting
+    for the device.
     """
-    named = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
+    named = {name: p for name, p in network.named_parameters() if p.requires_grad}
+    matrices = weight_matrices(network) & named.keys() if training.optimizer == "muon" else set()
+    rest = {name: p for name, p in named.items() if name not in matrices}
+    weights = [p for name, p in rest.items() if not name.endswith("bias")]
+    biases = [p for name, p in rest.items() if name.endswith("bias")]
     groups = [
-        {
-            "params": [p for name, p in named if not name.endswith("bias")],
-            "weight_decay": training.weight_decay,
-        },
-        {
-            "params": [p for name, p in named if name.endswith("bias")],
-            "weight_decay": training.bias_decay,
-        },
+        {"params": weights, "weight_decay": training.weight_decay},
+        {"params": biases, "weight_decay": training.bias_decay},
     ]
     rate = training.learning_rate
-    return torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), eps=1e-8, fused=True)
+    adamw = torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), eps=1e-8, fused=True)
+    optimizers: list[torch.optim.Optimizer] = [adamw]
+    if matrices:
+        chosen = [p for name, p in named.items() if name in matrices]
+        rate, decay = training.muon_learning_rate, training.weight_decay
+        optimizers.append(torch.optim.Muon(chosen, lr=rate, momentum=0.95, weight_decay=decay))
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["initial_lr"] = group["lr"]
+    return optimizers
 
 
-def rate_factor(step: int, training: TrainingConfig) -> float:
-    """sqrt(T / (T + t)) after t optimiser steps."""
-    return math.sqrt(training.decay_steps / (training.decay_steps + step))
+def weight_matrices(network: nn.Module) -> set[str]:
+    """Names of the weights of linear layers between the embedding and the head.
+
+    Only there is a whole matrix an update's natural unit: rows of the embedding belong to elements,
+    and the head's last layer has as many rows as there are targets.
+    """
+    return {
+        f"{name}.weight"
+        for name, layer in network.named_modules()
+        if isinstance(layer, nn.Linear) and not name.startswith("head.")
+    }
 
 
 def l1_loss(output_BT: Tensor, target_BT: Tensor, weight_T: Tensor | None = None) -> Tensor:
@@ -78,17 +95,23 @@ def loss_and_gradients(
     return [loss.detach(), *gradients]
 
 
-def clip_and_step(optimizer: torch.optim.Optimizer, max_norm: float, loss: Tensor) -> Tensor:
+def clip_and_step(
+    optimizers: Sequence[torch.optim.Optimizer], max_norm: float, loss: Tensor
+) -> Tensor:
     """Clip the gradients to the total norm ``max_norm`` and take the step.
 
     The step changes nothing if the loss or a gradient is not finite. Returns whether all were
-    finite, as a flag on the device.
+    finite, as a flag on the device. AdamW reads the flag there; Muon cannot, and waits for it.
     """
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    norm = nn.utils.clip_grad_norm_(parameters, max_norm)
+    adamw, *others = optimizers
+    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+    norm = nn.utils.clip_grad_norm_([p for group in groups for p in group["params"]], max_norm)
     finite = torch.isfinite(norm) & torch.isfinite(loss)
-    optimizer.found_inf = (~finite).float()  # type: ignore[attr-defined]
-    optimizer.step()
+    adamw.found_inf = (~finite).float()  # type: ignore[attr-defined]
+    adamw.step()
+    if others and bool(finite):
+        for optimizer in others:
+            optimizer.step()
     return finite
 
 

@@ -8,10 +8,16 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel
 
 from dglframer.training.epoch import EpochState
+from dglframer.training.schedule import averaged_over_steps
 from dglframer.training.trainer import Trainer
+
+# The tensors that an optimiser keeps for a parameter.
+STATE_OF = {
+    torch.optim.AdamW: ("step", "exp_avg", "exp_avg_sq"),
+    torch.optim.Muon: ("momentum_buffer",),
+}
 
 
 @dataclass(frozen=True)
@@ -29,12 +35,13 @@ def snapshot_of(trainer: Trainer) -> Snapshot:
         state = trainer.averaged.state_dict()
         tensors |= {f"averaged.{name}": value for name, value in state.items()}
     for name, parameter in trainer.network.named_parameters():
-        for key, value in trainer.optimizer.state.get(parameter, {}).items():
-            tensors[f"optimizer.{key}.{name}"] = value
+        for optimizer in trainer.optimizers:
+            for key, value in optimizer.state.get(parameter, {}).items():
+                tensors[f"optimizer.{key}.{name}"] = value
     values: dict[str, Any] = {
         "next_epoch": trainer.next_epoch,
         "step": trainer.step,
-        "rates": [group["lr"] for group in trainer.optimizer.param_groups],
+        "rates": [group["lr"] for group in all_groups(trainer)],
         "best": trainer.best,
         "nonfinite": trainer.nonfinite,
         "random": random_states(),
@@ -53,14 +60,17 @@ def restore(trainer: Trainer, snapshot: Snapshot) -> None:
     tensors, values = snapshot.tensors, snapshot.values
     trainer.network.load_state_dict(below("network.", tensors))
     if averaged := below("averaged.", tensors):
-        trainer.averaged = AveragedModel(trainer.network)
+        if trainer.averaged is None:
+            trainer.averaged = averaged_over_steps(trainer.network)
         trainer.averaged.load_state_dict(averaged)
-    for key in ("step", "exp_avg", "exp_avg_sq"):
-        moments = below(f"optimizer.{key}.", tensors)
-        for name, parameter in trainer.network.named_parameters():
-            if name in moments:
-                trainer.optimizer.state[parameter][key] = moments[name].to(trainer.device)
-    for group, rate in zip(trainer.optimizer.param_groups, values["rates"], strict=True):
+    for optimizer in trainer.optimizers:
+        own = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        for key in STATE_OF[type(optimizer)]:
+            moments = below(f"optimizer.{key}.", tensors)
+            for name, parameter in trainer.network.named_parameters():
+                if name in moments and id(parameter) in own:
+                    optimizer.state[parameter][key] = moments[name].to(trainer.device)
+    for group, rate in zip(all_groups(trainer), values["rates"], strict=True):
         group["lr"] = rate
     trainer.next_epoch, trainer.step = values["next_epoch"], values["step"]
     trainer.best, trainer.nonfinite = values["best"], values["nonfinite"]
@@ -68,6 +78,11 @@ def restore(trainer: Trainer, snapshot: Snapshot) -> None:
         order_G, sums_2 = tensors["epoch.order"].numpy(), tensors["epoch.sums"].to(trainer.device)
         trainer.current = EpochState(order_G=order_G, sums_2=sums_2, **values["current"])
     restore_random_states(values["random"])
+
+
+def all_groups(trainer: Trainer) -> list[dict[str, Any]]:
+    """The parameter groups of all optimisers."""
+    return [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
 
 
 def below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

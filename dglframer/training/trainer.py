@@ -28,10 +28,10 @@ from dglframer.training.optimiser import (
     is_out_of_memory,
     label_weights,
     loss_and_gradients,
-    optimizer_for,
-    rate_factor,
+    optimizers_for,
 )
 from dglframer.training.prepare import Prepared
+from dglframer.training.schedule import averaged_exponentially, averaged_over_steps, rate_factor
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,9 @@ class Trainer:
         self.mean_T, self.std_T = prepared.mean_T, prepared.std_T
         self.statistics_2T = torch.tensor(np.stack([self.mean_T, self.std_T])).to(self.device)
         self.averaged: AveragedModel | None = None
-        self.optimizer = optimizer_for(self.network, training)
+        if training.average_decay is not None:
+            self.averaged = averaged_exponentially(self.network, training.average_decay)
+        self.optimizers = optimizers_for(self.network, training)
         self.parameters = [p for p in self.network.parameters() if p.requires_grad]
         self.current: EpochState | None = None
         self.next_epoch = 0
@@ -80,9 +82,9 @@ class Trainer:
         if no step of the epoch was finite.
         """
         current = self.begin(epoch)
-        averaging = epoch >= self.training.epochs - self.training.averaged_epochs
+        averaging = epoch >= self.training.epochs - self.training.averaged_epochs  # a fixed rate
         if averaging and self.averaged is None:
-            self.averaged = AveragedModel(self.network)
+            self.averaged = averaged_over_steps(self.network)
         self.take_steps(current, averaging, after_step)
         self.read_flags()
         started = time.perf_counter()
@@ -106,6 +108,7 @@ class Trainer:
         batches = remaining_batches(current, self.train_set, self.training)
         shares = [own_share(indices, self.edges_G, self.processes) for indices in batches]
         loader = graph_loader(self.train_set, [own for own, _ in shares])
+        all_batches = current.batch + len(batches)
         resumed, resumed_cpu = time.perf_counter(), time.process_time()
         for indices, (_, share), batch in zip(
             batches, shares, prefetched(loader, self.device), strict=True
@@ -113,7 +116,8 @@ class Trainer:
             received = time.perf_counter()
             current.waiting_seconds += received - resumed
             ids = tuple(self.train_set.ids[index] for index in indices)
-            self.train_step(batch, averaging, share, ids, self.weights(indices))
+            done = (current.number + (current.batch + 0.5) / all_batches) / self.training.epochs
+            self.train_step(batch, averaging, share, ids, self.weights(indices), done)
             current.batch += 1
             current.crystals += len(indices)
             current.train_seconds += time.perf_counter() - resumed
@@ -143,7 +147,7 @@ class Trainer:
         return {
             "epoch": current.number + 1,
             "step": self.step,
-            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "learning_rate": self.optimizers[0].param_groups[0]["lr"],
             "averaged": averaging,
             "train_loss": loss_sum / crystals,
             "val_loss": float(val_mae_T.sum()),
@@ -164,20 +168,24 @@ class Trainer:
         share: float = 1.0,
         ids: Sequence[str] = (),
         weight_T: Tensor | None = None,
+        done: float = 0.0,
     ) -> Tensor:
         """Take one optimiser step; returns the loss, a scalar on the device.
 
         ``share`` is the weight of this process's batch in the whole batch, ``ids`` are the crystals
-        of the whole, ``weight_T`` the weights of its targets. If the loss or a gradient is not finite
-        the step changes nothing; ``read_flags`` reports it later.
+        of the whole, ``weight_T`` the weights of its targets, ``done`` the share of the training that
+        lies behind. If the loss or a gradient is not finite the step changes nothing; ``read_flags``
+        reports it later.
         """
         loss, *gradients = self.processes.sum(self.gradients(batch, share, weight_T))
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
             parameter.grad = gradient.contiguous()  # the fused optimiser goes by memory order
         if not averaging:  # the rate is frozen while weights are averaged
-            for group in self.optimizer.param_groups:
-                group["lr"] = self.training.learning_rate * rate_factor(self.step, self.training)
-        finite = clip_and_step(self.optimizer, self.training.gradient_clip_norm, loss)
+            factor = rate_factor(self.step, done, self.training)
+            for optimizer in self.optimizers:
+                for group in optimizer.param_groups:
+                    group["lr"] = group["initial_lr"] * factor
+        finite = clip_and_step(self.optimizers, self.training.gradient_clip_norm, loss)
         ids = tuple(ids) or batch.ids
         if self.current is not None:
             seen_2 = torch.stack([loss.double(), torch.ones_like(loss, dtype=torch.float64)])

@@ -113,7 +113,7 @@ class Watched(Trainer):
     def train_step(self, batch, averaging, *rest):
         before = self.parameters_now()
         loss = super().train_step(batch, averaging, *rest)
-        rate = self.optimizer.param_groups[0]["lr"]
+        rate = self.optimizers[0].param_groups[0]["lr"]
         self.seen = [*getattr(self, "seen", []), (before, batch, averaging, float(loss), rate)]
         self.after = [*getattr(self, "after", []), self.parameters_now()]
         return loss

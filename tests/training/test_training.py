@@ -27,11 +27,11 @@ from dglframer.training.optimiser import (
     is_out_of_memory,
     l1_loss,
     label_weights,
-    optimizer_for,
-    rate_factor,
+    optimizers_for,
 )
 from dglframer.training.prepare import prepare
 from dglframer.training.run import TrainingRun, train_model
+from dglframer.training.schedule import rate_factor
 from dglframer.training.snapshot import snapshot_of
 from dglframer.training.trainer import Trainer
 
@@ -61,8 +61,8 @@ def trainer(sets, seed=0, **training) -> Trainer:
 def test_rate_at_step_t():
     training = TrainingConfig(learning_rate=5e-4)
     # the rate in the averaged epochs that the paper's JARVIS run implies
-    assert 5e-4 * rate_factor(174 * 1950, training) == pytest.approx(5.40e-5, rel=2e-3)
-    assert rate_factor(0, training) == 1
+    assert 5e-4 * rate_factor(174 * 1950, 0.5, training) == pytest.approx(5.40e-5, rel=2e-3)
+    assert rate_factor(0, 0.0, training) == 1
 
 
 def test_rates_of_a_run_and_the_frozen_one(sets):
@@ -75,7 +75,7 @@ def test_rates_of_a_run_and_the_frozen_one(sets):
 
 def test_biases_and_weights_decay_apart(sets):
     run = trainer(sets)
-    weights, biases = optimizer_for(run.network, TrainingConfig()).param_groups
+    weights, biases = optimizers_for(run.network, TrainingConfig())[0].param_groups
     assert (weights["weight_decay"], biases["weight_decay"]) == (1e-5, 0.0)
     assert weights["betas"] == (0.9, 0.98)
     n_biases = sum("bias" in name for name, _ in run.network.named_parameters())
@@ -167,7 +167,7 @@ def test_gradients_are_clipped(sets):
 def test_a_step_is_that_of_the_plain_optimiser(sets):
     """The gradient by backward(), the step by torch's loop over parameters."""
     run, plain = trainer(sets), trainer(sets)
-    groups = optimizer_for(plain.network, plain.training).param_groups
+    groups = optimizers_for(plain.network, plain.training)[0].param_groups
     keys = ("params", "lr", "betas", "eps", "weight_decay")
     optimizer = torch.optim.AdamW([{key: group[key] for key in keys} for group in groups])
     batch = next(iter(batches(sets[0], 4)))
@@ -177,7 +177,7 @@ def test_a_step_is_that_of_the_plain_optimiser(sets):
         loss.backward()
         torch.nn.utils.clip_grad_norm_(plain.network.parameters(), 1.0)
         for group in optimizer.param_groups:
-            group["lr"] = 5e-4 * rate_factor(run.step, run.training)
+            group["lr"] = 5e-4 * rate_factor(run.step, 0.0, run.training)
         optimizer.step()
         run.train_step(batch, averaging=False)
     for (name, one), other in zip(

@@ -1,13 +1,14 @@
 """How the learning rates and the averaged weights move in the course of a training."""
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from dglframer.config.training import TrainingConfig
+
+Tensors = tuple[Tensor, ...] | list[Tensor]
 
 LAST_RATE = 0.01  # of the first, at the end of the cosine
 
@@ -36,9 +37,9 @@ def averaged_exponentially(network: nn.Module, decay: float) -> AveragedModel:
     weights are soon forgotten.
     """
 
-    def update(averaged: Sequence[Tensor], current: Sequence[Tensor], count: Tensor) -> None:
+    def update(averaged: Tensors, current: Tensors, count: Tensor | int) -> None:
         n = int(count)
         now = min(decay, (n + 1) / (n + 10))
-        torch._foreach_lerp_(list(averaged), list(current), 1 - now)
+        torch._foreach_lerp_(averaged, current, 1 - now)
 
     return AveragedModel(network, multi_avg_fn=update)

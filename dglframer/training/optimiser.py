@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from dglframer.config.training import TrainingConfig
 from dglframer.graphs.batch import Batch
+from dglframer.training.muon import Muon
 
 
 def optimizers_for(network: nn.Module, training: TrainingConfig) -> list[torch.optim.Optimizer]:
@@ -36,7 +37,7 @@ def optimizers_for(network: nn.Module, training: TrainingConfig) -> list[torch.o
     if matrices:
         chosen = [p for name, p in named.items() if name in matrices]
         rate, decay = training.muon_learning_rate, training.weight_decay
-        optimizers.append(torch.optim.Muon(chosen, lr=rate, momentum=0.95, weight_decay=decay))
+        optimizers.append(Muon(chosen, lr=rate, momentum=0.95, weight_decay=decay))
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["initial_lr"] = group["lr"]

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from dglframer.training.epoch import EpochState
+from dglframer.training.muon import Muon
 from dglframer.training.schedule import averaged_over_steps
 from dglframer.training.trainer import Trainer
 
 # The tensors that an optimiser keeps for a parameter.
 STATE_OF = {
     torch.optim.AdamW: ("step", "exp_avg", "exp_avg_sq"),
-    torch.optim.Muon: ("momentum_buffer",),
+    Muon: ("momentum_buffer",),
 }
 
 

@@ -14,6 +14,7 @@ from dglframer.graphs.dataset import GraphDataset
 from dglframer.networks.build import build
 from dglframer.networks.inference import predict
 from dglframer.training.distributed import Processes
+from dglframer.training.muon import Muon, orthogonal
 from dglframer.training.optimiser import clip_and_step, optimizers_for
 from dglframer.training.prepare import prepare
 from dglframer.training.schedule import averaged_exponentially, rate_factor
@@ -105,6 +106,45 @@ def test_a_step_of_muon_is_orthogonal():
     assert clip_and_step(optimizers, 1.0, torch.tensor(1.0))
     sizes = torch.linalg.svdvals((before - weight.detach()) / 0.005)
     assert sizes.min() > 0.5 and sizes.max() < 1.3  # of the gradient they span a factor of 100
+
+
+@pytest.mark.parametrize("shape", [(12, 12), (12, 40), (40, 12)])
+def test_newton_and_schulz_give_the_polynomial_of_the_singular_values(shape):
+    """Against the singular value decomposition in float64; one matrix has half the rank."""
+    torch.manual_seed(0)
+    matrices = torch.randn(3, *shape, dtype=torch.float64)
+    matrices[2, :6] = matrices[2, 6:12].clone()
+    coefficients = (3.4445, -4.7750, 2.0315)
+    found = orthogonal(matrices, coefficients, 5)
+    u, sizes, vh = torch.linalg.svd(matrices, full_matrices=False)
+    sizes = sizes / sizes.norm(dim=1, keepdim=True)
+    for _ in range(5):
+        a, b, c = coefficients
+        sizes = sizes * (a + b * sizes**2 + c * sizes**4)
+    assert torch.allclose(found, u @ torch.diag_embed(sizes) @ vh, atol=1e-10)
+    single = orthogonal(matrices.float(), coefficients, 5)
+    assert torch.allclose(single.double(), found, atol=1e-4)
+
+
+def test_steps_are_those_of_torch_up_to_its_bfloat16():
+    torch.manual_seed(0)
+    start = [torch.randn(16, 16), torch.randn(16, 16), torch.randn(48, 16), torch.randn(16, 48)]
+    ours, theirs = ([torch.nn.Parameter(p.clone()) for p in start] for _ in range(2))
+    settings = {"lr": 0.02, "momentum": 0.95, "weight_decay": 0.1}
+    optimizers = (Muon(ours, **settings), torch.optim.Muon(theirs, **settings))
+    for _ in range(3):
+        for one, other in zip(ours, theirs, strict=True):
+            one.grad = torch.randn_like(one)
+            other.grad = one.grad.clone()
+        for optimizer in optimizers:
+            optimizer.step()
+    for one, other, first in zip(ours, theirs, start, strict=True):
+        assert (one - first).norm() > 0.1
+        assert (one - other).norm() < 0.02 * (one - first).norm()
+        momenta = (
+            o.state[p]["momentum_buffer"] for o, p in zip(optimizers, (one, other), strict=True)
+        )
+        assert torch.allclose(*momenta)
 
 
 def test_a_gradient_that_is_not_finite_moves_no_matrix():

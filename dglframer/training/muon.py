@@ -6,11 +6,11 @@ arithmetic, and is then slower than the rest of a step.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 
 class Muon(torch.optim.Muon):
@@ -42,9 +42,9 @@ class Muon(torch.optim.Muon):
         return gradient.lerp(buffer, momentum).float()
 
 
-def alike(parameters: list[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
+def alike(parameters: Iterable[Tensor]) -> Iterator[list[Tensor]]:
     """The parameters with a gradient, those of one shape together."""
-    by_shape: dict[torch.Size, list[nn.Parameter]] = defaultdict(list)
+    by_shape: dict[torch.Size, list[Tensor]] = defaultdict(list)
     for parameter in parameters:
         if parameter.grad is not None:
             by_shape[parameter.shape].append(parameter)

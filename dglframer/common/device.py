@@ -44,7 +44,8 @@ def make_reproducible(threads: int, device: torch.device) -> None:
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else cuBLAS is not repeatable
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True, warn_only=device.type != "cpu")
+    # Not use_deterministic_algorithms, which loads the compiler of torch for a flag there (1.5 s).
+    torch.set_deterministic_debug_mode("error" if device.type == "cpu" else "warn")
     # Whoever makes an empty tensor here fills it: a fill beforehand costs a tenth of a step.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     settle_mkl()

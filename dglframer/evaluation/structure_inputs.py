@@ -1,17 +1,14 @@
-"""The structure files that a person names: files, folders, lists of paths; and their records."""
+"""The structure files that a person names: files, folders, lists of paths."""
 
 import logging
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from dglframer.common.errors import UserError
-from dglframer.data.sources.file_ids import KNOWN, file_ids
+from dglframer.data.sources.file_ids import KNOWN
 from dglframer.data.sources.folder import find_files
-from dglframer.data.sources.structure_files import is_structure_file, read_structure_file
-from dglframer.structures.crystal import Record
+from dglframer.data.sources.structure_files import is_structure_file
 
 log = logging.getLogger(__name__)
 
@@ -60,38 +57,3 @@ def from_path(path: Path) -> list[Path]:
             "%s: files with other endings are left out, such as %s", path, min(others.values())
         )
     return found
-
-
-class Found(NamedTuple):
-    """A record, the file it is from, and where to read on after it: (file, structure in it)."""
-
-    path: Path
-    record: Record
-    next: tuple[int, int]
-
-
-def read_records(
-    files: Sequence[Path], assume_periodic: bool = False, start: tuple[int, int] = (0, 0)
-) -> Iterator[Found]:
-    """The crystals of structure files and Parquet files; an unreadable one has a ``problem``.
-
-    ``start``: the file, and how many of its structures are passed over.
-    """
-    ids = file_ids(files)
-    for k in range(start[0], len(files)):
-        n_done = start[1] if k == start[0] else 0
-        records = islice(read_file(files[k], ids[k], assume_periodic), n_done, None)
-        for n, record in enumerate(records, n_done + 1):
-            yield Found(files[k], record, (k, n))
-
-
-def read_file(path: Path, id: str, assume_periodic: bool) -> Iterator[Record]:
-    """The records of one file."""
-    if not path.is_file():
-        yield Record(id, problem="no such file")
-    elif path.suffix == ".parquet":
-        from dglframer.data.sources.parquet import ParquetSource
-
-        yield from ParquetSource(path, {}, assume_periodic).records()
-    else:
-        yield from read_structure_file(path, id, assume_periodic)

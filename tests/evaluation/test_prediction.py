@@ -19,9 +19,11 @@ from safetensors.torch import load_file, save_file
 
 from dglframer.common.errors import DamagedFile, InUse, UserError
 from dglframer.config.networks import CrystalFramerConfig
+from dglframer.data.sources.file_ids import file_ids
+from dglframer.evaluation.items import Wanted, read_items
 from dglframer.evaluation.partial_rows import PartialRows
 from dglframer.evaluation.predict import predict_files
-from dglframer.evaluation.structure_inputs import find_inputs, read_records
+from dglframer.evaluation.structure_inputs import find_inputs
 from dglframer.networks.crystalframer import CrystalFramer
 from dglframer.networks.model_directory import Target, TrainedModel, load_model, members, save_model
 from dglframer.networks.published_checkpoint import read_checkpoint
@@ -114,12 +116,12 @@ def test_files_of_one_name_have_ids_of_their_own(tmp_path):
     for path in paths[:2]:
         path.parent.mkdir()
         path.write_text(POSCAR)
-    read = list(read_records([*paths, tmp_path / "x.pdb"]))
-    assert [path for path, *_ in read] == [*paths, tmp_path / "x.pdb"]
-    records = [record for _, record, _ in read]
+    paths.append(tmp_path / "x.pdb")
+    items = list(read_items(paths, file_ids(paths), (0, 0), Wanted(5.0)))
+    assert [item.path for item in items] == list(map(str, paths))
     ids = ["run1/CONTCAR", "run2/CONTCAR", "gone/CONTCAR", "x.pdb"]
-    assert [record.id for record in records] == ids
-    assert [record.problem for record in records] == ["", "", "no such file", "no such file"]
+    assert [item.id for item in items] == ids
+    assert [item.error for item in items] == [None, None, "no such file", "no such file"]
 
 
 def test_good_files_exit_with_zero(model, files, tmp_path):
@@ -369,16 +371,16 @@ def test_periodicity_is_that_of_the_configuration(model, tmp_path):
 
 KILLED = """
 import os, signal, sys
-import dglframer.evaluation.predict as predict
+from dglframer.evaluation.ensemble import Ensemble
 from dglframer.cli.main import main
 
-once, calls = predict.predict_chunk, []
+once, calls = Ensemble.rows, []
 def killed_at_the_fourth(*arguments):
     calls.append(arguments)
     if len(calls) == 4:
         os.kill(os.getpid(), signal.SIGKILL)
     return once(*arguments)
-predict.predict_chunk = killed_at_the_fourth
+Ensemble.rows = killed_at_the_fourth
 main()
 """
 

@@ -1,0 +1,86 @@
+"""One trained model or several that predict the same, and their predictions for a chunk of items."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dglframer.common.errors import UserError
+from dglframer.evaluation.items import Item
+from dglframer.evaluation.prediction_rows import Row
+from dglframer.evaluation.spread import spread
+from dglframer.graphs.batch import batch_graphs
+from dglframer.networks.model_directory import Target, TrainedModel, load_model
+from dglframer.structures.periodic_graph import build_graph
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Models of the same targets, on one device."""
+
+    models: tuple[TrainedModel, ...]
+    device: torch.device
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """What they predict."""
+        return self.models[0].targets
+
+    @property
+    def cutoff(self) -> float:
+        """The largest of their cutoffs, in angstrom."""
+        return max(model.cutoff for model in self.models)
+
+    @torch.no_grad()
+    def predict(self, items: Sequence[Item]) -> np.ndarray:
+        """[M, G, T], float64, in the targets' units, of the G items that have a graph.
+
+        Graphs have the largest cutoff; each model gets graphs with its own.
+        """
+        valid = [(item.crystal, item.graph) for item in items if item.crystal and item.graph]
+        predictions_MGT = np.zeros((len(self.models), len(valid), len(self.targets)))
+        for m, model in enumerate(self.models):
+            if valid:
+                graphs = [
+                    graph if model.cutoff == self.cutoff else build_graph(crystal, model.cutoff)
+                    for crystal, graph in valid
+                ]
+                dtype = next(model.network.parameters()).dtype
+                output_BT = model.network(batch_graphs(graphs, dtype).to(self.device))
+                predictions_MGT[m] = model.denormalise(output_BT).cpu().numpy()
+        return predictions_MGT
+
+    def rows(self, items: Sequence[Item]) -> list[Row]:
+        """A row for each item and target: the mean over the models and their spread, or an error."""
+        predictions_MGT = self.predict(items)
+        results = iter(zip(predictions_MGT.mean(0), spread(predictions_MGT), strict=True))
+        rows: list[Row] = []
+        for item in items:
+            mean_T, spread_T = next(results) if item.graph else (None, None)
+            for t, target in enumerate(self.targets):
+                row: Row = {"id": item.id, "path": item.path, "property": target.name}
+                row |= {"prediction": None, "unit": target.unit, "spread": None}
+                row |= {"error": item.error}
+                if mean_T is not None and spread_T is not None:
+                    if np.isfinite(mean_T[t]):
+                        row["prediction"] = float(mean_T[t])
+                        row["spread"] = None if np.isnan(spread_T[t]) else float(spread_T[t])
+                    else:
+                        row["error"] = "the prediction is not a finite number"
+                rows.append(row)
+        return rows
+
+
+def load_ensemble(folders: Sequence[Path], device: torch.device) -> Ensemble:
+    """The models of some model directories.
+
+    Raises UserError unless all predict the same properties in the same units.
+    """
+    models = tuple(load_model(folder, str(device)) for folder in folders)
+    first = [(target.name, target.unit) for target in models[0].targets]
+    for model, folder in zip(models, folders, strict=True):
+        if [(target.name, target.unit) for target in model.targets] != first:
+            raise UserError(f"{folder} predicts other properties than {folders[0]}: {first}")
+    return Ensemble(models, device)

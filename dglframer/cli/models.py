@@ -156,6 +156,7 @@ def predict(args: argparse.Namespace) -> int:
         args.edges_per_batch,
         args.abstain_above,
         args.periodicity == "assume_periodic",
+        args.workers,
     )
     return 1 if failed else 0
 
@@ -224,6 +225,11 @@ def add_verbs(verbs: Any) -> None:
     periodicity: dict[str, Any] = {"choices": ("as_stated", "assume_periodic")}
     periodicity |= {"default": "as_stated", "help": "as dataset.periodicity (default: as_stated)"}
     abstain = {"type": float, "help": "give no prediction if the spread of the models is larger"}
+    workers: dict[str, Any] = {"type": int, "metavar": "N"}
+    workers["help"] = (
+        "processes that read the files beside the prediction; 0: none (default: as many as there are "
+        "cores besides --threads, fewer for little to read)"
+    )
     edges = {"type": int, "default": 200_000, "help": "maximal edges of a batch; bounds the memory"}
     add_verb(
         verbs,
@@ -235,6 +241,7 @@ def add_verbs(verbs: Any) -> None:
         ("--abstain-above", abstain),
         ("--edges-per-batch", edges),
         ("--periodicity", periodicity),
+        ("--workers", workers),
         THREADS,
         DEVICE,
     )

@@ -11,9 +11,10 @@ from dglframer import __version__
 from dglframer.common.errors import UserError
 from dglframer.data.sources.file_ids import file_ids
 from dglframer.evaluation.ensemble import load_ensemble
-from dglframer.evaluation.items import Wanted, chunks, read_items
+from dglframer.evaluation.items import Wanted, chunks
 from dglframer.evaluation.partial_rows import PartialRows, description
 from dglframer.evaluation.prediction_rows import Row, check_suffix, columns, write_rows
+from dglframer.evaluation.reader_processes import read_in_processes, usual_processes
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +29,7 @@ def predict_files(
     edges_per_batch: int,
     abstain_above: float | None = None,
     assume_periodic: bool = False,
+    workers: int | None = None,
 ) -> int:
     """Write a row for each crystal to ``out`` (.csv or .parquet), in the order of the files.
 
@@ -35,8 +37,9 @@ def predict_files(
     are several targets, each has a row and the column ``property`` names it. For a crystal that cannot
     be predicted, ``error`` has the reason; the number of these rows is returned. If the spread of the
     models is above ``abstain_above`` (in the target's unit), ``abstained`` is true and there is no
-    prediction. A run that was killed goes on with what ``out``.partial has. Raises UserError if the
-    arguments or the models do not fit each other.
+    prediction. ``workers``: processes that read files beside the prediction; None: as many as there are
+    cores without work. They change no number. A run that was killed goes on with what ``out``.partial
+    has. Raises UserError if the arguments or the models do not fit each other.
     """
     check_suffix(out)
     if abstain_above is not None and len(model_folders) < 2:
@@ -52,7 +55,12 @@ def predict_files(
     with PartialRows(out, description(model_folders, files, settings)) as partial:
         if partial.n_rows:
             log.info("goes on after %d rows in %s", partial.n_rows, partial.path)
-        items = read_items(files, file_ids(files), partial.position, wanted)
+        if workers is None:
+            workers = usual_processes(files, torch.get_num_threads())
+        if workers:
+            log.info("%d processes read the files", workers)
+        ids, start = file_ids(files), partial.position
+        items = read_in_processes(files, ids, start, wanted, workers, edges_per_batch)
         for chunk in chunks(items, edges_per_batch):
             partial.append(ensemble.rows(chunk), chunk[-1].next)
             n_before, n_structures = n_structures, n_structures + len(chunk)

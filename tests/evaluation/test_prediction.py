@@ -1,5 +1,6 @@
 """dglframer predict and the model directory: many files, some bad, and damaged models."""
 
+import contextlib
 import gzip
 import json
 import os
@@ -8,8 +9,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
@@ -385,15 +388,35 @@ main()
 """
 
 
-@pytest.mark.parametrize("name", ["p.csv", "p.parquet"])
-def test_a_killed_run_goes_on_to_the_same_bytes(model, tree, tmp_path, name):
-    """Chunks of one structure; the kill falls between the two frames of a file and leaves half a line."""
+def processes_in(folder: Path) -> list[psutil.Process]:
+    """Those that work in a folder and have not ended."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.cwd() == str(folder) and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
+
+
+@pytest.mark.parametrize(("name", "workers"), [("p.csv", 2), ("p.parquet", 0)])
+def test_a_killed_run_goes_on_to_the_same_bytes(model, tree, tmp_path, name, workers):
+    """Chunks of one structure; the kill falls between the two frames of a file and leaves half a line.
+
+    The number of processes that read changes nothing, and they end with the run.
+    """
     (tree / "a" / "b" / "broken.cif").write_text("data_nothing\n")
     arguments = [str(a) for a in (model, tree, tree, "--edges-per-batch", 1)]
     whole, out = tmp_path / f"whole_{name}", tmp_path / name
     assert predict(*arguments, "--out", whole)[0] == 1
+    arguments += ["--workers", str(workers)]
     command = [sys.executable, "-c", KILLED, "predict", *arguments, "--out", str(out)]
-    assert subprocess.run(command, capture_output=True).returncode == -signal.SIGKILL
+    killed = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert ("2 processes read the files" in killed.stderr) == (workers == 2)
+    deadline = time.monotonic() + 30
+    while processes_in(tmp_path):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
     partial = tmp_path / f"{name}.partial"
     kept = partial.read_bytes().splitlines(keepends=True)
     assert len(kept) == 4 and not out.exists()  # what is predicted, and three chunks

@@ -22,9 +22,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
     try:
+        temporary.touch()
+        mode = temporary.stat().st_mode
         yield temporary
-        with open(temporary, "rb") as handle:
-            os.fsync(handle.fileno())
+        sync_file(temporary, mode)
         os.replace(temporary, path)
         sync_folder(path.parent)
     finally:
@@ -44,15 +45,22 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     temporary.mkdir()
     try:
         yield temporary
+        mode = temporary.stat().st_mode & 0o666
         for file in temporary.iterdir():
-            with open(file, "rb") as handle:
-                os.fsync(handle.fileno())
+            sync_file(file, mode)
         sync_folder(temporary)
         shutil.rmtree(path, ignore_errors=True)
         os.replace(temporary, path)
         sync_folder(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def sync_file(file: Path, mode: int) -> None:
+    """fsync a file and give it the permissions of the umask; safetensors writes for its owner alone."""
+    with open(file, "rb") as handle:
+        os.fchmod(handle.fileno(), mode)
+        os.fsync(handle.fileno())
 
 
 def remove_left_overs(folder: Path) -> None:
@@ -109,7 +117,7 @@ def read_json(path: Path, *keys: str) -> Any:
         value = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DamagedFile(f"{path}: no such file") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, nested without end
         raise DamagedFile(f"{path}: not valid JSON ({error})") from None
     check_keys(path, value, *keys)
     return value
@@ -126,5 +134,5 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
     """Read one JSON value per line; raises DamagedFile."""
     try:
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DamagedFile(f"{path}: missing or not JSON lines ({error})") from None

@@ -27,6 +27,8 @@ COLUMNS = (
     *("src", "dst", "image"),
 )
 
+MAX_CUTOFF_ANGSTROM = 30.0  # of 0.1 atoms per cubic angstrom, 11,000 are within it
+
 # Sources that may have a split of their own, and sources that may have dates.
 SPLIT_SOURCES: tuple[SourceName, ...] = ("jarvis_minerals", "parquet")
 DATED_SOURCES: tuple[SourceName, ...] = ("materials_project", "json", "parquet")
@@ -45,7 +47,7 @@ class DatasetConfig(Section):
         None,
         description="folder source: CSV of ids (file names) and targets; null: its id_prop.csv",
     )
-    targets: Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(distinct)] = Field(
+    targets: Annotated[tuple[str, ...], AfterValidator(distinct)] = Field(
         ("formation_energy_peratom",), description="properties to learn"
     )
     target_units: dict[str, str] = Field(
@@ -223,7 +225,10 @@ class GraphsConfig(Section):
     """Periodic graphs: every image within the cutoff is an edge."""
 
     cutoff_angstrom: float = Field(
-        8.4, gt=0, le=30, description="6 x r0 loses 3e-6 of a layer; weights reach 6 x 1.98 A"
+        8.4,
+        gt=0,
+        le=MAX_CUTOFF_ANGSTROM,
+        description="6 x r0 loses 3e-6 of a layer; weights reach 6 x 1.98 A",
     )
     crystals_per_shard: int = Field(1024, ge=1, description="rows of one Parquet shard")
     edges_per_shard: int = Field(

@@ -6,6 +6,10 @@ from pydantic import Field, model_validator
 
 from dglframer.config.section import Section
 
+# Far beyond any network that trains; a model.json may not ask for more.
+MAX_LAYERS = 256
+MAX_WIDTH = 65_536
+
 FrameMethod = Literal["max", "weighted_pca", "max_static", "pca", "lattice", "none"]
 
 
@@ -32,18 +36,22 @@ class CrystalFramerConfig(NetworkConfig):
         gt=0,
         description="an image ties with the best if its log weight is less than this below; its share falls",
     )
-    blocks: int = Field(4, ge=1, description="self-attention blocks")
-    width: int = Field(128, ge=1, description="features per atom")
-    heads: int = Field(8, ge=1, description="attention heads; divides width")
-    feedforward: int = Field(512, ge=1, description="hidden width of each feed-forward layer")
+    blocks: int = Field(4, ge=1, le=MAX_LAYERS, description="self-attention blocks")
+    width: int = Field(128, ge=1, le=MAX_WIDTH, description="features per atom")
+    heads: int = Field(8, ge=1, le=MAX_WIDTH, description="attention heads; divides width")
+    feedforward: int = Field(
+        512, ge=1, le=MAX_WIDTH, description="hidden width of each feed-forward layer"
+    )
     r0_angstrom: float = Field(1.4, gt=0, description="width sigma of the attention at rho = 1")
     rho_floor: float = Field(0.5, gt=0, lt=1, description="lower bound b of rho = (r0/sigma)^2")
     rho_slope: float = Field(0.1, gt=0, description="slope beta of rho at the origin")
-    distance_bins: int = Field(64, ge=2, description="Gaussians of the distance basis")
+    distance_bins: int = Field(
+        64, ge=2, le=MAX_WIDTH, description="Gaussians of the distance basis"
+    )
     distance_max_angstrom: float = Field(14.0, gt=0, description="centre of the last of them")
     distance_width_bins: float = Field(1.0, gt=0, description="their width, in bin spacings")
     distance_coefficient: float = Field(1.0, description="c_dist")
-    angle_bins: int = Field(64, ge=2, description="Gaussians of each cosine basis")
+    angle_bins: int = Field(64, ge=2, le=MAX_WIDTH, description="Gaussians of each cosine basis")
     angle_width_bins: float = Field(4.0, gt=0, description="their width, in bin spacings")
     angle_coefficient: float = Field(1.0, description="c_ang")
     window_sigmas: float | None = Field(
@@ -61,8 +69,10 @@ class EquivariantConfig(NetworkConfig):
     """Settings that the TFN and the SE(3)-Transformer share."""
 
     degrees: int = Field(2, ge=1, le=6, description="features of degree 0 to degrees - 1")
-    channels: int = Field(16, ge=1, description="channels of each degree")
-    layers: int = Field(3, ge=1, description="layers before the last, whose output is pooled")
+    channels: int = Field(16, ge=1, le=MAX_WIDTH, description="channels of each degree")
+    layers: int = Field(
+        3, ge=1, le=MAX_LAYERS, description="layers before the last, whose output is pooled"
+    )
     cutoff_angstrom: float = Field(
         5.0, gt=0, description="the network sees the edges of the graphs that are shorter"
     )
@@ -81,8 +91,12 @@ class TfnConfig(EquivariantConfig):
 class Se3TransformerConfig(EquivariantConfig):
     """SE(3)-Transformer (NeurIPS 2020) with a smooth cutoff for crystals (docs/models/se3_transformer.md)."""
 
-    heads: int = Field(4, ge=1, description="attention heads; divides channels / value_divisor")
-    value_divisor: int = Field(2, ge=1, description="values have channels / value_divisor")
+    heads: int = Field(
+        4, ge=1, le=MAX_WIDTH, description="attention heads; divides channels / value_divisor"
+    )
+    value_divisor: int = Field(
+        2, ge=1, le=MAX_WIDTH, description="values have channels / value_divisor"
+    )
     self_interaction: Literal["linear", "attentive"] = Field(
         "linear", description="how an inner layer mixes channels (published: 1x1 or att)"
     )

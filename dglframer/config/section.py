@@ -9,7 +9,9 @@ Some = TypeVar("Some", bound=tuple[Hashable, ...])
 
 
 def distinct(values: Some) -> Some:
-    """The values; raises ValueError if one is given twice."""
+    """The values; raises ValueError if there is none, or one is given twice."""
+    if not values:
+        raise ValueError("at least one value is needed")
     for place, value in enumerate(values):
         if value in values[:place]:
             raise ValueError(f"{value} is given twice")
@@ -18,7 +20,7 @@ def distinct(values: Some) -> Some:
 
 # numpy, torch and Optuna all take these; Python's shuffle would take a negative one for its positive.
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
-Seeds = Annotated[tuple[Seed, ...], Field(min_length=1), AfterValidator(distinct)]
+Seeds = Annotated[tuple[Seed, ...], AfterValidator(distinct)]
 
 
 class Section(BaseModel):

@@ -46,7 +46,7 @@ def evaluate(
             for model in models
         ]
     )
-    seeds = [model.history["seed"] for model in models]
+    seeds: list[int | None] = [model.history.get("seed") for model in models]
     targets_GT = np.asarray(dataset.targets[dataset.rows])
     units = dataset.manifest["targets"]
     write_parquet(
@@ -97,7 +97,7 @@ def predictions_table(
     units: dict[str, str],
     targets_GT: np.ndarray,
     predictions_MGT: np.ndarray,
-    seeds: list[int],
+    seeds: list[int | None],
 ) -> pa.Table:
     """A row for each crystal and property: target, prediction of each seed, their mean and spread.
 
@@ -126,7 +126,7 @@ def target_metrics(
     splits_G: np.ndarray,
     fractions_G98: np.ndarray,
     unit: str,
-    seeds: list[int],
+    seeds: list[int | None],
 ) -> dict[str, Any]:
     """Errors of the ensemble, of each seed and of the two baselines over the known labels of a target."""
     parts = {name: (splits_G == name) & ~np.isnan(target_G) for name in SPLITS}

@@ -8,35 +8,56 @@ Every format version stays readable; tests/networks/models holds a small model o
 3. It states the encoder, of several, and how atoms are pooled.
 """
 
-from dataclasses import asdict, dataclass
+import reprlib
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import safetensors
 import torch
-from pydantic import ValidationError
+from pydantic import ConfigDict, Field, JsonValue, ValidationError
+from pydantic.dataclasses import dataclass as validated_dataclass
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from dglframer import __version__
 from dglframer.common.errors import DamagedFile, UserError
 from dglframer.common.files import atomic_path, read_json, sha256, write_json
-from dglframer.config.networks import ENCODERS, encoder_of
+from dglframer.config.data import MAX_CUTOFF_ANGSTROM
+from dglframer.config.networks import ENCODERS, EncoderConfig, EncoderName, encoder_of
+from dglframer.config.section import Section
 from dglframer.networks.base import PropertyNetwork
-from dglframer.networks.build import build
+from dglframer.networks.build import build, shapes
 
 FORMAT_VERSION = 3
 FILES = ("model.json", "model.safetensors")
+MAX_DESCRIPTION_BYTES = 16 * 2**20
+MAX_TARGETS = 1000
+DTYPES = {"F32", "F64"}  # safetensors' names of the precisions of networks
 
 
-@dataclass(frozen=True)
+@validated_dataclass(frozen=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
 class Target:
     """A predicted property: prediction = network output x std + mean, in ``unit``."""
 
-    name: str
+    name: Annotated[str, Field(min_length=1)]
     unit: str
     mean: float
-    std: float
+    std: Annotated[float, Field(gt=0)]
+
+
+class Description(Section):
+    """The content of model.json, in the order of its keys."""
+
+    format_version: Annotated[int, Field(ge=1, le=FORMAT_VERSION)] = FORMAT_VERSION
+    written_by: str = f"dglframer {__version__}"
+    encoder: EncoderName
+    settings: dict[str, JsonValue]  # of the encoder's class in ENCODERS
+    cutoff_angstrom: Annotated[float, Field(gt=0, le=MAX_CUTOFF_ANGSTROM)]
+    images: str = "every image within the cutoff"
+    targets: Annotated[list[Target], Field(min_length=1, max_length=MAX_TARGETS)]
+    history: dict[str, JsonValue]
+    weights_sha256: str
 
 
 @dataclass(frozen=True)
@@ -58,18 +79,15 @@ class TrainedModel:
 def save_model(model: TrainedModel, folder: Path) -> None:
     """Write a model directory. model.json comes last, with the hash of the weights."""
     weights_hash = save_weights(model.network, folder)
-    description = {
-        "format_version": FORMAT_VERSION,
-        "written_by": f"dglframer {__version__}",
-        "encoder": encoder_of(model.network.settings),
-        "settings": model.network.settings.model_dump(mode="json"),
-        "cutoff_angstrom": model.cutoff,
-        "images": "every image within the cutoff",
-        "targets": [asdict(target) for target in model.targets],
-        "history": model.history,
-        "weights_sha256": weights_hash,
-    }
-    write_json(folder / "model.json", description)
+    description = Description(
+        encoder=encoder_of(model.network.settings),
+        settings=model.network.settings.model_dump(mode="json"),
+        cutoff_angstrom=model.cutoff,
+        targets=list(model.targets),
+        history=model.history,
+        weights_sha256=weights_hash,
+    )
+    write_json(folder / "model.json", description.model_dump(mode="json"))
 
 
 def save_weights(network: nn.Module, folder: Path) -> str:
@@ -103,24 +121,66 @@ def load_model(folder: Path, device: str = "cpu") -> TrainedModel:
     """
     if folder.name in FILES and folder.is_file():
         raise UserError(f"{folder} is a file of a model: give its folder, {folder.parent}")
-    description = read_json(folder / "model.json", "format_version", "weights_sha256")
+    description = read_description(folder)
     weights = folder / "model.safetensors"
-    version = description["format_version"]
-    if version not in range(1, FORMAT_VERSION + 1):
-        raise DamagedFile(
-            f"{folder}/model.json: format {version}; this dglframer reads 1 to {FORMAT_VERSION}"
-        )
-    if not weights.is_file() or sha256(weights) != description["weights_sha256"]:
+    if not weights.is_file() or sha256(weights) != description.weights_sha256:
         raise DamagedFile(f"{weights}: missing or not the weights that model.json describes")
+    settings = settings_of(description, folder)
+    check_header(weights, settings, len(description.targets))
+    state = load_file(weights, device=device)
+    network = build(settings, len(description.targets))
+    network.to(next(iter(state.values())).dtype).load_state_dict(state)
+    targets, history = tuple(description.targets), dict(description.history)
+    return TrainedModel(network.to(device).eval(), description.cutoff_angstrom, targets, history)
+
+
+def read_description(folder: Path) -> Description:
+    """Read model.json; raises DamagedFile naming it and the first wrong key."""
+    path = folder / "model.json"
+    if path.is_file() and path.stat().st_size > MAX_DESCRIPTION_BYTES:
+        raise DamagedFile(f"{path}: too large for a model description")
+    version = read_json(path, "format_version", "weights_sha256")["format_version"]
+    if version not in range(1, FORMAT_VERSION + 1):
+        raise DamagedFile(f"{path}: format {version}; this dglframer reads 1 to {FORMAT_VERSION}")
     try:
-        targets = tuple(Target(**target) for target in description["targets"])
-        settings = ENCODERS[description["encoder"]](**description["settings"])
-        network = build(settings, len(targets))
-        state = load_file(weights, device=device)
-        network.to(next(iter(state.values())).dtype).load_state_dict(state)
-        cutoff, history = description["cutoff_angstrom"], description["history"]
-    except (KeyError, TypeError, ValidationError) as error:
-        raise DamagedFile(f"{folder}/model.json: not a model description ({error})") from None
-    except (safetensors.SafetensorError, RuntimeError) as error:
-        raise DamagedFile(f"{weights}: does not fit model.json ({error})") from None
-    return TrainedModel(network.to(device).eval(), cutoff, targets, history)
+        return Description.model_validate_json(path.read_bytes(), strict=True)
+    except ValidationError as error:
+        raise DamagedFile(f"{path}: {first_mistake(error)}") from None
+
+
+def settings_of(description: Description, folder: Path) -> EncoderConfig:
+    """The settings of the network; raises DamagedFile."""
+    try:
+        return ENCODERS[description.encoder].model_validate(description.settings, strict=True)
+    except ValidationError as error:
+        raise DamagedFile(f"{folder}/model.json: {first_mistake(error, 'settings')}") from None
+
+
+def first_mistake(error: ValidationError, *above: str) -> str:
+    """``targets.0.std: Input should be greater than 0, not -1``"""
+    line = error.errors()[0]
+    place = ".".join(str(part) for part in (*above, *line["loc"]))
+    return f"{place}: {line['msg']}, not {reprlib.repr(line['input'])}"
+
+
+def check_header(weights: Path, settings: EncoderConfig, n_targets: int) -> None:
+    """Compare the tensors that the weights' header lists with those of the network; DamagedFile.
+
+    Neither is in memory yet: a model.json cannot ask for more than the file holds.
+    """
+    try:
+        with safetensors.safe_open(weights, "pt") as file:
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            found = {name: tuple(one.get_shape()) for name, one in slices.items()}
+            dtypes = {one.get_dtype() for one in slices.values()}
+    except safetensors.SafetensorError as error:
+        raise DamagedFile(f"{weights}: {error}") from None
+    expected = shapes(settings, n_targets)
+    if found != expected:
+        name = min(name for name in {*found, *expected} if found.get(name) != expected.get(name))
+        raise DamagedFile(
+            f"{weights}: does not fit model.json: {name} has the shape {found.get(name, 'absent')}, "
+            f"its settings need {expected.get(name, 'absent')}"
+        )
+    if len(dtypes) != 1 or not dtypes <= DTYPES:
+        raise DamagedFile(f"{weights}: its numbers are {', '.join(sorted(dtypes))}, not F32 or F64")

@@ -24,6 +24,7 @@ from dglframer.data.crystals import crystal_rows
 from dglframer.data.label_limits import without_unit
 from dglframer.data.split import SPLITS
 from dglframer.graphs.shards import read_manifest
+from dglframer.networks.model_directory import read_description
 from dglframer.report import plots
 from dglframer.report.inspection import figures
 from dglframer.report.pages import environment
@@ -72,9 +73,7 @@ class ReportData:
         self.manifest = read_manifest(inputs.graphs)
         self.best = read_json(inputs.tuned, "params") if inputs.tuned else None
         self.trials = read_json(inputs.tuned.parent / "trials.json") if inputs.tuned else []
-        self.models = [
-            read_json(folder / "model.json", "history", "targets") for folder in inputs.models
-        ]
+        self.models = [read_description(folder).model_dump() for folder in inputs.models]
         self.epochs = {
             f"seed {model['history']['seed']}": read_metrics(folder)
             for model, folder in zip(self.models, inputs.models, strict=True)

@@ -131,7 +131,7 @@ class LinearByDegree(nn.Module):
         super().__init__()
         self.weights = nn.ParameterDict(
             {
-                str(l): torch.randn(fiber_out[l], fiber_in[l]) * fiber_in[l] ** -0.5
+                str(l): torch.randn(fiber_out[l], fiber_in[l]).mul_(fiber_in[l] ** -0.5)
                 for l in fiber_out
             }
         )

@@ -4,6 +4,8 @@ import argparse
 import json
 import logging
 import os
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +148,46 @@ def inspect(args: argparse.Namespace) -> None:
     print(terminal_table(summary))
 
 
+def init(args: argparse.Namespace) -> None:
+    """look at a folder of structures and a table of properties, and write a configuration for them"""
+    from dglframer.common.files import write_text
+    from dglframer.data.first_config import as_yaml, look
+
+    if args.out.exists():
+        raise UserError(f"{args.out} is there already; choose another --out or remove it")
+    seen = look(args.folder, args.targets_csv)
+    units = dict(args.unit)
+    if unknown := units.keys() - {target.name for target in seen.targets}:
+        raise UserError(
+            f"--unit {min(unknown)}: {seen.table} has no such column of numbers; it has "
+            f"{', '.join(target.name for target in seen.targets)}"
+        )
+    if sys.stdin.isatty():
+        units |= asked(
+            {target.name: target.unit for target in seen.targets if target.name not in units}
+        )
+    write_text(args.out, as_yaml(seen, units))
+    log.info("%d structures, %d with a row in %s", seen.structures, seen.matched, seen.table)
+    log.info("next: look at %s, then snakemake --cores all --configfile %s", args.out, args.out)
+
+
+def asked(guesses: Mapping[str, str | None]) -> dict[str, str]:
+    """The units of targets as a person at the terminal says; an empty answer takes the guess."""
+    answers = {}
+    for name, guess in guesses.items():
+        hint = f" [{guess}]" if guess else " (nothing for a plain number)"
+        answers[name] = input(f"Unit of {name}{hint}: ").strip() or guess or ""
+    return answers
+
+
+def stated_unit(text: str) -> tuple[str, str]:
+    """NAME=UNIT; raises ValueError."""
+    name, equals, unit = text.partition("=")
+    if not equals:
+        raise ValueError
+    return name, unit
+
+
 def graphs(args: argparse.Namespace) -> None:
     """build the periodic graphs as Parquet shards and manifest.json; finished shards are kept"""
     from dglframer.common.files import hash_of
@@ -195,5 +237,14 @@ def add_verbs(verbs: Any) -> None:
     some_rejected = ("--rejected", {"type": Path, "help": "rejected.parquet, for method official"})
     add_verb(verbs, split, CONFIG, CRYSTALS, some_rejected, some_checks, OUT)
     add_verb(verbs, leakage, CHECKS, SPLIT, OUT)
+    add_verb(
+        verbs,
+        init,
+        ("folder", {"type": Path, "metavar": "FOLDER", "help": "structure files, also in folders"}),
+        ("--targets-csv", {"type": Path, "help": "default: id_prop.csv in FOLDER, or its only table"}),
+        ("--unit", {"type": stated_unit, "action": "append", "default": [], "metavar": "NAME=UNIT",
+                    "help": "unit of a column; may be given several times"}),
+        ("--out", {"type": Path, "default": Path("mine.yaml"), "help": "default: mine.yaml"}),
+    )  # fmt: skip
     some = {"type": part, "metavar": "K/N", "help": "build part K of N, without the manifest"}
     add_verb(verbs, graphs, CONFIG, CRYSTALS, ("--part", some), OUT)

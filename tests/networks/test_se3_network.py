@@ -57,6 +57,20 @@ def test_equivalent_descriptions(network, change, name, dtype):
     assert abs(after - before).max() < TOLERANCE[dtype]
 
 
+def test_atoms_without_neighbours(network):
+    """Caesium in a large cell: no pair within the cutoff; alone, and beside a crystal that has some."""
+    lonely = validate(Record("Cs", ["Cs"], 6 * np.eye(3), [[0, 0, 0]]))
+    rocksalt = CRYSTALS["rocksalt"]
+    alone, beside = output(network, lonely), output(network, rocksalt, lonely)
+    assert np.isfinite(alone).all()
+    np.testing.assert_allclose(beside, [*output(network, rocksalt), *alone], rtol=0, atol=1e-10)
+    batch = batch_graphs([build_graph(lonely, 6.0)], torch.float64)
+    network(batch).sum().backward()
+    gradients = [p.grad for p in network.parameters() if p.grad is not None]
+    assert gradients and all(gradient.isfinite().all() for gradient in gradients)
+    network.zero_grad()
+
+
 def test_crystals_differ(network):
     values = output(network, *CRYSTALS.values())
     assert np.ptp(values) > 1e-3

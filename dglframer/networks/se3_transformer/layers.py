@@ -98,10 +98,13 @@ class Kernels(nn.Module):
             terms = []
             for k in self.fiber_in:
                 met_EXC = basis[k, l] @ features[k].mT
-                met_PYT = met_EXC.reshape(len(edges.pairs_PD), -1, self.terms((k, l)))
+                n_terms = self.terms((k, l))  # no -1 in shapes: a batch may be without any edge
+                n_rows = edges.pairs_PD.shape[1] * met_EXC.shape[1:].numel() // n_terms
+                met_PYT = met_EXC.reshape(len(edges.pairs_PD), n_rows, n_terms)
                 phi = [self.radial_weights((purpose, (k, l)), hidden) for purpose in channels]
                 terms.append(met_PYT @ torch.cat(phi, 1).mT)
-            message_EMC = sum(terms[1:], terms[0]).reshape(len(edges.src_E), 2 * l + 1, -1)
+            shape_EMC = (len(edges.src_E), 2 * l + 1, sum(channels.values()))
+            message_EMC = sum(terms[1:], terms[0]).reshape(shape_EMC)
             message_ECM = message_EMC.index_select(0, edges.row_E).mT
             parts = message_ECM.split(list(channels.values()), 1)
             for purpose, part_ECM in zip(channels, parts, strict=True):

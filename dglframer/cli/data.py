@@ -66,7 +66,9 @@ def crystals(args: argparse.Namespace) -> None:
     units = {target: source.unit(target) for target in dataset.targets}
     warn_of_missing_units(dataset, units)
     records = source.records()
-    valid = validated(records, dataset.targets, rejections, dataset.repeated_ids)
+    valid = validated(
+        records, dataset.targets, rejections, dataset.repeated_ids, dataset.target_transforms
+    )
     tables = crystals_tables(valid, source.name, dataset.targets, units)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".crystals-", dir=args.out.parent) as folder:
@@ -75,7 +77,7 @@ def crystals(args: argparse.Namespace) -> None:
         rejections.write(args.rejected)
         log.info("read %d records, rejected %d", n_valid + n_rejected, n_rejected)
         check_rejected_share(n_valid, rejections, dataset.max_rejected_fraction)
-        schema = crystals_schema(dataset.targets, units)
+        schema = crystals_schema(dataset.targets, units, dataset.target_transforms)
         write_row_groups(args.out, regrouped(merged(sorted_files), schema), schema)
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import AfterValidator, Field, model_validator
 
 from dglframer.common.elements import atomic_number
+from dglframer.common.transforms import TransformName
 from dglframer.config.section import Section, Seed, distinct
 
 OwnSource = Literal["folder", "json", "ase", "parquet"]
@@ -53,6 +54,9 @@ class DatasetConfig(Section):
     target_units: dict[str, str] = Field(
         {}, description="units of targets; needed where the source does not state them"
     )
+    target_transforms: dict[str, TransformName] = Field(
+        {}, description="target: log10, which is learned in its place; results stay in the unit"
+    )
     max_rejected_fraction: float = Field(
         0.05,
         ge=0,
@@ -73,6 +77,13 @@ class DatasetConfig(Section):
         for name in self.targets:
             if name in COLUMNS:
                 raise ValueError(f"dataset.targets: {name} is the name of another column")
+        return self
+
+    @model_validator(mode="after")
+    def transforms_are_of_targets(self) -> "DatasetConfig":
+        for name in self.target_transforms:
+            if name not in self.targets:
+                raise ValueError(f"dataset.target_transforms.{name}: not one of dataset.targets")
         return self
 
     @model_validator(mode="after")

@@ -9,16 +9,16 @@ from dglframer.config.networks import ENCODERS
 # number of a stage when its code starts to write something else: Snakemake does not see package code.
 STAGES: dict[str, tuple[int, tuple[str, ...]]] = {
     "download": (1, ("dataset", "materials_project")),
-    "crystals": (5, ("dataset",)),
+    "crystals": (6, ("dataset",)),
     "clean": (2, ("cleaning",)),
     "split": (4, ("split",)),
     "leakage": (2, ()),
-    "inspect": (1, ()),
+    "inspect": (2, ()),
     "graphs": (2, ("graphs",)),
     "tune": (4, ("encoder", "training", "tune")),
-    "train": (5, ("encoder", "training")),
-    "evaluate": (4, ()),
-    "report": (4, ()),
+    "train": (6, ("encoder", "training")),
+    "evaluate": (5, ()),
+    "report": (5, ()),
     "compare": (2, ("encoder", *ENCODERS, "training", "compare")),
     "nbody_simulate": (1, ("nbody",)),
     "nbody_bounds": (1, ("nbody",)),
@@ -45,6 +45,8 @@ def stage_settings(config: Config, stage: str) -> dict[str, Any]:
         for key in keys:
             del plain[section][key]
     chosen = {name: plain[name] for name in sections}
+    if "training" in chosen:
+        chosen["target_transforms"] = plain["dataset"]["target_transforms"]
     if "encoder" in chosen:  # settings of the others change nothing
         chosen[config.encoder] = plain[config.encoder]
     return {"format_version": version, **chosen}

@@ -1,10 +1,13 @@
 """crystals.parquet: the valid crystals of a source, and how its rows are read."""
 
 import itertools
+import logging
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -13,8 +16,11 @@ import pyarrow as pa
 from dglframer.common.errors import Rejected, UserError
 from dglframer.common.parquet import parquet_schema
 from dglframer.common.scratch import scratch_table
+from dglframer.common.transforms import TRANSFORMS
 from dglframer.data.rejections import Rejections
 from dglframer.structures.crystal import Crystal, Record, validate
+
+log = logging.getLogger(__name__)
 
 TABLE_ATOMS = 250_000  # atoms of the crystals in memory at a time: some 100 MB
 STRUCTURE_COLUMNS = ("id", "numbers", "lattice", "frac_coords")
@@ -25,11 +31,14 @@ def validated(
     targets: Sequence[str],
     rejections: Rejections,
     repeated_ids: Literal["first", "all"] = "first",
+    transforms: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Crystal]:
     """Yield the valid crystals; the others go to ``rejections``.
 
+    A label that its transform is not defined for counts as unknown, and is told in the log.
     ``repeated_ids``: of valid records with one id the first is kept, or all, as id, id#2, id#3.
     """
+    undefined: Counter[str] = Counter()
     with closing(scratch_table("ids (id text primary key) without rowid")) as ids:
 
         def is_new(id: str) -> bool:
@@ -37,7 +46,7 @@ def validated(
 
         for position, record in enumerate(records):
             try:
-                crystal = validate(record, targets)
+                crystal = with_defined_labels(validate(record, targets), transforms, undefined)
                 names = (f"{record.id}#{k}" if k > 1 else record.id for k in itertools.count(1))
                 tried = names if repeated_ids == "all" else [record.id]
                 id = next(filter(is_new, tried), None)
@@ -47,10 +56,42 @@ def validated(
                 rejections.add(record.id, str(error), position)
                 continue
             yield replace(crystal, id=id, file_position=position)
+    for name, count in undefined.items():
+        transform = transforms[name]
+        needs = TRANSFORMS[transform].needs
+        log.warning("%s: %d labels left out, %s needs %s", name, count, transform, needs)
 
 
-def crystals_schema(targets: Sequence[str], units: Mapping[str, str]) -> pa.Schema:
-    """The documented columns of crystals.parquet, units in the field metadata."""
+def with_defined_labels(
+    crystal: Crystal, transforms: Mapping[str, str], undefined: Counter[str]
+) -> Crystal:
+    """The crystal without the labels that their transform is not defined for; these are counted.
+
+    Raises Rejected if no label is left.
+    """
+    labels, reason = dict(crystal.labels), ""
+    for name, transform in transforms.items():
+        value = labels[name]
+        if value is not None and not TRANSFORMS[transform].defined(np.array(value)):
+            labels[name] = None
+            reason = f"label {name} is {value:g}: {transform} needs {TRANSFORMS[transform].needs}"
+            undefined[name] += 1
+    if reason and all(value is None for value in labels.values()):
+        raise Rejected(reason)
+    return replace(crystal, labels=labels) if reason else crystal
+
+
+def crystals_schema(
+    targets: Sequence[str],
+    units: Mapping[str, str],
+    transforms: Mapping[str, str] = MappingProxyType({}),
+) -> pa.Schema:
+    """The documented columns of crystals.parquet, units and transforms in the field metadata."""
+
+    def about(name: str) -> dict[str | bytes, str | bytes]:
+        transform = transforms.get(name)
+        return {"unit": units[name], **({"transform": transform} if transform else {})}
+
     return pa.schema(
         [
             ("id", pa.string()),
@@ -61,7 +102,7 @@ def crystals_schema(targets: Sequence[str], units: Mapping[str, str]) -> pa.Sche
             ("numbers", pa.list_(pa.int16())),
             pa.field("lattice", pa.list_(pa.float64(), 9), metadata={"unit": "angstrom"}),
             ("frac_coords", pa.list_(pa.float64())),
-            *(pa.field(name, pa.float64(), metadata={"unit": units[name]}) for name in targets),
+            *(pa.field(name, pa.float64(), metadata=about(name)) for name in targets),
         ]
     )
 
@@ -131,3 +172,9 @@ def targets_of(path: Path) -> dict[str, str]:
         for field in schema
         if pa.types.is_floating(field.type)
     }
+
+
+def transforms_of(path: Path) -> dict[str, str]:
+    """The transform of each target of a crystals.parquet that has one."""
+    found = {field.name: (field.metadata or {}).get(b"transform") for field in parquet_schema(path)}
+    return {name: transform.decode() for name, transform in found.items() if transform}

@@ -12,6 +12,7 @@ import torch
 from dglframer.common.errors import UserError
 from dglframer.common.files import write_json
 from dglframer.common.parquet import write_parquet
+from dglframer.common.transforms import apply, undo
 from dglframer.data.split import SPLITS, read_split
 from dglframer.evaluation.baselines import (
     composition_prediction,
@@ -21,7 +22,7 @@ from dglframer.evaluation.baselines import (
 from dglframer.evaluation.spread import spread
 from dglframer.graphs.dataset import GraphDataset
 from dglframer.networks.inference import predict
-from dglframer.networks.model_directory import TrainedModel, load_model
+from dglframer.networks.model_directory import Target, TrainedModel, load_model
 
 log = logging.getLogger(__name__)
 
@@ -59,10 +60,10 @@ def evaluate(
         "seeds": seeds,
         "parameters": models[0].network.parameter_count(),
         "targets": {
-            name: target_metrics(
-                targets_GT[:, t], predictions_MGT[:, :, t], splits_G, fractions_G98, unit, seeds
+            target.name: target_metrics(
+                targets_GT[:, t], predictions_MGT[:, :, t], splits_G, fractions_G98, target, seeds
             )
-            for t, (name, unit) in enumerate(units.items())
+            for t, target in enumerate(models[0].targets)
         },
     }
     write_json(folder / "metrics.json", metrics)
@@ -125,22 +126,28 @@ def target_metrics(
     predictions_MG: np.ndarray,
     splits_G: np.ndarray,
     fractions_G98: np.ndarray,
-    unit: str,
+    target: Target,
     seeds: list[int | None],
 ) -> dict[str, Any]:
-    """Errors of the ensemble, of each seed and of the two baselines over the known labels of a target."""
+    """Errors of the ensemble, of each seed and of the two baselines over the known labels of a target.
+
+    They are in the target's unit; baselines learn what the models learn, the transformed labels.
+    """
     parts = {name: (splits_G == name) & ~np.isnan(target_G) for name in SPLITS}
     train, val, test = parts.values()
     count = int(test.sum())
     ensemble_G = predictions_MG.mean(0)
-    composition_G = composition_prediction(fractions_G98, target_G, train, val)
+    learned_G = apply(target.transform, target_G)
+    composition_G = composition_prediction(fractions_G98, learned_G, train, val)
+    composition_G = undo(target.transform, composition_G)
     median_G = median_prediction(target_G[train], len(target_G))
 
     def test_mae(prediction_G: np.ndarray) -> float:
         return float(np.abs(prediction_G - target_G)[test].mean())
 
     return {
-        "unit": unit,
+        "unit": target.unit,
+        "transform": target.transform,
         "splits": {
             name: errors(target_G[part_G], ensemble_G[part_G]) for name, part_G in parts.items()
         },
@@ -155,7 +162,18 @@ def target_metrics(
             "test_crystals": count,
         },
         "test_mae_over_median": test_mae(ensemble_G) / test_mae(median_G),
+        **transformed_error(target.transform, target_G[test], ensemble_G[test]),
     }
+
+
+def transformed_error(
+    transform: str | None, target_G: np.ndarray, prediction_G: np.ndarray
+) -> dict[str, float]:
+    """The MAE of what is learned, which other programs state for moduli; empty without a transform."""
+    if transform is None:
+        return {}
+    residual_G = apply(transform, prediction_G) - apply(transform, target_G)
+    return {"transformed_test_mae": float(np.abs(residual_G).mean())}
 
 
 def errors(target_G: np.ndarray, prediction_G: np.ndarray) -> dict[str, float | int]:

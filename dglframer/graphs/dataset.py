@@ -18,6 +18,7 @@ from torch.utils.data import Dataset
 
 from dglframer.common.errors import DamagedFile, UserError
 from dglframer.common.files import hash_of
+from dglframer.common.transforms import TRANSFORMS, apply
 from dglframer.graphs.batch import Batch, cell_or_zeros
 from dglframer.graphs.shard_table import shard_graphs
 from dglframer.graphs.shards import read_manifest, read_shard
@@ -108,6 +109,30 @@ class GraphDataset(Dataset):
         smaller.ids, smaller.rows = [self.ids[index] for index in kept], self.rows[kept]
         log.info("%d of %d crystals have at most %d atoms", len(kept), len(self), atoms)
         return smaller
+
+    def transformed(self, transforms: Sequence[str | None]) -> "GraphDataset":
+        """The dataset with each target as it is learned, in place of its label.
+
+        Raises UserError naming a crystal if a transform is not defined for a label.
+        """
+        if not any(transforms):
+            return self
+        columns = []
+        for name, labels_G, transform in zip(
+            self.manifest["targets"], self.targets.T, transforms, strict=True
+        ):
+            columns.append(apply(transform, labels_G))
+            lost_G = np.isnan(columns[-1]) & ~np.isnan(labels_G)
+            if transform and lost_G.any():
+                row = int(lost_G.argmax())
+                raise UserError(
+                    f"label {name} of {self.id_of_row[row]} is {labels_G[row]:g}: {transform} needs "
+                    f"{TRANSFORMS[transform].needs}; run the crystals stage again"
+                )
+        learned = copy.copy(self)
+        learned.targets = np.stack(columns, axis=1)
+        learned.arrays = {**self.arrays, "targets": learned.targets}
+        return learned
 
     def edge_counts(self) -> np.ndarray:
         """Edges of each graph, [G], in the dataset's order."""

@@ -6,6 +6,7 @@ Every format version stays readable; tests/networks/models holds a small model o
    models are read with the average of tied frames, which is the same where no frames tie.
 2. It states how tied frames are treated (settings.frame_ties, frame_tie_width).
 3. It states the encoder, of several, and how atoms are pooled.
+4. It states the transform of each target, and the elements of the training crystals.
 """
 
 import reprlib
@@ -23,13 +24,14 @@ from torch import nn
 from dglframer import __version__
 from dglframer.common.errors import DamagedFile, UserError
 from dglframer.common.files import atomic_path, read_json, sha256, write_json
+from dglframer.common.transforms import TransformName, undo
 from dglframer.config.data import MAX_CUTOFF_ANGSTROM
 from dglframer.config.networks import ENCODERS, EncoderConfig, EncoderName, encoder_of
 from dglframer.config.section import Section
 from dglframer.networks.base import PropertyNetwork
 from dglframer.networks.build import build, shapes
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 FILES = ("model.json", "model.safetensors")
 MAX_DESCRIPTION_BYTES = 16 * 2**20
 MAX_TARGETS = 1000
@@ -38,12 +40,16 @@ DTYPES = {"F32", "F64"}  # safetensors' names of the precisions of networks
 
 @validated_dataclass(frozen=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
 class Target:
-    """A predicted property: prediction = network output x std + mean, in ``unit``."""
+    """A predicted property: prediction = network output x std + mean, in ``unit``.
+
+    With a transform, mean and deviation are those of what is learned, and the prediction is its inverse.
+    """
 
     name: Annotated[str, Field(min_length=1)]
     unit: str
     mean: float
     std: Annotated[float, Field(gt=0)]
+    transform: TransformName | None = None
 
 
 class Description(Section):
@@ -56,24 +62,33 @@ class Description(Section):
     cutoff_angstrom: Annotated[float, Field(gt=0, le=MAX_CUTOFF_ANGSTROM)]
     images: str = "every image within the cutoff"
     targets: Annotated[list[Target], Field(min_length=1, max_length=MAX_TARGETS)]
+    training_elements: dict[str, Annotated[int, Field(ge=0)]] | None = None
     history: dict[str, JsonValue]
     weights_sha256: str
 
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A network, the cutoff of its graphs (Å), its targets, and the history of its training."""
+    """A network, the cutoff of its graphs (Å), its targets, and the history of its training.
+
+    ``training_elements``: how many training crystals hold each element; None in older formats.
+    """
 
     network: PropertyNetwork
     cutoff: float
     targets: tuple[Target, ...]
     history: dict[str, Any]
+    training_elements: dict[str, int] | None = None
 
     def denormalise(self, output_BT: torch.Tensor) -> torch.Tensor:
         """Predictions in the targets' units, float64."""
         scale = output_BT.new_tensor([target.std for target in self.targets], dtype=torch.float64)
         shift = output_BT.new_tensor([target.mean for target in self.targets], dtype=torch.float64)
-        return output_BT.double() * scale + shift
+        learned_BT = output_BT.double() * scale + shift
+        if all(target.transform is None for target in self.targets):
+            return learned_BT
+        columns = zip(self.targets, learned_BT.T, strict=True)
+        return torch.stack([undo(target.transform, x_B) for target, x_B in columns], dim=1)
 
 
 def save_model(model: TrainedModel, folder: Path) -> None:
@@ -84,6 +99,7 @@ def save_model(model: TrainedModel, folder: Path) -> None:
         settings=model.network.settings.model_dump(mode="json"),
         cutoff_angstrom=model.cutoff,
         targets=list(model.targets),
+        training_elements=model.training_elements,
         history=model.history,
         weights_sha256=weights_hash,
     )
@@ -131,7 +147,13 @@ def load_model(folder: Path, device: str = "cpu") -> TrainedModel:
     network = build(settings, len(description.targets))
     network.to(next(iter(state.values())).dtype).load_state_dict(state)
     targets, history = tuple(description.targets), dict(description.history)
-    return TrainedModel(network.to(device).eval(), description.cutoff_angstrom, targets, history)
+    return TrainedModel(
+        network.to(device).eval(),
+        description.cutoff_angstrom,
+        targets,
+        history,
+        description.training_elements,
+    )
 
 
 def read_description(folder: Path) -> Description:

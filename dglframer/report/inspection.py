@@ -15,7 +15,8 @@ from dglframer.common.elements import SYMBOLS
 from dglframer.common.errors import UserError
 from dglframer.common.files import write_text
 from dglframer.common.parquet import parquet_batches, read_parquet
-from dglframer.data.crystals import STRUCTURE_COLUMNS, crystal_rows, targets_of
+from dglframer.common.transforms import apply
+from dglframer.data.crystals import STRUCTURE_COLUMNS, crystal_rows, targets_of, transforms_of
 from dglframer.structures.symmetry import SYSTEMS, system_of
 
 EXAMPLES = 20  # ids listed of each kind; counts are over all
@@ -54,6 +55,7 @@ def inspect(crystals: Path, rejected: pa.Table | None, checks: pa.Table) -> dict
     if not atoms:
         raise UserError(f"{crystals}: no crystal in it")
     targets = targets_of(crystals)
+    labels = {name: known_labels(crystals, name) for name in targets}
     return {
         "dglframer": __version__,
         "sources": sorted(set(read_parquet(crystals, columns=["source"])["source"].to_pylist())),
@@ -63,8 +65,10 @@ def inspect(crystals: Path, rejected: pa.Table | None, checks: pa.Table) -> dict
         "crystal_systems": systems(checks, len(atoms) - len(volumes)),
         "atoms_per_cell": distribution(np.array(atoms), "", whole=True),
         "volume_per_atom": distribution(np.array(volumes), "Å³"),
-        "labels": {
-            name: distribution(known_labels(crystals, name), unit) for name, unit in targets.items()
+        "labels": {name: distribution(labels[name], unit) for name, unit in targets.items()},
+        "learned": {
+            f"{transform} of {name}": distribution(apply(transform, labels[name]), "")
+            for name, transform in transforms_of(crystals).items()
         },
         "rejected": None if rejected is None else by_reason(rejected, "reason"),
         "formulas": len(set(checks["formula"].to_pylist())),
@@ -177,7 +181,7 @@ def terminal_table(summary: dict[str, Any]) -> str:
         row("atoms per cell", summary["atoms_per_cell"]),
         row("volume per atom", summary["volume_per_atom"]),
     ]
-    for name, one in summary["labels"].items():
+    for name, one in [*summary["labels"].items(), *summary["learned"].items()]:
         lines += [row(name, one)]
         lines += [f"{'':34}{spark(one['histogram']['counts'])}"] if one else []
     lines += ["", *doubts(summary)]
@@ -256,6 +260,7 @@ def figures(summary: dict[str, Any]) -> dict[str, Any]:
     max_count = max(summary["elements"].values())
     shown = [("atoms per cell", summary["atoms_per_cell"])]
     shown += [("volume per atom", summary["volume_per_atom"]), *summary["labels"].items()]
+    shown += summary["learned"].items()
     return {
         "periodic_table": PERIODIC_TABLE,
         "shades": {name: shade(count, max_count) for name, count in summary["elements"].items()},

@@ -5,6 +5,7 @@ The weights are drawn from the seed, or taken from a trained model (``training.i
 
 import difflib
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 
 from dglframer.common.errors import UserError
 from dglframer.common.files import read_json
+from dglframer.common.transforms import TransformName
 from dglframer.config import Config
 from dglframer.config.networks import EncoderConfig, encoder_of
 from dglframer.config.training import TrainingConfig
@@ -33,7 +35,8 @@ class Prepared:
     """A network before its first step, and its data."""
 
     network: PropertyNetwork  # on its device; frozen parameters need no gradient
-    mean_T: np.ndarray  # of each target, in its unit
+    transforms: tuple[TransformName | None, ...]  # of each target
+    mean_T: np.ndarray  # of each target as it is learned: in its unit, or transformed
     std_T: np.ndarray
     train_set: GraphDataset  # without crystals of more than training.max_atoms
     val_set: GraphDataset
@@ -53,7 +56,9 @@ def prepare(
     settings, training = config.encoder_settings, config.training
     train_set = train_set.at_most(training.max_atoms)
     check_labels(train_set, val_set)
-    start = starting_model(settings, training, train_set)
+    transforms = tuple(map(config.dataset.target_transforms.get, train_set.manifest["targets"]))
+    train_set, val_set = train_set.transformed(transforms), val_set.transformed(transforms)
+    start = starting_model(settings, training, train_set, transforms)
     mean_T, std_T = statistics(training, start, train_set)
     network = build(settings, len(mean_T)).draw(seed).to(device)
     if start is None:
@@ -61,7 +66,7 @@ def prepare(
     else:
         adopt_weights(network, start, train_set)
     freeze(network, training.freeze)
-    return Prepared(network, mean_T, std_T, train_set, val_set, seed)
+    return Prepared(network, transforms, mean_T, std_T, train_set, val_set, seed)
 
 
 def check_labels(train_set: GraphDataset, val_set: GraphDataset) -> None:
@@ -73,12 +78,15 @@ def check_labels(train_set: GraphDataset, val_set: GraphDataset) -> None:
 
 
 def starting_model(
-    settings: EncoderConfig, training: TrainingConfig, train_set: GraphDataset
+    settings: EncoderConfig,
+    training: TrainingConfig,
+    train_set: GraphDataset,
+    transforms: Sequence[str | None],
 ) -> TrainedModel | None:
     """The model in ``training.init_from``, checked against the settings and the graphs.
 
     None if there is none. Raises UserError if its network has other settings, or if it predicts
-    other targets and its target statistics should be kept.
+    other targets or learned them under other transforms, and its target statistics should be kept.
     """
     if training.init_from is None:
         return None
@@ -96,6 +104,12 @@ def starting_model(
             f"training.target_statistics: keep: {training.init_from} predicts "
             f"{[target.name for target in start.targets]}, the graphs hold "
             f"{list(train_set.manifest['targets'])}"
+        )
+    theirs_T = [target.transform for target in start.targets]
+    if training.target_statistics == "keep" and theirs_T != list(transforms):
+        raise UserError(
+            f"training.target_statistics: keep: {training.init_from} learned its targets under the "
+            f"transforms {theirs_T}, dataset.target_transforms says {list(transforms)}; use refit"
         )
     cutoff = train_set.manifest["cutoff_angstrom"]
     if start.cutoff != cutoff:

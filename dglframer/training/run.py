@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from dglframer.common.elements import element_counts
 from dglframer.common.errors import Interrupted
 from dglframer.common.files import hash_of, remove_left_overs
 from dglframer.config import Config, hash_of_config
@@ -201,8 +202,13 @@ def finished_model(config: Config, trainer: Trainer, last: Metrics) -> TrainedMo
     """The content of the model directory; ``last``: metrics of the last epoch."""
     train_set = trainer.train_set
     names = train_set.manifest["targets"].items()
-    statistics = zip(names, trainer.mean_T.tolist(), trainer.std_T.tolist(), strict=True)
-    targets = tuple(Target(name, unit, mean, std) for (name, unit), mean, std in statistics)
+    statistics = zip(
+        names, trainer.mean_T.tolist(), trainer.std_T.tolist(), trainer.transforms, strict=True
+    )
+    targets = tuple(
+        Target(name, unit, mean, std, transform)
+        for (name, unit), mean, std, transform in statistics
+    )
     history = {
         "seed": trainer.seed,
         "training": config.training.model_dump(mode="json"),
@@ -213,7 +219,9 @@ def finished_model(config: Config, trainer: Trainer, last: Metrics) -> TrainedMo
         **origin(config.training),
     }
     cutoff = train_set.manifest["cutoff_angstrom"]
-    return TrainedModel(copy.deepcopy(trainer.result).eval(), cutoff, targets, history)
+    network = copy.deepcopy(trainer.result).eval()
+    elements = element_counts(train_set.compositions())
+    return TrainedModel(network, cutoff, targets, history, elements)
 
 
 def identity_of(

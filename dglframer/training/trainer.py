@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from dglframer.common.errors import TrainingFailed
+from dglframer.common.transforms import undo
 from dglframer.config.training import TrainingConfig
 from dglframer.graphs.batch import Batch
 from dglframer.graphs.loading import graph_loader, moved, prefetched
@@ -47,6 +48,7 @@ class Trainer:
         self.edges_G = self.train_set.edge_counts()
         self.known_GT = self.train_set.known()
         self.network, self.seed = prepared.network, prepared.seed
+        self.transforms = prepared.transforms
         self.mean_T, self.std_T = prepared.mean_T, prepared.std_T
         self.statistics_2T = torch.tensor(np.stack([self.mean_T, self.std_T])).to(self.device)
         self.averaged: AveragedModel | None = None
@@ -88,8 +90,8 @@ class Trainer:
         self.take_steps(current, averaging, after_step)
         self.read_flags()
         started = time.perf_counter()
-        val_mae_T = self.validate(each_val_batch)
-        metrics = self.metrics_of(current, averaging, val_mae_T, time.perf_counter() - started)
+        val_2T = self.validate(each_val_batch)
+        metrics = self.metrics_of(current, averaging, val_2T, time.perf_counter() - started)
         if metrics["val_loss"] < self.best.get("val_loss", float("inf")):
             self.best = {key: metrics[key] for key in ("epoch", "val_loss")}
         self.current, self.next_epoch = None, epoch + 1
@@ -135,9 +137,9 @@ class Trainer:
         return label_weights(self.known_GT[indices]).to(self.device)
 
     def metrics_of(
-        self, current: EpochState, averaging: bool, val_mae_T: np.ndarray, val_seconds: float
+        self, current: EpochState, averaging: bool, val_2T: np.ndarray, val_seconds: float
     ) -> Metrics:
-        """The line of metrics.jsonl of an epoch; ``val_mae_T`` is in normalised units."""
+        """The line of metrics.jsonl of an epoch; ``val_2T``: what ``validate`` returns."""
         loss_sum, crystals = current.sums_2.tolist()
         if not crystals:
             raise TrainingFailed(
@@ -150,8 +152,8 @@ class Trainer:
             "learning_rate": self.optimizers[0].param_groups[0]["lr"],
             "averaged": averaging,
             "train_loss": loss_sum / crystals,
-            "val_loss": float(val_mae_T.sum()),
-            "val_mae": dict(zip(targets, (val_mae_T * self.std_T).tolist(), strict=True)),
+            "val_loss": float(val_2T[0].sum()),
+            "val_mae": dict(zip(targets, val_2T[1].tolist(), strict=True)),
             "val_labels": dict(zip(targets, self.val_set.known().sum(0).tolist(), strict=True)),
             "nonfinite_steps": len(self.nonfinite),
             "split_batches": current.splits,
@@ -255,20 +257,29 @@ class Trainer:
             )
 
     def validate(self, each_batch: Callable[[], None] = lambda: None) -> np.ndarray:
-        """Mean absolute error of each target over its known labels in the validation set.
+        """Mean absolute errors of each target over its known labels in the validation set.
 
-        [T], normalised units.
+        [2, T]: in normalised units (of transformed targets: of what is learned), in the user's unit.
         """
         rank, size = self.processes.rank, self.processes.size
         own = range(rank, len(self.val_set), size)
-        error_T = torch.zeros(len(self.mean_T), dtype=torch.float64, device=self.device)
+        sums_2T = torch.zeros(2, len(self.mean_T), dtype=torch.float64, device=self.device)
         if own:
-            output = predict(self.result, self.val_set, self.device, 32, own, each_batch)
-            error_GT = np.where(self.val_set.known()[own], np.abs(output - self.targets()[own]), 0)
-            error_T += torch.from_numpy(error_GT.sum(0)).to(self.device)
-        [total_T] = self.processes.sum([error_T])
-        return total_T.cpu().numpy() / self.val_set.known().sum(0)
+            output_GT = predict(self.result, self.val_set, self.device, 32, own, each_batch)
+            learned_GT = self.val_set.targets[self.val_set.rows[own]]
+            errors_2GT = np.abs(
+                [
+                    output_GT - (learned_GT - self.mean_T) / self.std_T,
+                    self.in_user_units(output_GT * self.std_T + self.mean_T)
+                    - self.in_user_units(learned_GT),
+                ]
+            )
+            known_GT = self.val_set.known()[own]
+            sums_2T += torch.from_numpy(np.where(known_GT, errors_2GT, 0).sum(1)).to(self.device)
+        [total_2T] = self.processes.sum([sums_2T])
+        return total_2T.cpu().numpy() / self.val_set.known().sum(0)
 
-    def targets(self) -> np.ndarray:
-        """Normalised targets of the validation set, [G, T]; NaN for a missing label."""
-        return (self.val_set.targets[self.val_set.rows] - self.mean_T) / self.std_T
+    def in_user_units(self, learned_GT: np.ndarray) -> np.ndarray:
+        """What is learned, without the transforms of the targets."""
+        columns = zip(self.transforms, learned_GT.T, strict=True)
+        return np.stack([undo(transform, values_G) for transform, values_G in columns], axis=1)

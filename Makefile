@@ -70,10 +70,10 @@ test: env  ## run the tests
 	@$(BIN)/python -m pytest $(ARGS)
 
 test-slow: env  ## run the tests that take minutes
-	@$(BIN)/python -m pytest -m slow $(ARGS)
+	@$(BIN)/python -m pytest -m slow --timeout 1800 $(ARGS)
 
 test-cluster: env  ## run the workflow through a Slurm of its own (as root, packages of docs/guide/clusters.md)
-	@$(BIN)/python -m pytest -m cluster -rs tests/cluster $(ARGS)
+	@$(BIN)/python -m pytest -m cluster --timeout 1800 -rs tests/cluster $(ARGS)
 
 lint: env  ## check style, formatting, types and imports
 	@$(BIN)/ruff check .

@@ -12,13 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 from dglframer.common.errors import DamagedFile
 
 log = logging.getLogger(__name__)
 
-LOCK_SECONDS = 30  # after this time without a change, a lock file belongs to a dead writer
+LOCK_SECONDS = 20  # after this time without a change, a lock file belongs to a dead writer
 
 
 class Journal(JournalFileBackend):
@@ -26,7 +26,8 @@ class Journal(JournalFileBackend):
 
     def __init__(self, path: Path, lock_seconds: int = LOCK_SECONDS):
         self.path = path
-        self.lock = JournalFileSymlinkLock(str(path), grace_period=lock_seconds)
+        # Optuna's lock by a symbolic link dangles if the path is relative, and waits for ever then.
+        self.lock = JournalFileOpenLock(str(path), grace_period=lock_seconds)
         super().__init__(str(path), lock_obj=self.lock)
         self.lock.acquire()
         try:

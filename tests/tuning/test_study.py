@@ -17,19 +17,22 @@ from dglframer.common.errors import DamagedFile, UserError
 from dglframer.tuning import leases
 from dglframer.tuning import storage as study_storage
 from dglframer.tuning import study as study_module
-from dglframer.tuning.journal import Journal, check
+from dglframer.tuning.journal import LOCK_SECONDS, Journal, check
 from dglframer.tuning.leases import Watch, lease_of_this_process, place, started
 from dglframer.tuning.storage import open_study
 from dglframer.tuning.study import FINISHED, Impossible, attempt, place_in_study, work
 
 fork = multiprocessing.get_context("fork")
 SECONDS = 1.5  # of a lease, in these tests
+TEST_LOCK_SECONDS = 3
 
 
 @pytest.fixture(autouse=True)
 def quick_locks(monkeypatch):
     """The lock of a killed writer is broken after three seconds, not after thirty."""
-    monkeypatch.setattr("dglframer.tuning.journal.Journal.__init__.__defaults__", (3,))
+    monkeypatch.setattr(
+        "dglframer.tuning.journal.Journal.__init__.__defaults__", (TEST_LOCK_SECONDS,)
+    )
 
 
 def opened(spec: str, folder: Path, seed: int | None = None) -> optuna.Study:
@@ -129,6 +132,35 @@ def test_a_killed_trial_is_run_again_with_its_parameters(tmp_path):
     assert attempt(retry) == (2, 1)
     places = [place_in_study(study.trials, number) for number in (0, 1, 3, 4)]
     assert places == [0, 1, 2, 3]
+
+
+def test_a_worker_killed_in_an_append_stops_nobody(tmp_path, monkeypatch):
+    """Killed with half a line written and the lock held; the folder is relative, as in the workflow."""
+    monkeypatch.chdir(tmp_path)
+    folder = Path("results/tune")
+
+    def half_and_dead(handle, data: bytes) -> None:
+        handle.seek(0, os.SEEK_END)
+        handle.write(data[: len(data) // 2])
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def deadly(trial: optuna.Trial) -> float:
+        if trial.number == 1:
+            monkeypatch.setattr("dglframer.tuning.journal.write_all", half_and_dead)
+        return plain(trial)
+
+    victim = start("journal", folder, 4, deadly)
+    victim.join(60)
+    assert victim.exitcode == -signal.SIGKILL
+    (lock,) = (tmp_path / folder).glob("*.lock")
+    assert not (tmp_path / folder / "study.journal").read_bytes().endswith(b"\n")
+    began = time.monotonic()
+    heir = start("journal", folder, 4)
+    heir.join(60)
+    passed = time.monotonic() - began
+    assert heir.exitcode == 0 and passed < 30 - LOCK_SECONDS + TEST_LOCK_SECONDS
+    assert not lock.exists()
+    assert_exactly(opened("journal", folder), 4)
 
 
 def test_a_trial_that_kills_its_worker_is_given_up_after_max_retries(tmp_path):

@@ -138,7 +138,7 @@ def report(args: argparse.Namespace) -> None:
 def predict(args: argparse.Namespace) -> int:
     """predict the properties of the crystals in files, with one model or several"""
     from dglframer.common.device import make_reproducible, pick_device
-    from dglframer.evaluation.predict import predict_files
+    from dglframer.evaluation.predict import Reading, predict_files
     from dglframer.evaluation.structure_inputs import find_inputs
     from dglframer.networks.model_directory import is_model, members
 
@@ -153,10 +153,9 @@ def predict(args: argparse.Namespace) -> int:
         find_inputs(args.inputs[len(more) :]),
         args.out,
         device,
-        args.edges_per_batch,
+        Reading(args.edges_per_batch, args.periodicity == "assume_periodic", args.workers),
         args.abstain_above,
-        args.periodicity == "assume_periodic",
-        args.workers,
+        args.embed,
     )
     return 1 if failed else 0
 
@@ -237,7 +236,11 @@ def add_verbs(verbs: Any) -> None:
         ("model_dir", {**model_dir[1], "help": "a model directory, or a folder of them"}),
         ("inputs", inputs),
         ("--model", {**more, "help": "another model of the ensemble; may be repeated"}),
-        ("--out", {"type": Path, "required": True, "help": ".csv or .parquet"}),
+        ("--out", {"type": Path, "help": ".csv or .parquet (default: CSV on standard output)"}),
+        (
+            "--embed",
+            {"type": Path, "metavar": "FILE", "help": "write the crystals' vectors: .parquet"},
+        ),
         ("--abstain-above", abstain),
         ("--edges-per-batch", edges),
         ("--periodicity", periodicity),

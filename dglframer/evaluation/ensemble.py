@@ -11,7 +11,7 @@ from dglframer.common.errors import UserError
 from dglframer.evaluation.items import Item
 from dglframer.evaluation.prediction_rows import Row
 from dglframer.evaluation.spread import spread
-from dglframer.graphs.batch import batch_graphs
+from dglframer.graphs.batch import Batch, batch_graphs
 from dglframer.networks.model_directory import Target, TrainedModel, load_model
 from dglframer.structures.periodic_graph import build_graph
 
@@ -33,29 +33,55 @@ class Ensemble:
         """The largest of their cutoffs, in angstrom."""
         return max(model.cutoff for model in self.models)
 
-    @torch.no_grad()
     def predict(self, items: Sequence[Item]) -> np.ndarray:
-        """[M, G, T], float64, in the targets' units, of the G items that have a graph.
+        """[M, G, T], float64, in the targets' units, of the G items that have a graph."""
+        return self.predict_and_embed(items)[0]
+
+    @torch.no_grad()
+    def predict_and_embed(self, items: Sequence[Item]) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Predictions as in ``predict``, and of each model the vectors that its head sees, [G, W].
 
         Graphs have the largest cutoff; each model gets graphs with its own.
         """
-        valid = [(item.crystal, item.graph) for item in items if item.crystal and item.graph]
+        valid = [item for item in items if item.graph]
         predictions_MGT = np.zeros((len(self.models), len(valid), len(self.targets)))
+        vectors = []
         for m, model in enumerate(self.models):
             if valid:
-                graphs = [
-                    graph if model.cutoff == self.cutoff else build_graph(crystal, model.cutoff)
-                    for crystal, graph in valid
-                ]
-                dtype = next(model.network.parameters()).dtype
-                output_BT = model.network(batch_graphs(graphs, dtype).to(self.device))
-                predictions_MGT[m] = model.denormalise(output_BT).cpu().numpy()
-        return predictions_MGT
+                vectors_GW = model.network.crystal_features(self.batch(model, valid))
+                output_GT = model.network.head(vectors_GW)
+                predictions_MGT[m] = model.denormalise(output_GT).cpu().numpy()
+                vectors.append(vectors_GW.cpu().numpy())
+        return predictions_MGT, vectors
 
-    def rows(self, items: Sequence[Item]) -> list[Row]:
-        """A row for each item and target: the mean over the models and their spread, or an error."""
-        predictions_MGT = self.predict(items)
+    @torch.no_grad()
+    def atom_vectors(self, items: Sequence[Item]) -> list[np.ndarray]:
+        """[N, W] for each item that has a graph: the first model's features of its atoms."""
+        valid = [item for item in items if item.graph]
+        if not valid:
+            return []
+        batch = self.batch(self.models[0], valid)
+        vectors_NW = self.models[0].network.atom_features(batch).cpu().numpy()
+        return np.split(vectors_NW, batch.atoms_B.cumsum(0)[:-1].tolist())
+
+    def batch(self, model: TrainedModel, items: Sequence[Item]) -> Batch:
+        """The graphs of the items, with the cutoff and the floating type of a model."""
+        graphs = [
+            item.graph if model.cutoff == self.cutoff else build_graph(item.crystal, model.cutoff)
+            for item in items
+            if item.graph and item.crystal
+        ]
+        dtype = next(model.network.parameters()).dtype
+        return batch_graphs(graphs, dtype).to(self.device)
+
+    def rows(self, items: Sequence[Item], with_embedding: bool = False) -> list[Row]:
+        """A row for each item and target: the mean over the models and their spread, or an error.
+
+        ``with_embedding``: the first row of each item has the first model's vector, or None.
+        """
+        predictions_MGT, vectors = self.predict_and_embed(items)
         results = iter(zip(predictions_MGT.mean(0), spread(predictions_MGT), strict=True))
+        embeddings = iter(vectors[0].tolist() if with_embedding and vectors else ())
         rows: list[Row] = []
         for item in items:
             mean_T, spread_T = next(results) if item.graph else (None, None)
@@ -69,6 +95,8 @@ class Ensemble:
                         row["spread"] = None if np.isnan(spread_T[t]) else float(spread_T[t])
                     else:
                         row["error"] = "the prediction is not a finite number"
+                if with_embedding and t == 0:
+                    row["embedding"] = next(embeddings) if item.graph else None
                 rows.append(row)
         return rows
 

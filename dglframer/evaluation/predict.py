@@ -1,19 +1,28 @@
 """Predictions for the crystals in files (CIF, POSCAR, extxyz, Parquet), by one model or several."""
 
 import logging
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
 from dglframer import __version__
 from dglframer.common.errors import UserError
 from dglframer.data.sources.file_ids import file_ids
-from dglframer.evaluation.ensemble import load_ensemble
-from dglframer.evaluation.items import Wanted, chunks
+from dglframer.evaluation.ensemble import Ensemble, load_ensemble
+from dglframer.evaluation.items import Position, Wanted, chunks
 from dglframer.evaluation.partial_rows import PartialRows, description
-from dglframer.evaluation.prediction_rows import Row, check_suffix, columns, write_rows
+from dglframer.evaluation.prediction_rows import (
+    Row,
+    check_suffix,
+    columns,
+    write_csv_rows,
+    write_embeddings,
+    write_rows,
+)
 from dglframer.evaluation.reader_processes import read_in_processes, usual_processes
 
 log = logging.getLogger(__name__)
@@ -21,15 +30,22 @@ log = logging.getLogger(__name__)
 LOG_EVERY = 1000  # structures
 
 
+class Reading(NamedTuple):
+    """How files are read beside the prediction."""
+
+    edges_per_batch: int = 200_000
+    assume_periodic: bool = False
+    workers: int | None = None  # processes; None: as many as there are cores without work
+
+
 def predict_files(
     model_folders: Sequence[Path],
     files: Sequence[Path],
-    out: Path,
+    out: Path | None,
     device: torch.device,
-    edges_per_batch: int,
+    reading: Reading,
     abstain_above: float | None = None,
-    assume_periodic: bool = False,
-    workers: int | None = None,
+    embed: Path | None = None,
 ) -> int:
     """Write a row for each crystal to ``out`` (.csv or .parquet), in the order of the files.
 
@@ -37,39 +53,66 @@ def predict_files(
     are several targets, each has a row and the column ``property`` names it. For a crystal that cannot
     be predicted, ``error`` has the reason; the number of these rows is returned. If the spread of the
     models is above ``abstain_above`` (in the target's unit), ``abstained`` is true and there is no
-    prediction. ``workers``: processes that read files beside the prediction; None: as many as there are
-    cores without work. They change no number. A run that was killed goes on with what ``out``.partial
-    has. Raises UserError if the arguments or the models do not fit each other.
+    prediction. ``embed``: a Parquet file for the vectors of one model. ``out`` None: CSV on standard output.
+    A run that was killed goes on with what ``out``.partial (or ``embed``.partial) has. Raises UserError if
+    the arguments or the models do not fit each other.
     """
-    check_suffix(out)
+    check_suffix(out, embed)
     if abstain_above is not None and len(model_folders) < 2:
         raise UserError("--abstain-above: a single model has no spread; give several (--model)")
     ensemble = load_ensemble(model_folders, device)
-    several = len(ensemble.targets) > 1
-    if abstain_above is not None and several:
+    kinds = columns(several=len(ensemble.targets) > 1)
+    if abstain_above is not None and len(ensemble.targets) > 1:
         raise UserError("--abstain-above: it takes models of one property, these predict several")
-    settings = {"edges": edges_per_batch, "device": device.type, "version": __version__}
-    settings |= {"assume_periodic": assume_periodic, "threads": torch.get_num_threads()}
-    wanted = Wanted(ensemble.cutoff, assume_periodic)
-    n_structures, counts = 0, Counter[str]()
-    with PartialRows(out, description(model_folders, files, settings)) as partial:
-        if partial.n_rows:
-            log.info("goes on after %d rows in %s", partial.n_rows, partial.path)
-        if workers is None:
-            workers = usual_processes(files, torch.get_num_threads())
-        if workers:
-            log.info("%d processes read the files", workers)
-        ids, start = file_ids(files), partial.position
-        items = read_in_processes(files, ids, start, wanted, workers, edges_per_batch)
-        for chunk in chunks(items, edges_per_batch):
-            partial.append(ensemble.rows(chunk), chunk[-1].next)
-            n_before, n_structures = n_structures, n_structures + len(chunk)
-            if n_structures // LOG_EVERY > n_before // LOG_EVERY:
-                log.info("%d structures", n_structures)
-        write_rows(finished(partial.rows(), abstain_above, counts), out, columns(several))
+    if embed and len(ensemble.models) > 1:
+        raise UserError("--embed: the vectors of several models do not mix; give one model")
+    counts, place = Counter[str](), out or embed
+    if place is None:
+        parts = predicted(ensemble, files, (0, 0), reading)
+        rows = (row for part, _ in parts for row in part)
+        write_csv_rows(finished(rows, abstain_above, counts), sys.stdout, kinds)
+    else:
+        settings = {"edges": reading.edges_per_batch, "device": device.type, "embed": bool(embed)}
+        settings |= {"version": __version__, "threads": torch.get_num_threads()}
+        settings |= {"assume_periodic": reading.assume_periodic}
+        with PartialRows(place, description(model_folders, files, settings)) as partial:
+            if partial.n_rows:
+                log.info("goes on after %d rows in %s", partial.n_rows, partial.path)
+            for part, position in predicted(
+                ensemble, files, partial.position, reading, bool(embed)
+            ):
+                partial.append(part, position)
+            write_rows(finished(partial.rows(), abstain_above, counts), out, kinds)
+            if embed:
+                write_embeddings(partial.rows(), embed)
     summary = "%d rows in %s, %d with an error, %d abstained"
-    log.info(summary, counts["rows"], out, counts["errors"], counts["abstained"])
+    log.info(
+        summary, counts["rows"], out or "standard output", counts["errors"], counts["abstained"]
+    )
     return counts["errors"]
+
+
+def predicted(
+    ensemble: Ensemble,
+    files: Sequence[Path],
+    start: Position,
+    reading: Reading,
+    with_embedding: bool = False,
+) -> Iterator[tuple[list[Row], Position]]:
+    """The rows of a batch of structures after the other, each with where to go on after it."""
+    wanted = Wanted(ensemble.cutoff, reading.assume_periodic)
+    workers = reading.workers
+    if workers is None:
+        workers = usual_processes(files, torch.get_num_threads())
+    if workers:
+        log.info("%d processes read the files", workers)
+    ids, n_done = file_ids(files), 0
+    items = read_in_processes(files, ids, start, wanted, workers, reading.edges_per_batch)
+    for chunk in chunks(items, reading.edges_per_batch):
+        yield ensemble.rows(chunk, with_embedding), chunk[-1].next
+        n_before, n_done = n_done, n_done + len(chunk)
+        if n_done // LOG_EVERY > n_before // LOG_EVERY:
+            log.info("%d structures", n_done)
 
 
 def finished(rows: Iterable[Row], threshold: float | None, counts: Counter[str]) -> Iterator[Row]:

@@ -1,13 +1,17 @@
 """The table of predictions: its columns, and files of it that are written row after row."""
 
 import csv
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from dglframer.common.errors import UserError
 from dglframer.common.files import atomic_path
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Row = dict[str, Any]
 
@@ -32,14 +36,22 @@ def columns(several: bool) -> dict[str, type]:
     return {name: kind for name, kind in COLUMNS.items() if several or name != "property"}
 
 
-def check_suffix(out: Path) -> None:
-    """Raise UserError unless the name says the format."""
-    if out.suffix not in SUFFIXES:
+def check_suffix(out: Path | None, embed: Path | None = None) -> None:
+    """Raise UserError unless the names say the formats."""
+    if out and out.suffix not in SUFFIXES:
         raise UserError(f"--out {out}: the name must end in .csv or .parquet")
+    if embed and embed.suffix != ".parquet":
+        raise UserError(f"--embed {embed}: the name must end in .parquet")
 
 
-def write_rows(rows: Iterable[Row], out: Path, kinds: dict[str, type]) -> None:
-    """Write the rows as CSV or Parquet, by the suffix of ``out``; memory holds ROWS_IN_MEMORY."""
+def write_rows(rows: Iterable[Row], out: Path | None, kinds: dict[str, type]) -> None:
+    """Write the rows as CSV or Parquet, by the suffix of ``out``; memory holds ROWS_IN_MEMORY.
+
+    ``out`` None: CSV on standard output.
+    """
+    if out is None:
+        write_csv_rows(rows, sys.stdout, kinds)
+        return
     if out.suffix == ".parquet":
         write_parquet_rows(rows, out, kinds)
         return
@@ -65,16 +77,48 @@ def as_text(value: Any) -> Any:
 
 def write_parquet_rows(rows: Iterable[Row], out: Path, kinds: dict[str, type]) -> None:
     """Write row groups of ROWS_IN_MEMORY rows."""
+    from dglframer.common.parquet import write_row_groups
+
+    write_row_groups(out, (as_table(group, kinds) for group in groups_of(rows)), schema_of(kinds))
+
+
+def as_table(rows: Sequence[Row], kinds: dict[str, type]) -> "pa.Table":
+    """The rows as a table with typed columns."""
+    import pyarrow as pa
+
+    columns = {name: [row[name] for row in rows] for name in kinds}
+    return pa.table(columns, schema=schema_of(kinds))
+
+
+def schema_of(kinds: dict[str, type]) -> "pa.Schema":
+    """The columns in Arrow's types."""
+    import pyarrow as pa
+
+    types = {str: pa.string(), float: pa.float64(), bool: pa.bool_()}
+    return pa.schema([(name, types[kind]) for name, kind in kinds.items()])
+
+
+def groups_of(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    """Lists of ROWS_IN_MEMORY rows."""
+    remaining = iter(rows)
+    while group := list(islice(remaining, ROWS_IN_MEMORY)):
+        yield group
+
+
+def write_embeddings(rows: Iterable[Row], out: Path) -> None:
+    """Write a Parquet file of id, path, embedding (list of float32, null with an error) and error.
+
+    The rows are those of structures: of several targets, the first.
+    """
     import pyarrow as pa
 
     from dglframer.common.parquet import write_row_groups
 
-    types = {str: pa.string(), float: pa.float64(), bool: pa.bool_()}
-    schema = pa.schema([(name, types[kind]) for name, kind in kinds.items()])
-
-    def groups() -> Iterator[pa.Table]:
-        remaining = iter(rows)
-        while group := list(islice(remaining, ROWS_IN_MEMORY)):
-            yield pa.table({name: [row[name] for row in group] for name in kinds}, schema=schema)
-
-    write_row_groups(out, groups(), schema)
+    kinds = {"id": pa.string(), "path": pa.string(), "embedding": pa.list_(pa.float32())}
+    schema = pa.schema([*kinds.items(), ("error", pa.string())])
+    groups = groups_of(row for row in rows if "embedding" in row)
+    tables = (
+        pa.table({name: [row[name] for row in group] for name in schema.names}, schema=schema)
+        for group in groups
+    )
+    write_row_groups(out, tables, schema)

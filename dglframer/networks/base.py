@@ -38,10 +38,17 @@ class PropertyNetwork(nn.Module):
         """Features of the atoms; those of degree 0 do not change with the crystal's orientation."""
         raise NotImplementedError
 
+    def atom_features(self, batch: Batch) -> Tensor:
+        """[N, W]: the features of degree 0, which are pooled."""
+        return self.encode(batch)[0].squeeze(-1)
+
+    def crystal_features(self, batch: Batch) -> Tensor:
+        """[B, W]: the features of the atoms, pooled; what the head sees."""
+        return pooled(self.atom_features(batch), batch.atoms_B, self.settings.pooling)
+
     def forward(self, batch: Batch) -> Tensor:
         """[B, T] predictions of a batch whose edge vectors have the parameters' type."""
-        scalars_NW = self.encode(batch)[0].squeeze(-1)
-        return self.head(pooled(scalars_NW, batch.atoms_B, self.settings.pooling))
+        return self.head(self.crystal_features(batch))
 
     def draw(self, seed: int) -> "PropertyNetwork":
         """Draw every parameter from ``seed``; returns the network."""

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import psutil
+import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
@@ -25,7 +26,7 @@ from dglframer.config.networks import CrystalFramerConfig
 from dglframer.data.sources.file_ids import file_ids
 from dglframer.evaluation.items import Wanted, read_items
 from dglframer.evaluation.partial_rows import PartialRows
-from dglframer.evaluation.predict import predict_files
+from dglframer.evaluation.predict import Reading, predict_files
 from dglframer.evaluation.structure_inputs import find_inputs
 from dglframer.networks.crystalframer import CrystalFramer
 from dglframer.networks.model_directory import Target, TrainedModel, load_model, members, save_model
@@ -128,12 +129,14 @@ def test_files_of_one_name_have_ids_of_their_own(tmp_path):
 
 
 def test_good_files_exit_with_zero(model, files, tmp_path):
-    assert predict_files([model], [files[0], files[3]], tmp_path / "p.csv", CPU, 10_000) == 0
+    assert (
+        predict_files([model], [files[0], files[3]], tmp_path / "p.csv", CPU, Reading(10_000)) == 0
+    )
 
 
 def test_batching_does_not_change_predictions(model, files, tmp_path):
-    predict_files([model], files, tmp_path / "a.parquet", CPU, 10_000)
-    predict_files([model], files, tmp_path / "b.parquet", CPU, 1)
+    predict_files([model], files, tmp_path / "a.parquet", CPU, Reading(10_000))
+    predict_files([model], files, tmp_path / "b.parquet", CPU, Reading(1))
     for a, b in zip(rows(tmp_path / "a.parquet"), rows(tmp_path / "b.parquet"), strict=True):
         assert a["prediction"] == pytest.approx(b["prediction"], abs=1e-6)
 
@@ -142,11 +145,11 @@ def test_ensemble_is_mean_and_spread_and_members_keep_their_cutoff(files, tmp_pa
     members = [make_model(tmp_path / str(seed), seed, cutoff) for seed, cutoff in ((0, 5), (1, 7))]
     alone = []
     for member in members:
-        predict_files([member], files[:1], tmp_path / "one.parquet", CPU, 10_000)
+        predict_files([member], files[:1], tmp_path / "one.parquet", CPU, Reading(10_000))
         [row] = rows(tmp_path / "one.parquet")
         assert row["spread"] is None
         alone.append(row["prediction"])
-    predict_files(members, files[:1], tmp_path / "both.parquet", CPU, 10_000)
+    predict_files(members, files[:1], tmp_path / "both.parquet", CPU, Reading(10_000))
     [row] = rows(tmp_path / "both.parquet")
     assert row["prediction"] == pytest.approx(sum(alone) / 2, abs=1e-6)
     assert row["spread"] == pytest.approx(abs(alone[0] - alone[1]) / 2**0.5, abs=1e-6)
@@ -156,11 +159,13 @@ def test_it_abstains_where_the_members_disagree(files, tmp_path):
     """The threshold lies between the spreads of the two crystals."""
     members = [make_model(tmp_path / str(seed), seed) for seed in (0, 1)]
     both = [files[0], files[3], files[1]]
-    predict_files(members, both, tmp_path / "all.parquet", CPU, 10_000)
+    predict_files(members, both, tmp_path / "all.parquet", CPU, Reading(10_000))
     spreads = [row["spread"] for row in rows(tmp_path / "all.parquet")[:2]]
     threshold = sum(spreads) / 2
     out = tmp_path / "some.csv"
-    assert predict_files(members, both, out, CPU, 10_000, threshold) == 1  # the broken file
+    assert (
+        predict_files(members, both, out, CPU, Reading(10_000), threshold) == 1
+    )  # the broken file
     result = rows(out)
     for row, spread in zip(result[:2], spreads, strict=True):
         assert row["abstained"] == (spread > threshold) == (row["prediction"] is None)
@@ -171,17 +176,17 @@ def test_it_abstains_where_the_members_disagree(files, tmp_path):
 
 def test_abstaining_needs_several_models(model, files, tmp_path):
     with pytest.raises(UserError, match="--abstain-above"):
-        predict_files([model], files, tmp_path / "p.csv", CPU, 10_000, 0.1)
+        predict_files([model], files, tmp_path / "p.csv", CPU, Reading(10_000), 0.1)
 
 
 def test_members_must_predict_the_same(files, tmp_path):
     members = [make_model(tmp_path / unit, unit=unit) for unit in ("eV", "meV")]
     with pytest.raises(UserError, match="meV"):
-        predict_files(members, files, tmp_path / "p.csv", CPU, 10_000)
+        predict_files(members, files, tmp_path / "p.csv", CPU, Reading(10_000))
 
 
 def test_parquet_of_crystals(model, tiny_run, tmp_path):
-    predict_files([model], [tiny_run.crystals], tmp_path / "p.parquet", CPU, 10_000)
+    predict_files([model], [tiny_run.crystals], tmp_path / "p.parquet", CPU, Reading(10_000))
     assert [row["id"] for row in rows(tmp_path / "p.parquet")] == [c.id for c in tiny_run.valid]
 
 
@@ -271,7 +276,7 @@ def test_text_is_no_checkpoint(tmp_path):
 
 def test_out_must_have_a_known_suffix(model, files, tmp_path):
     with pytest.raises(UserError, match=r"\.csv or \.parquet"):
-        predict_files([model], files, tmp_path / "p.xlsx", CPU, 10_000)
+        predict_files([model], files, tmp_path / "p.xlsx", CPU, Reading(10_000))
 
 
 def test_a_run_that_nobody_watches_writes_its_table(model, files, tmp_path):
@@ -388,6 +393,44 @@ main()
 """
 
 
+def test_without_out_the_table_goes_to_standard_output(model, files, tmp_path):
+    command = [sys.executable, "-m", "dglframer", "predict", model, *files[:2]]
+    done = subprocess.run(command, capture_output=True, cwd=tmp_path, check=False)
+    assert done.returncode == 1
+    predict_files([model], files[:2], tmp_path / "p.csv", CPU, Reading())
+    assert done.stdout == (tmp_path / "p.csv").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["files", "model", "p.csv"]
+
+
+def test_embeddings_are_what_the_head_sees(model, files, tmp_path):
+    """In a file of their own, and the predictions stay as they are."""
+    out, vectors = tmp_path / "p.csv", tmp_path / "v.parquet"
+    predict_files([model], files, out, CPU, Reading(), embed=vectors)
+    predict_files([model], files, tmp_path / "alone.csv", CPU, Reading())
+    assert out.read_bytes() == (tmp_path / "alone.csv").read_bytes()
+    table = pq.read_table(vectors)
+    assert table.schema.field("embedding").type == pa.list_(pa.float32())
+    loaded = load_model(model)
+    for row, prediction in zip(table.to_pylist(), rows(out), strict=True):
+        assert (row["id"], row["path"]) == (prediction["id"], prediction["path"])
+        if row["error"]:
+            assert row["embedding"] is None and row["error"] == prediction["error"]
+            continue
+        assert len(row["embedding"]) == SMALL.width
+        with torch.no_grad():
+            output = loaded.network.head(torch.tensor([row["embedding"]]))
+        assert float(loaded.denormalise(output)) == pytest.approx(
+            prediction["prediction"], abs=1e-6
+        )
+
+
+def test_embeddings_are_of_one_model_and_in_parquet(model, files, tmp_path):
+    with pytest.raises(UserError, match="give one model"):
+        predict_files([model, model], files, None, CPU, Reading(), embed=tmp_path / "v.parquet")
+    with pytest.raises(UserError, match=r"must end in \.parquet"):
+        predict_files([model], files, None, CPU, Reading(), embed=tmp_path / "v.csv")
+
+
 def processes_in(folder: Path) -> list[psutil.Process]:
     """Those that work in a folder and have not ended."""
     found = []
@@ -440,4 +483,7 @@ def test_one_process_writes_a_table_at_a_time(tmp_path):
 
 def test_model_directories_can_be_moved(model, files, tmp_path):
     shutil.move(model, tmp_path / "elsewhere")
-    assert predict_files([tmp_path / "elsewhere"], files[:1], tmp_path / "p.csv", CPU, 1000) == 0
+    assert (
+        predict_files([tmp_path / "elsewhere"], files[:1], tmp_path / "p.csv", CPU, Reading(1000))
+        == 0
+    )

@@ -12,6 +12,7 @@ import pyarrow as pa
 from dglframer.common.errors import UserError
 from dglframer.common.parquet import write_row_groups
 from dglframer.common.scratch import scratch_table
+from dglframer.common.text import escaped
 from dglframer.structures.crystal import NO_LABEL
 
 log = logging.getLogger(__name__)
@@ -28,7 +29,8 @@ class Rejections:
         self.rows = scratch_table("rejected (id text, reason text, file_position integer)")
 
     def add(self, id: str, reason: str, file_position: int) -> None:
-        self.rows.execute("insert into rejected values (?, ?, ?)", (id, reason, file_position))
+        row = (escaped(id), escaped(reason), file_position)
+        self.rows.execute("insert into rejected values (?, ?, ?)", row)
 
     def __len__(self) -> int:
         (count,) = self.rows.execute("select count(*) from rejected").fetchone()

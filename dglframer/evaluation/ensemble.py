@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from dglframer.common.errors import UserError
+from dglframer.common.text import escaped
 from dglframer.evaluation.items import Item
 from dglframer.evaluation.prediction_rows import Row
 from dglframer.evaluation.spread import spread
@@ -84,11 +85,12 @@ class Ensemble:
         embeddings = iter(vectors[0].tolist() if with_embedding and vectors else ())
         rows: list[Row] = []
         for item in items:
+            id, path, error = (escaped(one or "") for one in (item.id, item.path, item.error))
             mean_T, spread_T = next(results) if item.graph else (None, None)
             for t, target in enumerate(self.targets):
-                row: Row = {"id": item.id, "path": item.path, "property": target.name}
+                row: Row = {"id": id, "path": path, "property": target.name}
                 row |= {"prediction": None, "unit": target.unit, "spread": None}
-                row |= {"error": item.error}
+                row |= {"error": error or None}
                 if mean_T is not None and spread_T is not None:
                     if np.isfinite(mean_T[t]):
                         row["prediction"] = float(mean_T[t])

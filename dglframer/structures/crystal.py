@@ -9,6 +9,7 @@ import numpy as np
 
 from dglframer.common.elements import MAX_Z, atomic_number
 from dglframer.common.errors import Rejected
+from dglframer.common.text import escaped, is_utf8
 from dglframer.structures.neighbors import edge_vectors, molecule_edges, periodic_edges, wrapped
 
 MIN_VOLUME_PER_ATOM = 1.0  # cubic angstrom; solid hydrogen at 100 GPa still has 2
@@ -41,6 +42,15 @@ class Record:
     split: str = ""
     problem: str = ""
     date: str | None = None
+
+    def __post_init__(self) -> None:
+        """A record under an id that no file of ours can hold is a problem; its texts are escaped."""
+        if not is_utf8(self.id):
+            object.__setattr__(self, "problem", self.problem or "its name is not UTF-8")
+        for name in ("id", "problem", "split"):
+            object.__setattr__(self, name, escaped(getattr(self, name)))
+        if self.date is not None:
+            object.__setattr__(self, "date", escaped(self.date))
 
 
 @dataclass(frozen=True)

@@ -190,6 +190,25 @@ def test_parquet_of_crystals(model, tiny_run, tmp_path):
     assert [row["id"] for row in rows(tmp_path / "p.parquet")] == [c.id for c in tiny_run.valid]
 
 
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_name_that_is_not_utf8_is_a_row(model, files, tmp_path, suffix, workers):
+    """File, folder, and a file that is not there; the others are predicted."""
+    bad = [tmp_path / os.fsdecode(name) for name in (b"\xff.cif", b"\xfe/a.cif", b"\xfdnone.cif")]
+    for path in bad[:2]:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(CIF)
+    out = tmp_path / f"p.{suffix}"
+    named = [files[0], *bad, files[0]]
+    assert predict_files([model], named, out, CPU, 10_000, workers=workers) == 3
+    found = rows(out)
+    assert [row["prediction"] is not None for row in found] == [True, False, False, False, True]
+    assert [row["path"] for row in found[1:4]] == [
+        f"{tmp_path}/{name}" for name in (r"\udcff.cif", r"\udcfe/a.cif", r"\udcfdnone.cif")
+    ]
+    assert "not UTF-8" in found[1]["error"] and "not UTF-8" in found[2]["error"]
+
+
 def damage(model: Path, how: str) -> None:
     weights, description = model / "model.safetensors", model / "model.json"
     content = json.loads(description.read_text())

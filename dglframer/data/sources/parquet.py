@@ -56,7 +56,7 @@ class ParquetSource:
     def records(self) -> Iterator[Record]:
         """Rows in file order; raises DamagedFile where a page's checksum is wrong."""
         for batch in parquet_batches(self.path, rows=ROWS):
-            for row in batch.to_pylist():
+            for row in rows_of(batch):
                 yield self.record({key: row[name] for key, name in self.columns.items()})
 
     def record(self, values: dict[str, Any]) -> Record:
@@ -83,6 +83,19 @@ class ParquetSource:
             raise ConfigError(f"{self.path} has no target {target}; it has {self.targets}")
         stored = self.metadata[self.columns[target]].get(b"unit", b"").decode()
         return self.units.get(target, stored)
+
+
+def rows_of(table: pa.Table) -> Iterator[dict[str, Any]]:
+    """The rows as Python values; bytes that are not UTF-8 become lone surrogates, as in file names."""
+    columns = []
+    for column in table.columns:
+        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+            texts = column.cast(pa.large_binary()).to_pylist()
+            columns.append([one and one.decode("utf-8", "surrogateescape") for one in texts])
+        else:
+            columns.append(column.to_pylist())
+    for values in zip(*columns, strict=True):
+        yield dict(zip(table.column_names, values, strict=True))
 
 
 def triples(values: list | None) -> list[list] | None:

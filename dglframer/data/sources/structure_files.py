@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dglframer.common.errors import DamagedFile, Rejected
+from dglframer.common.text import is_utf8
 from dglframer.data.sources import ase_file, cif, json_list, json_stream, poscar
 from dglframer.data.sources.file_ids import (
     CIF,
@@ -50,7 +51,9 @@ def read_structure_file(
     """
     path = Path(path)
     id = without_ending(path.name) if id is None else id
-    if is_poscar(path):
+    if not is_utf8(str(path)):  # the libraries that read files take no such path
+        yield Record(id, problem="its path is not UTF-8")
+    elif is_poscar(path):
         yield poscar.read_poscar(path, id)
     elif ending(path) in CIF:
         for name, record in numbered(id, cif.read_cif(path)):

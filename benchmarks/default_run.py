@@ -133,7 +133,7 @@ def rendered(numbers: dict[str, Any]) -> str:
         test = target["splits"]["test"]
         lines += [
             f"- `{name}`, test MAE on {test['crystals']} crystals: **{test['mae']:.3f} {unit}** for "
-            f"the ensemble ({seeds} for its members). The training median errs by "
+            f"the ensemble ({seeds} for its members). {boosting(target)}The training median errs by "
             f"{target['median_baseline']['test_mae']:.3f}, a ridge regression on element fractions, "
             f"which sees no structure, by {target['composition_baseline']['test_mae']:.3f}.",
         ]
@@ -143,6 +143,16 @@ def rendered(numbers: dict[str, Any]) -> str:
         f"- Crystals per second on one thread: {speed}.",
     ]
     return "\n".join(lines)
+
+
+def boosting(target: dict[str, Any]) -> str:
+    """The error of the strong baseline; empty for results of before there was one."""
+    if "boosting_baseline" not in target:
+        return ""
+    return (
+        "Gradient boosting on composition and cell volume errs by "
+        f"{target['boosting_baseline']['test_mae']:.3f}. "
+    )
 
 
 def main() -> None:

@@ -77,6 +77,7 @@ def train(args: argparse.Namespace) -> None:
 def evaluate(args: argparse.Namespace) -> None:
     """predict every split with every model; write predictions, metrics and plots"""
     from dglframer.common.device import make_reproducible, pick_device
+    from dglframer.evaluation.errors import summary
     from dglframer.evaluation.evaluate import evaluate
     from dglframer.report.plots import calibration_plot, learning_curve_plot, parity_plot
 
@@ -87,14 +88,7 @@ def evaluate(args: argparse.Namespace) -> None:
     calibration_plot(args.out / "predictions.parquet", args.out / "calibration.svg")
     learning_curve_plot(args.models, args.out / "learning_curve.svg")
     for name, result in metrics["targets"].items():
-        log.info(
-            "%s: test MAE %.4f %s (training median %.4f, composition alone %.4f)",
-            name,
-            result["splits"]["test"]["mae"],
-            result["unit"],
-            result["median_baseline"]["test_mae"],
-            result["composition_baseline"]["test_mae"],
-        )
+        log.info("%s", summary(name, result))
 
 
 def compare_plan(args: argparse.Namespace) -> None:

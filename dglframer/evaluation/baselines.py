@@ -1,16 +1,55 @@
-"""Two baselines that see no structure: the training median, and a model of the composition."""
+"""Three baselines: the training median, a linear model of the composition, and gradient boosting.
+
+None sees a bond. The last is the one to beat.
+"""
+
+from typing import Any
 
 import numpy as np
 
 from dglframer.common.elements import MAX_Z
+from dglframer.common.transforms import apply, undo
+from dglframer.evaluation import boosting
 
+WHAT = {
+    "median_baseline": "the median of the training labels",
+    "composition_baseline": "ridge regression on element fractions, penalty chosen on val",
+    "boosting_baseline": boosting.WHAT,
+}
 PENALTIES = tuple(10.0**power for power in range(-4, 3))  # of the ridge regression
 
 
-def element_fractions(numbers: list[np.ndarray]) -> np.ndarray:
-    """[G, 98]: the fraction of each element in each crystal."""
-    rows = [np.bincount(numbers_N, minlength=MAX_Z + 1) / len(numbers_N) for numbers_N in numbers]
-    return np.array(rows)[:, 1:]
+def baseline_errors(
+    features_GF: np.ndarray,
+    target_G: np.ndarray,
+    transform: str | None,
+    parts: dict[str, np.ndarray],
+) -> dict[str, dict[str, Any]]:
+    """The test MAE of each baseline in the target's unit, by the baseline's key in metrics.json.
+
+    They learn what the models learn, the transformed label. ``parts``: which crystals with a label are
+    in train, val and test, each [G].
+    """
+    train, val, test = (parts[name] for name in ("train", "val", "test"))
+    learned_G = apply(transform, target_G)
+    fractions_G98 = features_GF[:, :MAX_Z]
+    predictions = {
+        "median_baseline": median_prediction(target_G[train], len(target_G)),
+        "composition_baseline": undo(
+            transform, composition_prediction(fractions_G98, learned_G, train, val)
+        ),
+        "boosting_baseline": undo(
+            transform, boosting.boosting_prediction(features_GF, learned_G, train, val)
+        ),
+    }
+    return {
+        name: {
+            "what": WHAT[name],
+            "test_mae": float(np.abs(prediction_G - target_G)[test].mean()),
+            "test_crystals": int(test.sum()),
+        }
+        for name, prediction_G in predictions.items()
+    }
 
 
 def median_prediction(train_G: np.ndarray, count: int) -> np.ndarray:

@@ -12,17 +12,13 @@ import torch
 from dglframer.common.errors import UserError
 from dglframer.common.files import write_json
 from dglframer.common.parquet import write_parquet
-from dglframer.common.transforms import apply, undo
 from dglframer.data.split import SPLITS, read_split
-from dglframer.evaluation.baselines import (
-    composition_prediction,
-    element_fractions,
-    median_prediction,
-)
+from dglframer.evaluation.crystal_features import crystal_features
+from dglframer.evaluation.errors import target_metrics
 from dglframer.evaluation.spread import spread
 from dglframer.graphs.dataset import GraphDataset
 from dglframer.networks.inference import predict
-from dglframer.networks.model_directory import Target, TrainedModel, load_model
+from dglframer.networks.model_directory import TrainedModel, load_model
 
 log = logging.getLogger(__name__)
 
@@ -54,14 +50,14 @@ def evaluate(
         folder / "predictions.parquet",
         predictions_table(ids, splits_G, units, targets_GT, predictions_MGT, seeds),
     )
-    fractions_G98 = element_fractions(dataset.compositions())
+    features_GF = crystal_features(dataset.compositions(), dataset.lattices())
     metrics = {
         "models": [str(path) for path in model_folders],
         "seeds": seeds,
         "parameters": models[0].network.parameter_count(),
         "targets": {
             target.name: target_metrics(
-                targets_GT[:, t], predictions_MGT[:, :, t], splits_G, fractions_G98, target, seeds
+                targets_GT[:, t], predictions_MGT[:, :, t], splits_G, features_GF, target, seeds
             )
             for t, target in enumerate(models[0].targets)
         },
@@ -119,70 +115,3 @@ def predictions_table(
     columns["prediction"] = predictions_MGT.mean(0).ravel()
     columns["spread"] = spread(predictions_MGT).ravel()
     return pa.table(columns)
-
-
-def target_metrics(
-    target_G: np.ndarray,
-    predictions_MG: np.ndarray,
-    splits_G: np.ndarray,
-    fractions_G98: np.ndarray,
-    target: Target,
-    seeds: list[int | None],
-) -> dict[str, Any]:
-    """Errors of the ensemble, of each seed and of the two baselines over the known labels of a target.
-
-    They are in the target's unit; baselines learn what the models learn, the transformed labels.
-    """
-    parts = {name: (splits_G == name) & ~np.isnan(target_G) for name in SPLITS}
-    train, val, test = parts.values()
-    count = int(test.sum())
-    ensemble_G = predictions_MG.mean(0)
-    learned_G = apply(target.transform, target_G)
-    composition_G = composition_prediction(fractions_G98, learned_G, train, val)
-    composition_G = undo(target.transform, composition_G)
-    median_G = median_prediction(target_G[train], len(target_G))
-
-    def test_mae(prediction_G: np.ndarray) -> float:
-        return float(np.abs(prediction_G - target_G)[test].mean())
-
-    return {
-        "unit": target.unit,
-        "transform": target.transform,
-        "splits": {
-            name: errors(target_G[part_G], ensemble_G[part_G]) for name, part_G in parts.items()
-        },
-        "test_crystals": count,
-        "test_mae_by_seed": {
-            str(seed): test_mae(row) for seed, row in zip(seeds, predictions_MG, strict=True)
-        },
-        "median_baseline": {"test_mae": test_mae(median_G), "test_crystals": count},
-        "composition_baseline": {
-            "what": "ridge regression on element fractions, penalty chosen on val",
-            "test_mae": test_mae(composition_G),
-            "test_crystals": count,
-        },
-        "test_mae_over_median": test_mae(ensemble_G) / test_mae(median_G),
-        **transformed_error(target.transform, target_G[test], ensemble_G[test]),
-    }
-
-
-def transformed_error(
-    transform: str | None, target_G: np.ndarray, prediction_G: np.ndarray
-) -> dict[str, float]:
-    """The MAE of what is learned, which other programs state for moduli; empty without a transform."""
-    if transform is None:
-        return {}
-    residual_G = apply(transform, prediction_G) - apply(transform, target_G)
-    return {"transformed_test_mae": float(np.abs(residual_G).mean())}
-
-
-def errors(target_G: np.ndarray, prediction_G: np.ndarray) -> dict[str, float | int]:
-    """Count, MAE, RMSE (in the target's unit) and R^2."""
-    residual_G = prediction_G - target_G
-    variance = float(((target_G - target_G.mean()) ** 2).sum())
-    return {
-        "crystals": len(target_G),
-        "mae": float(np.abs(residual_G).mean()),
-        "rmse": float(np.sqrt((residual_G**2).mean())),
-        "r2": 1 - float((residual_G**2).sum()) / variance if variance else 0.0,
-    }

@@ -94,6 +94,10 @@ class GraphDataset(Dataset):
         numbers, ptr = self.arrays["numbers"], self.arrays["atom_ptr"]
         return [numbers[ptr[row] : ptr[row + 1]] for row in self.rows]
 
+    def lattices(self) -> np.ndarray:
+        """[G, 3, 3] in angstrom, in the dataset's order; zeros for a molecule."""
+        return self.arrays["lattice"][self.rows]
+
     def atom_counts(self) -> np.ndarray:
         """Atoms of each graph, [G], in the dataset's order."""
         return np.diff(self.arrays["atom_ptr"])[self.rows]

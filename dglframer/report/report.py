@@ -23,6 +23,7 @@ from dglframer.config.training import TrainingConfig
 from dglframer.data.crystals import crystal_rows
 from dglframer.data.label_limits import without_unit
 from dglframer.data.split import SPLITS
+from dglframer.evaluation.errors import summary
 from dglframer.graphs.shards import read_manifest
 from dglframer.networks.model_directory import read_description
 from dglframer.report import plots
@@ -97,7 +98,7 @@ class ReportData:
 
 
 def write_report(inputs: Inputs, out: Path) -> str:
-    """Write the page and return the test errors as one line; equal inputs give equal bytes."""
+    """Write the page and return the test errors, a line for each target; equal inputs give equal bytes."""
     run = ReportData(inputs)
     panels = plots.learning_panels(run.epochs, run.manifest["targets"])
     context = {
@@ -110,11 +111,7 @@ def write_report(inputs: Inputs, out: Path) -> str:
         **reproduction(run),
     }
     write_text(out, environment().get_template("report.html.j2").render(context))
-    return "; ".join(
-        f"{name}: test MAE {one['splits']['test']['mae']:.4f} {one['unit']}, "
-        f"training median {one['median_baseline']['test_mae']:.4f}"
-        for name, one in run.metrics["targets"].items()
-    )
+    return "\n".join(summary(name, one) for name, one in run.metrics["targets"].items())
 
 
 def data(run: ReportData) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from dglframer.config.data import GraphsConfig
 from dglframer.config.networks import CrystalFramerConfig
 from dglframer.config.training import TrainingConfig
 from dglframer.data.split import SPLITS, read_split
-from dglframer.evaluation.baselines import composition_prediction, element_fractions
+from dglframer.evaluation.baselines import composition_prediction
+from dglframer.evaluation.crystal_features import element_fractions
 from dglframer.evaluation.evaluate import evaluate
 from dglframer.graphs.dataset import GraphDataset
 from dglframer.networks.model_directory import save_model

@@ -20,6 +20,7 @@ def evaluated(tmp_path):
                 "splits": {"test": {"mae": 0.15 + k}},
                 "median_baseline": {"test_mae": 1.0},
                 "composition_baseline": {"test_mae": 0.5},
+                "boosting_baseline": {"test_mae": 0.25},
             }
             metrics = {"parameters": 1000 * (k + 1), "targets": {"energy": target}}
             write_json(tmp_path / budget / name / "evaluation" / "metrics.json", metrics)
@@ -38,6 +39,7 @@ def test_table_has_every_variant_in_both_budgets(evaluated):
         "budget": "",
     }  # the first variant is the same in both budgets
     assert "| equal epochs | fast | 2,000 | 3 | 2.0 | 1.2000 ± 0.1414 |" in markdown(table)
+    assert "| | gradient boosting | | | | 0.2500 |" in markdown(table)
     assert "<svg" in (evaluated / "comparison.svg").read_text()
 
 

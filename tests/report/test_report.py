@@ -247,6 +247,9 @@ def test_the_headline_is_the_number_in_metrics(two_targets: Inputs, page: str) -
         (number(one["splits"]["test"]["mae"]), one["unit"]) for one in metrics.values()
     ]
     assert len(values) == 2
+    for one in metrics.values():
+        boosting = number(one["boosting_baseline"]["test_mae"])
+        assert "<dt>gradient boosting</dt>" in page and f">{boosting}</dd>" in page
     ratios = re.findall(r"<strong>([\d.]+) %</strong>", page)
     assert ratios == [f"{100 * one['test_mae_over_median']:.1f}" for one in metrics.values()]
 
@@ -257,7 +260,13 @@ def test_returns_the_test_errors_and_writes_equal_bytes_again(
     one = read_json(one_target.evaluation / "metrics.json")["targets"]["energy"]
     mae, median = one["splits"]["test"]["mae"], one["median_baseline"]["test_mae"]
     line = write_report(one_target, tmp_path / "report.html")
-    assert line == f"energy: test MAE {mae:.4f} eV/atom, training median {median:.4f}"
+    boosting = one["boosting_baseline"]["test_mae"]
+    assert line.startswith(
+        f"energy: test MAE {mae:.4f} eV/atom, gradient boosting {boosting:.4f}, "
+        f"training median {median:.4f}"
+    )
+    verdict = "network does not beat gradient boosting"
+    assert mae > boosting and verdict in line and verdict in plain_page
     assert (tmp_path / "report.html").read_text(encoding="utf-8") == plain_page
 
 

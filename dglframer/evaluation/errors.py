@@ -1,0 +1,78 @@
+"""The errors of a target: of the ensemble, its members and the baselines, as metrics.json has them."""
+
+from typing import Any
+
+import numpy as np
+
+from dglframer.common.transforms import apply
+from dglframer.data.split import SPLITS
+from dglframer.evaluation.baselines import baseline_errors
+from dglframer.networks.model_directory import Target
+
+
+def summary(name: str, metrics: dict[str, Any]) -> str:
+    """The line for a person: the test error of a target beside those of the baselines."""
+    mae = metrics["splits"]["test"]["mae"]
+    boosting, median = (metrics[f"{key}_baseline"]["test_mae"] for key in ("boosting", "median"))
+    unit = f" {metrics['unit']}" if metrics["unit"] else ""
+    line = f"{name}: test MAE {mae:.4f}{unit}, gradient boosting {boosting:.4f}"
+    line += f", training median {median:.4f}"
+    return line if mae < boosting else f"{line} (the network does not beat gradient boosting)"
+
+
+def target_metrics(
+    target_G: np.ndarray,
+    predictions_MG: np.ndarray,
+    splits_G: np.ndarray,
+    features_GF: np.ndarray,
+    target: Target,
+    seeds: list[int | None],
+) -> dict[str, Any]:
+    """Errors of the ensemble, of each seed and of the baselines over the known labels of a target.
+
+    They are in the target's unit.
+    """
+    parts = {name: (splits_G == name) & ~np.isnan(target_G) for name in SPLITS}
+    test = parts["test"]
+    ensemble_G = predictions_MG.mean(0)
+    baselines = baseline_errors(features_GF, target_G, target.transform, parts)
+
+    def test_mae(prediction_G: np.ndarray) -> float:
+        return float(np.abs(prediction_G - target_G)[test].mean())
+
+    return {
+        "unit": target.unit,
+        "transform": target.transform,
+        "splits": {
+            name: errors(target_G[part_G], ensemble_G[part_G]) for name, part_G in parts.items()
+        },
+        "test_crystals": int(test.sum()),
+        "test_mae_by_seed": {
+            str(seed): test_mae(row) for seed, row in zip(seeds, predictions_MG, strict=True)
+        },
+        **baselines,
+        "test_mae_over_median": test_mae(ensemble_G) / baselines["median_baseline"]["test_mae"],
+        **transformed_error(target.transform, target_G[test], ensemble_G[test]),
+    }
+
+
+def transformed_error(
+    transform: str | None, target_G: np.ndarray, prediction_G: np.ndarray
+) -> dict[str, float]:
+    """The MAE of what is learned, which other programs state for moduli; empty without a transform."""
+    if transform is None:
+        return {}
+    residual_G = apply(transform, prediction_G) - apply(transform, target_G)
+    return {"transformed_test_mae": float(np.abs(residual_G).mean())}
+
+
+def errors(target_G: np.ndarray, prediction_G: np.ndarray) -> dict[str, float | int]:
+    """Count, MAE, RMSE (in the target's unit) and R^2."""
+    residual_G = prediction_G - target_G
+    variance = float(((target_G - target_G.mean()) ** 2).sum())
+    return {
+        "crystals": len(target_G),
+        "mae": float(np.abs(residual_G).mean()),
+        "rmse": float(np.sqrt((residual_G**2).mean())),
+        "r2": 1 - float((residual_G**2).sum()) / variance if variance else 0.0,
+    }

@@ -2,6 +2,8 @@
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -49,6 +51,21 @@ def make_reproducible(threads: int, device: torch.device) -> None:
     # Whoever makes an empty tensor here fills it: a fill beforehand costs a tenth of a step.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     settle_mkl()
+
+
+@contextmanager
+def reproducible(threads: int, device: torch.device) -> Iterator[None]:
+    """Compute with the settings of ``make_reproducible``; those of the process come back afterwards."""
+    flags = torch.utils.deterministic
+    before = torch.get_num_threads(), torch.get_deterministic_debug_mode()
+    fill = flags.fill_uninitialized_memory  # type: ignore[attr-defined]
+    try:
+        make_reproducible(threads, device)
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        torch.set_deterministic_debug_mode(before[1])
+        flags.fill_uninitialized_memory = fill  # type: ignore[attr-defined]
 
 
 def settle_mkl() -> None:

@@ -19,7 +19,7 @@ class Item(NamedTuple):
     """A structure of a file, and where to go on after it."""
 
     id: str
-    path: str
+    path: str | None  # None: it is of no file
     next: Position
     crystal: Crystal | None = None
     graph: PeriodicGraph | None = None  # of the maximal cutoff of the models
@@ -37,7 +37,7 @@ class Wanted(NamedTuple):
     assume_periodic: bool = False
 
 
-def prepared(record: Record, path: str, next: Position, wanted: Wanted) -> Item:
+def prepared(record: Record, path: str | None, next: Position, wanted: Wanted) -> Item:
     """The item of a record."""
     try:
         crystal = validate(record)

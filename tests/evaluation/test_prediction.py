@@ -18,22 +18,20 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 import torch
+from helpers.models import SMALL, make_model
 from pymatgen.core import Lattice, Structure
 from safetensors.torch import load_file, save_file
 
 from dglframer.common.errors import DamagedFile, InUse, UserError
-from dglframer.config.networks import CrystalFramerConfig
 from dglframer.data.sources.file_ids import file_ids
 from dglframer.evaluation.items import Wanted, read_items
 from dglframer.evaluation.partial_rows import PartialRows
 from dglframer.evaluation.predict import Reading, predict_files
 from dglframer.evaluation.structure_inputs import find_inputs
-from dglframer.networks.crystalframer import CrystalFramer
-from dglframer.networks.model_directory import Target, TrainedModel, load_model, members, save_model
+from dglframer.networks.model_directory import load_model, members
 from dglframer.networks.published_checkpoint import read_checkpoint
 
 CPU = torch.device("cpu")
-SMALL = CrystalFramerConfig(blocks=1, width=16, heads=2, feedforward=16)
 CIF = """data_NaCl
 _cell_length_a 3.99
 _cell_length_b 3.99
@@ -60,15 +58,6 @@ Cs
 direct
 0 0 0
 """
-
-
-def make_model(folder: Path, seed: int = 0, cutoff: float = 5.0, unit: str = "eV") -> Path:
-    network = CrystalFramer(SMALL).draw(seed).eval()
-    for block in network.blocks:
-        block.attention.sigma_scale.fill_(20.0)
-    target = Target("energy", unit, -1.0, 2.0)
-    save_model(TrainedModel(network, cutoff, (target,), {"seed": seed}), folder)
-    return folder
 
 
 @pytest.fixture

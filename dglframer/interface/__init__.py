@@ -1,0 +1,1 @@
+"""The Python interface: what ``import dglframer`` offers, by the same functions as the command line."""

@@ -120,7 +120,9 @@ def test_two_targets_with_missing_labels_reach_the_report(run, tmp_path):
         assert one["median_baseline"] == {
             "test_mae": pytest.approx(np.abs(np.array(test) - np.median(train)).mean()),
             "test_crystals": len(test),
+            "what": "the median of the training labels",
         }
+        assert np.isfinite(one["boosting_baseline"]["test_mae"])
         assert np.isfinite(one["composition_baseline"]["test_mae"])
     labels = read_json(tmp_path / "inspection.json")["labels"]
     assert (labels["e"]["count"], labels["f"]["count"]) == (15, 15)

@@ -81,7 +81,7 @@ def test_boosting_learns_what_no_linear_model_of_the_composition_can():
     assert errors["composition_baseline"]["test_mae"] > 0.8
     assert errors["median_baseline"]["test_mae"] > 0.8
     assert {one["test_crystals"] for one in errors.values()} == {int(parts["test"].sum())}
-    assert "learning_rate 0.15" in errors["boosting_baseline"]["what"]
+    assert "learning_rate 0.1," in errors["boosting_baseline"]["what"]
 
 
 def test_boosting_is_the_same_again_and_blind_to_the_test_labels():

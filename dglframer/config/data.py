@@ -25,7 +25,7 @@ SourceName = Literal[
 # Columns of crystals.parquet and of the shards beside the targets: no target has one of these names.
 COLUMNS = (
     *("id", "source", "split", "file_position", "date", "numbers", "lattice", "frac_coords"),
-    *("src", "dst", "image"),
+    *("src", "dst", "image", "proper_orbit", "orbit"),
 )
 
 MAX_CUTOFF_ANGSTROM = 30.0  # of 0.1 atoms per cubic angstrom, 11,000 are within it

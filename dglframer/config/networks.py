@@ -10,6 +10,9 @@ from dglframer.config.section import Section
 MAX_LAYERS = 256
 MAX_WIDTH = 65_536
 
+# The operations whose equivalent atoms are computed once; each group is a part of the next.
+SymmetryGroup = Literal["none", "proper", "all"]
+SYMMETRY_GROUPS: tuple[SymmetryGroup, ...] = ("none", "proper", "all")
 FrameMethod = Literal["max", "weighted_pca", "max_static", "pca", "lattice", "none"]
 
 
@@ -56,6 +59,10 @@ class CrystalFramerConfig(NetworkConfig):
     angle_coefficient: float = Field(1.0, description="c_ang")
     window_sigmas: float | None = Field(
         None, gt=0, description="cut the Gaussians (4 in published checkpoints); null: whole"
+    )
+    symmetry: Literal["auto", "none"] = Field(
+        "auto",
+        description="auto: equivalent atoms of a crystal are computed once, where the frame allows it",
     )
 
     @model_validator(mode="after")
@@ -127,3 +134,19 @@ ENCODERS: dict[EncoderName, type[EncoderConfig]] = {
 def encoder_of(settings: EncoderConfig) -> EncoderName:
     """The name of the encoder to which settings belong."""
     return next(name for name, kind in ENCODERS.items() if type(settings) is kind)
+
+
+def symmetry_group(settings: EncoderConfig) -> SymmetryGroup:
+    """The operations under which equivalent atoms have equal features, so that one stands for all.
+
+    Distances alone are the same after every operation, right-handed frames after proper ones. The
+    frames of a cell (pca, lattice) do not turn with an operation, and where rounding chooses between
+    equal axes (weighted_pca, the first of tied ones) equivalent atoms have different ones. Features of
+    degree > 0 turn with the operation: the SE(3)-Transformer and the TFN compute every atom.
+    """
+    if not isinstance(settings, CrystalFramerConfig) or settings.symmetry == "none":
+        return "none"
+    if settings.frame == "none":
+        return "all"
+    is_max = settings.frame in ("max", "max_static")
+    return "proper" if is_max and settings.frame_ties == "average" else "none"

@@ -14,7 +14,7 @@ STAGES: dict[str, tuple[int, tuple[str, ...]]] = {
     "split": (4, ("split",)),
     "leakage": (2, ()),
     "inspect": (2, ()),
-    "graphs": (2, ("graphs",)),
+    "graphs": (3, ("graphs",)),
     "tune": (4, ("encoder", "training", "tune")),
     "train": (6, ("encoder", "training")),
     "evaluate": (6, ()),

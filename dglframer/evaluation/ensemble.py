@@ -9,6 +9,7 @@ import torch
 
 from dglframer.common.errors import UserError
 from dglframer.common.text import escaped
+from dglframer.config.networks import symmetry_group
 from dglframer.evaluation.items import Item
 from dglframer.evaluation.prediction_rows import Row
 from dglframer.evaluation.spread import spread
@@ -57,13 +58,14 @@ class Ensemble:
 
     @torch.no_grad()
     def atom_vectors(self, items: Sequence[Item]) -> list[np.ndarray]:
-        """[N, W] for each item that has a graph: the first model's features of its atoms."""
+        """[A, W] for each item that has a graph: the first model's features of its atoms."""
         valid = [item for item in items if item.graph]
         if not valid:
             return []
         batch = self.batch(self.models[0], valid)
-        vectors_NW = self.models[0].network.atom_features(batch).cpu().numpy()
-        return np.split(vectors_NW, batch.atoms_B.cumsum(0)[:-1].tolist())
+        vectors_AW = self.models[0].network.atom_features(batch).cpu().numpy()
+        ends = np.cumsum([len(item.graph.numbers_N) for item in valid if item.graph])
+        return np.split(vectors_AW, ends[:-1])
 
     def batch(self, model: TrainedModel, items: Sequence[Item]) -> Batch:
         """The graphs of the items, with the cutoff and the floating type of a model."""
@@ -73,7 +75,8 @@ class Ensemble:
             if item.graph and item.crystal
         ]
         dtype = next(model.network.parameters()).dtype
-        return batch_graphs(graphs, dtype).to(self.device)
+        group = symmetry_group(model.network.settings)
+        return batch_graphs(graphs, dtype, group).to(self.device)
 
     def rows(self, items: Sequence[Item], with_embedding: bool = False) -> list[Row]:
         """A row for each item and target: the mean over the models and their spread, or an error.

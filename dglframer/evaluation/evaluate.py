@@ -12,6 +12,7 @@ import torch
 from dglframer.common.errors import UserError
 from dglframer.common.files import write_json
 from dglframer.common.parquet import write_parquet
+from dglframer.config.networks import symmetry_group
 from dglframer.data.split import SPLITS, read_split
 from dglframer.evaluation.crystal_features import crystal_features
 from dglframer.evaluation.errors import target_metrics
@@ -34,7 +35,7 @@ def evaluate(
     parts = read_split(split)
     ids = [id for name in SPLITS for id in parts[name]]
     splits_G = np.array([name for name in SPLITS for _ in parts[name]])
-    dataset = GraphDataset(graphs, ids)
+    dataset = GraphDataset(graphs, ids, symmetry_group(models[0].network.settings))
     check_same_data(models, model_folders, dataset)
     check_labels(dataset, splits_G)
     predictions_MGT = np.stack(

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dglframer.config.networks import SymmetryGroup
+from dglframer.graphs.reduction import reduction
 from dglframer.structures.periodic_graph import PeriodicGraph
 
 if TYPE_CHECKING:
@@ -19,7 +21,11 @@ GEOMETRY = ("r_E3", "lattice_B33", "coords_N3")  # fields of one floating type
 
 @dataclass(frozen=True)
 class Batch:
-    """B crystals with N atoms and E edges in all, edges sorted by centre."""
+    """B crystals with N atoms and E edges in all, edges sorted by centre.
+
+    Where equivalent atoms are computed once, N and E count what is computed: one atom stands for its
+    whole orbit under the operations of ``group``. The crystals then have A >= N atoms.
+    """
 
     numbers_N: Tensor  # int64, atomic numbers
     src_E: Tensor  # int64, neighbour j
@@ -32,6 +38,9 @@ class Batch:
     targets_BT: Tensor | None = None
     ids: tuple[str, ...] = ()
     use_dgl: bool = True
+    group: SymmetryGroup = "none"
+    place_A: Tensor | None = None  # int64, which of the N stands for each atom; None: A = N
+    multiplicity_N: Tensor | None = None  # int64, how many it stands for
 
     @functools.cached_property
     def graph(self) -> "dgl.DGLGraph | None":
@@ -65,6 +74,10 @@ class Batch:
         """The tensor fields by name."""
         return {k: v for k, v in vars(self).items() if isinstance(v, Tensor)}
 
+    def of_every_atom(self, x_NF: Tensor) -> Tensor:
+        """[A, ...]: what was computed of N atoms, for every atom of the crystals, in their order."""
+        return x_NF if self.place_A is None else x_NF.index_select(0, self.place_A)
+
     def without_dgl(self) -> "Batch":
         """The same batch without a DGL graph."""
         return replace(self, use_dgl=False)
@@ -92,14 +105,23 @@ def make_batch(
     frac: Sequence[np.ndarray],
     targets: np.ndarray | None = None,
     ids: Sequence[str] = (),
+    group: SymmetryGroup = "none",
+    place: Sequence[np.ndarray] = (),
 ) -> Batch:
-    """Concatenate per-crystal arrays; src and dst count from 0 in each crystal."""
+    """Concatenate per-crystal arrays; src, dst and place count from 0 in each crystal.
+
+    ``place``: of each atom of a crystal the one that stands for it, unless ``group`` is none.
+    """
     atoms_B = np.array([len(part) for part in numbers], dtype=np.int64)
     edges_B = np.array([len(part) for part in src], dtype=np.int64)
     offset_E = np.repeat(np.cumsum(atoms_B) - atoms_B, edges_B)
     src_E = torch.from_numpy(np.concatenate(src) + offset_E)
     dst_E = torch.from_numpy(np.concatenate(dst) + offset_E)
     counts_N = torch.bincount(dst_E, minlength=int(atoms_B.sum()))
+    place_A = multiplicity_N = None
+    if group != "none":
+        place_A = torch.from_numpy(joined_places(place, atoms_B))
+        multiplicity_N = torch.bincount(place_A, minlength=len(counts_N))
     return Batch(
         numbers_N=torch.from_numpy(np.concatenate(numbers).astype(np.int64)),
         src_E=src_E,
@@ -111,18 +133,35 @@ def make_batch(
         coords_N3=torch.from_numpy(np.concatenate(frac)),
         targets_BT=None if targets is None else torch.from_numpy(targets),
         ids=tuple(ids),
+        group=group,
+        place_A=place_A,
+        multiplicity_N=multiplicity_N,
     )
 
 
-def batch_graphs(graphs: Sequence[PeriodicGraph], dtype: torch.dtype = torch.float32) -> Batch:
-    """A batch of graphs in memory, without targets."""
+def joined_places(place: Sequence[np.ndarray], atoms_B: np.ndarray) -> np.ndarray:
+    """[A] int64: places that count from 0 in each crystal, of ``atoms_B`` atoms, as places in a batch."""
+    first_B = np.cumsum(atoms_B) - atoms_B
+    return np.concatenate(place) + np.repeat(first_B, [len(part) for part in place])
+
+
+def batch_graphs(
+    graphs: Sequence[PeriodicGraph],
+    dtype: torch.dtype = torch.float32,
+    group: SymmetryGroup = "none",
+) -> Batch:
+    """A batch of graphs in memory, without targets; atoms equivalent under ``group`` come once."""
     kind = {torch.float32: np.float32, torch.float64: np.float64}[dtype]
+    found = [reduction(graph, group) for graph in graphs]
+    pairs = list(zip(graphs, found, strict=True))
     return make_batch(
-        [graph.numbers_N for graph in graphs],
-        [graph.edges.src_E for graph in graphs],
-        [graph.edges.dst_E for graph in graphs],
-        [graph.vectors_E3.astype(kind) for graph in graphs],
+        [graph.numbers_N[one.atoms_M] for graph, one in pairs],
+        [one.src_F for one in found],
+        [one.dst_F for one in found],
+        [graph.vectors_E3[one.edges_F].astype(kind) for graph, one in pairs],
         [cell_or_zeros(graph.lattice_33).astype(kind) for graph in graphs],
-        [graph.coords_N3.astype(kind) for graph in graphs],
+        [graph.coords_N3[one.atoms_M].astype(kind) for graph, one in pairs],
         ids=[graph.id for graph in graphs],
+        group=group,
+        place=[one.place_N for one in found],
     )

@@ -19,30 +19,32 @@ from torch.utils.data import Dataset
 from dglframer.common.errors import DamagedFile, UserError
 from dglframer.common.files import hash_of
 from dglframer.common.transforms import TRANSFORMS, apply
+from dglframer.config.networks import SymmetryGroup
 from dglframer.graphs.batch import Batch, cell_or_zeros
+from dglframer.graphs.reduction import reduction
 from dglframer.graphs.shard_table import shard_graphs
 from dglframer.graphs.shards import read_manifest, read_shard
 from dglframer.structures.periodic_graph import PeriodicGraph
 
 log = logging.getLogger(__name__)
 
-CACHE_VERSION = 3
+CACHE_VERSION = 4
 
 
 class GraphDataset(Dataset):
     """Random access to the graphs of a folder, by id, without reading their shard.
 
-    The arrays are memory-mapped: workers and runs on one machine share their pages.
+    The arrays are memory-mapped: workers and runs on one machine share their pages. Atoms that are
+    equivalent under the operations of ``group`` come once in its batches (``graphs/reduction.py``).
     """
 
-    def __init__(self, graphs: Path, ids: Sequence[str] | None = None):
+    def __init__(
+        self, graphs: Path, ids: Sequence[str] | None = None, group: SymmetryGroup = "none"
+    ):
+        self.graphs, self.group = graphs, group
         self.manifest = read_manifest(graphs)
-        cache = open_cache(graphs, self.manifest)
-        # "c" and not "r": torch asks for writable memory, though nobody writes to it.
-        self.arrays = {
-            name: np.asarray(np.load(cache / f"{name}.npy", mmap_mode="c", allow_pickle=False))
-            for name in array_shapes(self.manifest)
-        }
+        cache = open_cache(graphs, self.manifest, group)
+        self.arrays = open_arrays(cache, self.manifest, group)
         self.targets = self.arrays["targets"]
         every_id: list[str] = json.loads((cache / "ids.json").read_text())
         rows = {id: row for row, id in enumerate(every_id)}
@@ -64,6 +66,16 @@ class GraphDataset(Dataset):
         """The rows of a batch; a DataLoader calls this instead of ``__getitem__`` index by index."""
         return self.rows[indices]
 
+    def in_group(self, group: SymmetryGroup) -> "GraphDataset":
+        """The same crystals, in whose batches atoms that are equivalent under ``group`` come once."""
+        if group == self.group:
+            return self
+        other = copy.copy(self)
+        other.group = group
+        cache = open_cache(self.graphs, self.manifest, group)
+        other.arrays = open_arrays(cache, self.manifest, group) | {"targets": self.targets}
+        return other
+
     def collate(self, rows: Sequence[int] | np.ndarray) -> Batch:
         """The batch of some rows."""
         rows_B = np.asarray(rows)
@@ -76,6 +88,12 @@ class GraphDataset(Dataset):
         degree_N = gathered("degree", index_N).numpy()
         src_E = np.repeat(np.cumsum(atoms_B) - atoms_B, edges_B)
         src_E += gathered("src", index_E).numpy()
+        place_A = multiplicity_N = None
+        if self.group != "none":
+            index_A, sites_B = spans(self.arrays["site_ptr"], rows_B)
+            place_A = torch.from_numpy(np.repeat(np.cumsum(atoms_B) - atoms_B, sites_B))
+            place_A += gathered("place", index_A)
+            multiplicity_N = torch.bincount(place_A, minlength=len(degree_N))
         return Batch(
             numbers_N=gathered("numbers", index_N).long(),
             src_E=torch.from_numpy(src_E),
@@ -87,20 +105,30 @@ class GraphDataset(Dataset):
             coords_N3=gathered("frac", index_N),
             targets_BT=gathered("targets", rows_B),
             ids=tuple(self.id_of_row[rows_B]),
+            group=self.group,
+            place_A=place_A,
+            multiplicity_N=multiplicity_N,
         )
 
     def compositions(self) -> list[np.ndarray]:
-        """Atomic numbers of each crystal, in the dataset's order."""
+        """Atomic numbers of all atoms of each crystal, in the dataset's order."""
         numbers, ptr = self.arrays["numbers"], self.arrays["atom_ptr"]
-        return [numbers[ptr[row] : ptr[row + 1]] for row in self.rows]
+        found = [numbers[ptr[row] : ptr[row + 1]] for row in self.rows]
+        if self.group == "none":
+            return found
+        place, ptr = self.arrays["place"], self.arrays["site_ptr"]
+        return [
+            of_row[place[ptr[row] : ptr[row + 1]]]
+            for of_row, row in zip(found, self.rows, strict=True)
+        ]
 
     def lattices(self) -> np.ndarray:
         """[G, 3, 3] in angstrom, in the dataset's order; zeros for a molecule."""
         return self.arrays["lattice"][self.rows]
 
     def atom_counts(self) -> np.ndarray:
-        """Atoms of each graph, [G], in the dataset's order."""
-        return np.diff(self.arrays["atom_ptr"])[self.rows]
+        """Atoms of each crystal, [G], in the dataset's order."""
+        return np.diff(self.arrays["atom_ptr" if self.group == "none" else "site_ptr"])[self.rows]
 
     def at_most(self, atoms: int | None) -> "GraphDataset":
         """The crystals of at most ``atoms`` atoms, or all for None; raises UserError if there is none."""
@@ -139,7 +167,7 @@ class GraphDataset(Dataset):
         return learned
 
     def edge_counts(self) -> np.ndarray:
-        """Edges of each graph, [G], in the dataset's order."""
+        """Edges of each crystal that are computed, [G], in the dataset's order."""
         return np.diff(self.arrays["edge_ptr"])[self.rows]
 
     def target_statistics(self) -> tuple[np.ndarray, np.ndarray]:
@@ -164,24 +192,34 @@ def spans(ptr: np.ndarray, rows_B: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return index, count_B
 
 
-def open_cache(graphs: Path, manifest: dict[str, Any]) -> Path:
-    """The folder of decoded arrays beside ``graphs``; it is made now if it is not there.
+def open_arrays(
+    cache: Path, manifest: dict[str, Any], group: SymmetryGroup
+) -> dict[str, np.ndarray]:
+    """The decoded arrays by name. "c" and not "r": torch asks for writable memory, and nobody writes."""
+    return {
+        name: np.asarray(np.load(cache / f"{name}.npy", mmap_mode="c", allow_pickle=False))
+        for name in array_shapes(manifest, group)
+    }
+
+
+def open_cache(graphs: Path, manifest: dict[str, Any], group: SymmetryGroup) -> Path:
+    """The folder of a group's decoded arrays beside ``graphs``; it is made now if it is not there.
 
     It is made under another name and then renamed. If two processes decode at once, one rename wins
     and both processes use its folder.
     """
-    key = hash_of([CACHE_VERSION, manifest])[:16]
-    cache = graphs.parent / "cache" / f"{graphs.name}-{key}"
+    current = f"{graphs.name}-{hash_of([CACHE_VERSION, manifest])[:16]}"
+    cache = graphs.parent / "cache" / f"{current}-{group}"
     if cache.is_dir():
         return cache
     cache.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{cache.name}.", dir=cache.parent))
     try:
-        decode(graphs, manifest, temporary)
+        decode(graphs, manifest, group, temporary)
         os.rename(temporary, cache)
         log.info("decoded %d shards to %s", len(manifest["shards"]), cache)
         for older in cache.parent.glob(f"{graphs.name}-*"):
-            if older != cache:  # its graphs have been built anew since
+            if not older.name.startswith(current):  # its graphs have been built anew since
                 shutil.rmtree(older, ignore_errors=True)
     except OSError:
         if not cache.is_dir():  # no other process has made it: a real error
@@ -191,9 +229,17 @@ def open_cache(graphs: Path, manifest: dict[str, Any]) -> Path:
     return cache
 
 
-def array_shapes(manifest: dict[str, Any]) -> dict[str, tuple[type, tuple[int, ...]]]:
+def array_shapes(
+    manifest: dict[str, Any], group: SymmetryGroup
+) -> dict[str, tuple[type, tuple[int, ...]]]:
     """Type and shape of each decoded array."""
-    n_atoms, n_edges, n_graphs = (manifest[key] for key in ("atoms", "edges", "crystals"))
+    prefix = "" if group == "none" else f"{group}_"
+    n_atoms, n_edges = manifest[f"{prefix}atoms"], manifest[f"{prefix}edges"]
+    n_graphs = manifest["crystals"]
+    places: dict[str, tuple[type, tuple[int, ...]]] = {
+        "place": (np.int32, (manifest["atoms"],)),  # which atom stands for each of a crystal
+        "site_ptr": (np.int64, (n_graphs + 1,)),
+    }
     return {
         "src": (np.int32, (n_edges,)),
         "r": (np.float32, (n_edges, 3)),
@@ -204,14 +250,15 @@ def array_shapes(manifest: dict[str, Any]) -> dict[str, tuple[type, tuple[int, .
         "targets": (np.float64, (n_graphs, len(manifest["targets"]))),
         "atom_ptr": (np.int64, (n_graphs + 1,)),
         "edge_ptr": (np.int64, (n_graphs + 1,)),
+        **(places if prefix else {}),
     }
 
 
-def decode(graphs: Path, manifest: dict[str, Any], folder: Path) -> None:
+def decode(graphs: Path, manifest: dict[str, Any], group: SymmetryGroup, folder: Path) -> None:
     """Write every decoded array, and ids.json, one graph after the other."""
     ids = []
-    atom = edge = 0
-    shapes = array_shapes(manifest)
+    atom = edge = site = 0
+    shapes = array_shapes(manifest, group)
     with ExitStack() as stack:  # plain files: mapped pages would count as memory of this process
         files = {name: stack.enter_context(open(folder / f"{name}.npy", "wb")) for name in shapes}
         for name, (kind, shape) in shapes.items():
@@ -219,23 +266,28 @@ def decode(graphs: Path, manifest: dict[str, Any], folder: Path) -> None:
             np.lib.format.write_array_header_1_0(files[name], header)
 
         def append(**arrays: Any) -> None:
-            for name, values in arrays.items():
+            for name in arrays.keys() & shapes.keys():
+                values = arrays[name]
                 files[name].write(np.asarray(values, shapes[name][0]).tobytes())
 
-        append(atom_ptr=0, edge_ptr=0)
+        append(atom_ptr=0, edge_ptr=0, site_ptr=0)
         for graph in all_graphs(graphs, manifest):
             ids.append(graph.id)
-            atom, edge = atom + len(graph.numbers_N), edge + len(graph.edges.src_E)
+            one = reduction(graph, group)
+            atom, edge = atom + len(one.atoms_M), edge + len(one.edges_F)
+            site += len(graph.numbers_N)
             append(
-                src=graph.edges.src_E,
-                r=graph.vectors_E3,
-                numbers=graph.numbers_N,
-                degree=np.bincount(graph.edges.dst_E, minlength=len(graph.numbers_N)),
-                frac=graph.coords_N3,
+                src=one.src_F,
+                r=graph.vectors_E3[one.edges_F],
+                numbers=graph.numbers_N[one.atoms_M],
+                degree=np.bincount(one.dst_F, minlength=len(one.atoms_M)),
+                frac=graph.coords_N3[one.atoms_M],
                 lattice=cell_or_zeros(graph.lattice_33),
                 targets=[graph.labels[name] for name in manifest["targets"]],
                 atom_ptr=atom,
                 edge_ptr=edge,
+                place=one.place_N,
+                site_ptr=site,
             )
     (folder / "ids.json").write_text(json.dumps(ids))
 

@@ -94,6 +94,12 @@ class TorchOps:
         return torch.segment_reduce(x_EF, kind, offsets=self.edge_ptr, axis=0)
 
 
-def pooled(x_NF: Tensor, atoms_B: Tensor, kind: str) -> Tensor:
-    """[B, F]: mean, sum or max over the atoms of each crystal."""
-    return torch.segment_reduce(x_NF, kind, lengths=atoms_B, axis=0)
+def pooled(x_NF: Tensor, batch: Batch, kind: str) -> Tensor:
+    """[B, F]: mean, sum or max over the atoms of each crystal; an atom counts for its whole orbit."""
+    if batch.multiplicity_N is None or kind == "max":
+        return torch.segment_reduce(x_NF, kind, lengths=batch.atoms_B, axis=0)
+    count_N1 = batch.multiplicity_N.to(x_NF.dtype).unsqueeze(1)
+    sum_BF = torch.segment_reduce(x_NF * count_N1, "sum", lengths=batch.atoms_B, axis=0)
+    if kind == "sum":
+        return sum_BF
+    return sum_BF / torch.segment_reduce(count_N1, "sum", lengths=batch.atoms_B, axis=0)

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from dglframer.common.errors import HeldOut
+from dglframer.config.networks import SymmetryGroup
 from dglframer.data.split import read_split
 from dglframer.graphs.batch import Batch
 from dglframer.graphs.dataset import GraphDataset
@@ -20,8 +21,14 @@ class TrainValDataset(GraphDataset):
     batch with any other row, and the labels of the others are NaN.
     """
 
-    def __init__(self, graphs: Path, ids: Sequence[str], visible: Sequence[str]):
-        super().__init__(graphs, ids)
+    def __init__(
+        self,
+        graphs: Path,
+        ids: Sequence[str],
+        visible: Sequence[str],
+        group: SymmetryGroup = "none",
+    ):
+        super().__init__(graphs, ids, group)
         self.visible_G = np.isin(self.id_of_row.astype(str), list(visible))
         self.refuse(self.rows)
         targets_GT = np.where(self.visible_G[:, None], self.targets, np.nan)
@@ -41,7 +48,10 @@ class TrainValDataset(GraphDataset):
 
 
 def visible_datasets(
-    graphs: Path, split: Path, names: Sequence[str] = VISIBLE
+    graphs: Path,
+    split: Path,
+    names: Sequence[str] = VISIBLE,
+    group: SymmetryGroup = "none",
 ) -> list[GraphDataset]:
     """A dataset for each of ``names``; raises HeldOut for the test split."""
     hidden = [name for name in names if name not in VISIBLE]
@@ -49,4 +59,4 @@ def visible_datasets(
         raise HeldOut(f"the {hidden[0]} split cannot be read before the evaluation")
     parts = read_split(split, allowed=VISIBLE)
     visible = [id for name in VISIBLE for id in parts[name]]
-    return [TrainValDataset(graphs, parts[name], visible) for name in names]
+    return [TrainValDataset(graphs, parts[name], visible, group) for name in names]

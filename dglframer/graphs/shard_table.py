@@ -8,12 +8,14 @@ import pyarrow as pa
 
 from dglframer.data.crystals import crystal_rows, flat
 from dglframer.structures.neighbors import Edges
+from dglframer.structures.orbits import Orbits
 from dglframer.structures.periodic_graph import PeriodicGraph
 
 
 def shard_schema(targets: dict[str, str]) -> pa.Schema:
     """Columns of a shard; ``targets`` maps a target to its unit."""
     lists = {"src": pa.int32(), "dst": pa.int32(), "image": pa.int8()}
+    lists |= {"proper_orbit": pa.int32(), "orbit": pa.int32()}
     return pa.schema(
         [
             ("id", pa.string()),
@@ -39,6 +41,8 @@ def shard_table(graphs: Sequence[PeriodicGraph], targets: dict[str, str]) -> pa.
         "src": lists([graph.edges.src_E for graph in graphs]),
         "dst": lists([graph.edges.dst_E for graph in graphs]),
         "image": lists([graph.edges.image_E3.ravel() for graph in graphs]),
+        "proper_orbit": lists([graph.orbits.proper_N for graph in graphs]),
+        "orbit": lists([graph.orbits.every_N for graph in graphs]),
         **{name: [graph.labels[name] for graph in graphs] for name in targets},
     }
     return pa.table(columns, schema=shard_schema(targets))
@@ -52,9 +56,11 @@ def lists(parts: Sequence[np.ndarray]) -> pa.ListArray:
 
 def shard_graphs(table: pa.Table, targets: Sequence[str] = ()) -> Iterator[PeriodicGraph]:
     """The graphs of some rows of a shard."""
-    columns = [table[name].combine_chunks() for name in ("src", "dst", "image")]
+    names = ("src", "dst", "image", "proper_orbit", "orbit")
+    columns = [table[name].combine_chunks() for name in names]
     labels = table.select(list(targets)).to_pylist()
     for row, (id, numbers, lattice, frac) in enumerate(crystal_rows(table)):
-        src, dst, image = (column[row].values.to_numpy() for column in columns)
+        src, dst, image, *orbits = (column[row].values.to_numpy() for column in columns)
         edges = Edges(src, dst, image.reshape(-1, 3))
-        yield PeriodicGraph(id, numbers, lattice, frac, edges, labels[row] if targets else {})
+        values = labels[row] if targets else {}
+        yield PeriodicGraph(id, numbers, lattice, frac, edges, Orbits(*orbits), values)

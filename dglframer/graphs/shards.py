@@ -27,14 +27,18 @@ from dglframer.common.parquet import (
 )
 from dglframer.config.data import GraphsConfig
 from dglframer.data.crystals import crystal_rows, targets_of
+from dglframer.graphs.reduction import computed_sizes
 from dglframer.graphs.shard_table import shard_table
 from dglframer.structures.crystal import Crystal
 from dglframer.structures.periodic_graph import build_graph
 
 log = logging.getLogger(__name__)
 
-FORMAT_VERSION = 1
-MANIFEST_KEYS = ("cutoff_angstrom", "targets", "crystals", "atoms", "edges", "shards")
+FORMAT_VERSION = 2
+# What a manifest counts: atoms and edges of the graphs, and those that are computed if equivalent atoms
+# are computed once.
+COUNTS = ("crystals", "atoms", "edges", "proper_atoms", "proper_edges", "all_atoms", "all_edges")
+MANIFEST_KEYS = ("cutoff_angstrom", "targets", "shards", *COUNTS)
 GROUPS_PER_PART = 8  # row groups of crystals.parquet: up to 8,192 crystals, some 10 s of work
 
 
@@ -53,7 +57,7 @@ def write_graphs(
         "format_version": FORMAT_VERSION,
         "cutoff_angstrom": config.cutoff_angstrom,
         "targets": targets_of(crystals),
-        **{key: sum(shard[key] for shard in shards) for key in ("crystals", "atoms", "edges")},
+        **{key: sum(shard[key] for shard in shards) for key in COUNTS},
         "crystals_sha256": sha256(crystals),
         "config_hash": config_hash,
         "shards": shards,
@@ -106,13 +110,15 @@ def build_shard(
     crystals = zip(crystal_rows(rows), labels, strict=True)
     graphs = [build_graph(Crystal(*row, values), cutoff) for row, values in crystals]
     write_parquet(path, shard_table(graphs, targets))
-    return {
-        "file": path.name,
-        "sha256": sha256(path),
+    counts = {
         "crystals": len(graphs),
         "atoms": sum(len(graph.numbers_N) for graph in graphs),
         "edges": sum(len(graph.edges.src_E) for graph in graphs),
     }
+    for group in ("proper", "all"):
+        computed = [computed_sizes(graph, group) for graph in graphs]
+        counts[f"{group}_atoms"], counts[f"{group}_edges"] = map(sum, zip(*computed, strict=True))
+    return {"file": path.name, "sha256": sha256(path), **counts}
 
 
 def finished(path: Path, note: Path, made_from: str) -> dict[str, Any] | None:

@@ -6,7 +6,7 @@
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dglframer.config.networks import EncoderConfig
+from dglframer.config.networks import SYMMETRY_GROUPS, EncoderConfig, symmetry_group
 from dglframer.graphs.batch import Batch
 from dglframer.graphs.edge_ops import pooled
 
@@ -38,13 +38,23 @@ class PropertyNetwork(nn.Module):
         """Features of the atoms; those of degree 0 do not change with the crystal's orientation."""
         raise NotImplementedError
 
-    def atom_features(self, batch: Batch) -> Tensor:
-        """[N, W]: the features of degree 0, which are pooled."""
+    def scalars(self, batch: Batch) -> Tensor:
+        """[N, W]: the features of degree 0, which are pooled.
+
+        Raises ValueError if an atom stands for others that have other features in this network.
+        """
+        allowed = SYMMETRY_GROUPS.index(symmetry_group(self.settings))
+        if SYMMETRY_GROUPS.index(batch.group) > allowed:
+            raise ValueError(f"atoms that this network tells apart are one here: {batch.group}")
         return self.encode(batch)[0].squeeze(-1)
+
+    def atom_features(self, batch: Batch) -> Tensor:
+        """[A, W]: the features of degree 0 of every atom of the crystals."""
+        return batch.of_every_atom(self.scalars(batch))
 
     def crystal_features(self, batch: Batch) -> Tensor:
         """[B, W]: the features of the atoms, pooled; what the head sees."""
-        return pooled(self.atom_features(batch), batch.atoms_B, self.settings.pooling)
+        return pooled(self.scalars(batch), batch, self.settings.pooling)
 
     def forward(self, batch: Batch) -> Tensor:
         """[B, T] predictions of a batch whose edge vectors have the parameters' type."""

@@ -51,9 +51,9 @@ class CrystalFramer(PropertyNetwork):
         for block in self.blocks:
             attention = block.attention
             q_NHD = attention.query(x_NW).unflatten(1, (self.settings.heads, -1))
-            projection_NH = attention.sigma_projection(q_NHD)
-            attention.sigma_shift.copy_(-projection_NH.mean())
-            attention.sigma_scale.copy_(1 / projection_NH.std())
+            projection_AH = batch.of_every_atom(attention.sigma_projection(q_NHD))
+            attention.sigma_shift.copy_(-projection_AH.mean())
+            attention.sigma_scale.copy_(1 / projection_AH.std())
             x_NW = block(x_NW, attend)
 
     @torch.no_grad()

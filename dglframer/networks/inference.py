@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
+from dglframer.config.networks import symmetry_group
 from dglframer.graphs.dataset import GraphDataset
 from dglframer.graphs.loading import batches, prefetched
 from dglframer.networks.base import PropertyNetwork
@@ -26,6 +27,7 @@ def predict(
     ``each_batch`` is called after each batch, and may raise. The network is left in training mode.
     """
     network.eval()
+    dataset = dataset.in_group(symmetry_group(network.settings))
     loader = batches(dataset, batch_size, indices, EDGES_PER_BATCH)
     parts = []
     for batch in prefetched(loader, device):

@@ -120,6 +120,50 @@ def join(label, to):
 
 
 @numba.njit(cache=True, nogil=True)
+def separate_unlike(lattice, frac, src, image, edge_start, tolerance, proper, every):
+    """Take orbits apart whose members have other edges than the first one.
+
+    The edges of site i are edge_start[i] to edge_start[i + 1] - 1. The edges of two members are alike
+    if there are equally many, and if their lengths in ascending order differ by at most ``tolerance``.
+    ``proper`` and ``every`` [N] are changed in place.
+    """
+    n_sites = len(frac)
+    length = np.empty(len(src))
+    is_unlike = np.zeros((2, n_sites), np.bool_)
+    is_first = np.zeros(n_sites, np.bool_)
+    for i in range(n_sites):
+        if every[i] != i:
+            is_first[every[i]] = is_first[proper[i]] = True
+    for i in range(n_sites):
+        if every[i] == i and not is_first[i]:
+            continue  # it has no equivalent ones
+        for e in range(edge_start[i], edge_start[i + 1]):
+            square = 0.0
+            for axis in range(3):
+                part = 0.0
+                for k in range(3):
+                    part += (frac[src[e], k] - frac[i, k] + image[e, k]) * lattice[k, axis]
+                square += part * part
+            length[e] = np.sqrt(square)
+        length[edge_start[i] : edge_start[i + 1]].sort()
+        for which, orbit in enumerate((proper, every)):
+            first = orbit[i]
+            count = edge_start[i + 1] - edge_start[i]
+            if count != edge_start[first + 1] - edge_start[first]:
+                is_unlike[which, first] = True
+                continue
+            for e in range(count):
+                difference = length[edge_start[i] + e] - length[edge_start[first] + e]
+                if abs(difference) > tolerance:
+                    is_unlike[which, first] = True
+                    break
+    for which, orbit in enumerate((proper, every)):
+        for i in range(n_sites):
+            if is_unlike[which, orbit[i]]:
+                orbit[i] = i
+
+
+@numba.njit(cache=True, nogil=True)
 def search(basis, frac, kind_start, tolerance, budget, proper, every):
     """Label the sites with the smallest one of their orbit; whether the budget sufficed.
 

@@ -11,9 +11,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dglframer.structures.neighbors import Edges
+
 log = logging.getLogger(__name__)
 
 TOLERANCE = 1e-4  # angstrom, by which a lattice vector or a site may miss its image
+EDGE_TOLERANCE = 1.2e-5  # angstrom, by which the lengths of edges of equivalent sites may differ
 BUDGET = 50_000_000  # pairs of sites that a search may look at: about 0.1 s
 
 
@@ -51,6 +54,26 @@ def find_orbits(numbers_N: np.ndarray, lattice_33: np.ndarray, frac_N3: np.ndarr
         log.info("a cell of %d sites: too many for a search of equivalent ones", n_sites)
         return no_orbits(n_sites)
     return Orbits(first_of_orbit(proper, order_N), first_of_orbit(every, order_N))
+
+
+def with_like_edges(
+    orbits: Orbits, lattice_33: np.ndarray, frac_N3: np.ndarray, edges: Edges
+) -> Orbits:
+    """The orbits whose members have the same edges; the sites of others are each for themselves.
+
+    The same are as many edges, whose lengths differ by at most EDGE_TOLERANCE. An image may be within
+    the cutoff of one site, and its equivalent one beyond that of another by a rounding.
+    """
+    from dglframer.structures.orbit_loops import separate_unlike
+
+    n_sites = len(frac_N3)
+    if (orbits.every_N == np.arange(n_sites)).all():
+        return orbits
+    edge_start = np.searchsorted(edges.dst_E, np.arange(n_sites + 1))
+    kept = Orbits(*(label_N.copy() for label_N in orbits))
+    lattice, frac = np.ascontiguousarray(lattice_33), np.ascontiguousarray(frac_N3)
+    separate_unlike(lattice, frac, edges.src_E, edges.image_E3, edge_start, EDGE_TOLERANCE, *kept)
+    return kept
 
 
 def first_of_orbit(label_N: np.ndarray, order_N: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ from dglframer.structures.neighbors import (
     periodic_edges,
     wrapped,
 )
+from dglframer.structures.orbits import Orbits, find_orbits, no_orbits, with_like_edges
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class PeriodicGraph:
     lattice_33: np.ndarray | None  # float64, rows, angstrom; None: a molecule
     coords_N3: np.ndarray  # float64: fractional, in [0, 1); of a molecule Cartesian, angstrom
     edges: Edges
+    orbits: Orbits  # of equivalent atoms: of each the first one
     labels: dict[str, float | None] = field(default_factory=dict)
 
     @property
@@ -37,12 +39,18 @@ class PeriodicGraph:
 
 
 def build_graph(crystal: Crystal, cutoff: float) -> PeriodicGraph:
-    """The graph of every image within ``cutoff`` (angstrom)."""
+    """The graph of every image within ``cutoff`` (angstrom), and its equivalent atoms.
+
+    In a molecule every atom is for itself.
+    """
     if crystal.lattice_33 is None:
         frac, edges = crystal.coords_N3, molecule_edges(crystal.coords_N3, cutoff)
+        orbits = no_orbits(len(frac))
     else:
         frac = wrapped(crystal.coords_N3)
         edges = periodic_edges(crystal.lattice_33, crystal.coords_N3, cutoff)
+        orbits = find_orbits(crystal.numbers_N, crystal.lattice_33, frac)
+        orbits = with_like_edges(orbits, crystal.lattice_33, frac, edges)
     return PeriodicGraph(
-        crystal.id, crystal.numbers_N, crystal.lattice_33, frac, edges, crystal.labels
+        crystal.id, crystal.numbers_N, crystal.lattice_33, frac, edges, orbits, crystal.labels
     )

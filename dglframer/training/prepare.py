@@ -17,7 +17,7 @@ from dglframer.common.errors import UserError
 from dglframer.common.files import read_json
 from dglframer.common.transforms import TransformName
 from dglframer.config import Config
-from dglframer.config.networks import EncoderConfig, encoder_of
+from dglframer.config.networks import EncoderConfig, encoder_of, symmetry_group
 from dglframer.config.training import TrainingConfig
 from dglframer.graphs.dataset import GraphDataset
 from dglframer.graphs.loading import calibration_batch, moved
@@ -54,7 +54,9 @@ def prepare(
     crystal is small enough.
     """
     settings, training = config.encoder_settings, config.training
-    train_set = train_set.at_most(training.max_atoms)
+    group = symmetry_group(settings)
+    train_set = train_set.in_group(group).at_most(training.max_atoms)
+    val_set = val_set.in_group(group)
     check_labels(train_set, val_set)
     transforms = tuple(map(config.dataset.target_transforms.get, train_set.manifest["targets"]))
     train_set, val_set = train_set.transformed(transforms), val_set.transformed(transforms)
@@ -123,9 +125,9 @@ def starting_model(
 
 
 def described(settings: EncoderConfig) -> dict[str, Any]:
-    """The encoder and its settings under the configuration's keys."""
+    """The encoder and its settings under the configuration's keys; symmetry changes no result."""
     encoder = encoder_of(settings)
-    values = settings.model_dump(mode="json")
+    values = settings.model_dump(mode="json", exclude={"symmetry"})
     return {"encoder": encoder, **{f"{encoder}.{key}": value for key, value in values.items()}}
 
 

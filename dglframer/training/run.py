@@ -15,6 +15,7 @@ from dglframer.common.elements import element_counts
 from dglframer.common.errors import Interrupted
 from dglframer.common.files import hash_of, remove_left_overs
 from dglframer.config import Config, hash_of_config
+from dglframer.config.networks import symmetry_group
 from dglframer.config.stages import stage_settings
 from dglframer.graphs.dataset import GraphDataset
 from dglframer.graphs.held_out import visible_datasets
@@ -58,7 +59,9 @@ def train_seed(job: TrainingJob, processes: Processes, stop: StopRequest) -> Non
     """
     config, leads = job.config, processes.leads
     with locked(job.checkpoints) if leads else nullcontext():
-        train_set, val_set = visible_datasets(job.graphs, job.split)
+        train_set, val_set = visible_datasets(
+            job.graphs, job.split, group=symmetry_group(config.encoder_settings)
+        )
         identity = identity_of(config, train_set, val_set, job.seed)
         if leads:
             remove_left_overs(job.out)

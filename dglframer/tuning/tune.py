@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 from dglframer.common.errors import ConfigError, TrainingFailed, UserError
 from dglframer.common.files import hash_of, write_json
 from dglframer.config import Config, override
+from dglframer.config.networks import symmetry_group
 from dglframer.config.stages import stage_settings
 from dglframer.graphs.dataset import GraphDataset
 from dglframer.graphs.held_out import visible_datasets
@@ -40,7 +41,9 @@ def tune(
     0 on the same study, on this machine or others; each writes the trials that it ran to
     worker-*.json.
     """
-    train_set, val_set = visible_datasets(graphs, split)
+    train_set, val_set = visible_datasets(
+        graphs, split, group=symmetry_group(config.encoder_settings)
+    )
     settings = stage_settings(config, "tune")
     wanted = settings["tune"].pop("trials")  # with more trials it is the same study
     settings |= origin(config.training)

@@ -213,12 +213,12 @@ def test_process_that_loses_the_race_uses_the_winners_arrays(graphs, monkeypatch
 
     decode = module.decode
 
-    def decode_late(folder, manifest, temporary):
+    def decode_late(folder, manifest, group, temporary):
         monkeypatch.setattr(module, "decode", decode)
         monkeypatch.setattr(module.os, "getpid", lambda: 1)
-        module.open_cache(folder, manifest)
+        module.open_cache(folder, manifest, group)
         monkeypatch.undo()
-        decode(folder, manifest, temporary)
+        decode(folder, manifest, group, temporary)
 
     monkeypatch.setattr(module, "decode", decode_late)
     assert len(GraphDataset(graphs)) == 12

@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help env run test test-slow test-cluster lint lock clean
+.PHONY: help env run docs test test-slow test-cluster lint lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -66,8 +66,9 @@ run: env  ## run the workflow on all cores
 	$(BIN)/snakemake --cores all $(ARGS)
 	if [ -e results/report.html ]; then sed -n '/test MAE/,/report is in/p' results/logs/report.txt; fi
 
-test: env  ## run the tests
-	@$(BIN)/python -m pytest $(ARGS)
+# A process for each core takes whole files of tests; a thread each, so that they do not crowd.
+test: env  ## run the tests, on all cores
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 test-slow: env  ## run the tests that take minutes
 	@$(BIN)/python -m pytest -m slow --timeout 1800 $(ARGS)
@@ -81,6 +82,9 @@ lint: env  ## check style, formatting, types and imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache --no-logo
 	$(BIN)/snakefmt --check Snakefile workflow/
+
+docs: env  ## build the documentation as a site in site/, warnings are errors
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # Versions already in the lock stay unless they no longer fit: `make lock LOCK_ARGS=--upgrade` renews
 # them all, `LOCK_ARGS="--upgrade-package numpy"` one. torch and its CUDA companions are left out,
@@ -97,7 +101,7 @@ lock:  ## write requirements.lock anew from pyproject.toml
 	"$$python" -m venv "$$scratch"
 	"$$scratch/bin/pip" --disable-pip-version-check install --quiet uv==0.13.9
 	"$$scratch/bin/uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-	    --extra dev --extra mp --extra qm9 --extra slurm --extra tensorboard --constraint requirements-torch.txt \
+	    --extra dev --extra docs --extra mp --extra qm9 --extra slurm --extra tensorboard --constraint requirements-torch.txt \
 	    $(addprefix --no-emit-package ,$(UNLOCKED)) --custom-compile-command "make lock" \
 	    $(LOCK_ARGS) --output-file requirements.lock pyproject.toml
 

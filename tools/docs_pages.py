@@ -1,0 +1,135 @@
+"""Pages of the documentation's site that are generated: the configuration, the commands, the project's files.
+
+mkdocs calls the functions (``hooks`` in mkdocs.yml). The Markdown files of the repository link to each
+other as they lie; links to files outside docs/ become links to the generated pages, or plain names.
+"""
+
+import argparse
+import re
+from pathlib import Path
+from posixpath import normpath, relpath
+from typing import Any
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from dglframer.cli.main import parser
+from dglframer.config import Config
+
+ROOT = Path(__file__).resolve().parents[1]
+# Files outside docs/ that are pages of the site.
+PROJECT = {
+    "README.md": "project/readme.md",
+    "CONTRIBUTING.md": "project/contributing.md",
+    "CHANGELOG.md": "project/changelog.md",
+}
+LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)#\s]+)(#[^)]*)?\)")
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the generated pages."""
+    pages = {"reference/configuration.md": configuration(), "reference/commands.md": commands()}
+    pages |= {page: (ROOT / name).read_text(encoding="utf-8") for name, page in PROJECT.items()}
+    for name, text in pages.items():
+        files.append(File.generated(config, name, content=text))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Turn links to files outside docs/ into links to pages, or into plain names."""
+    here = page.file.src_uri
+    sources = {page_name: name for name, page_name in PROJECT.items()}
+    lies_at = sources.get(here, f"docs/{here}")
+
+    def turned(match: re.Match[str]) -> str:
+        picture, text, target, anchor = match.groups()
+        if "://" in target or target.startswith("mailto:"):
+            return match.group(0)
+        path = normpath(f"{Path(lies_at).parent.as_posix()}/{target}")
+        if path == "docs":
+            path = "docs/README.md"
+        if path in PROJECT:
+            goal = PROJECT[path]
+        elif path.startswith("docs/"):
+            goal = path.removeprefix("docs/")
+        elif (ROOT / path).exists():
+            return f"`{path}`" if text.strip("`") == path else f"{text} (`{path}`)"
+        else:
+            raise ValueError(f"{lies_at} links to {target}, which is not there")
+        return f"{picture}[{text}]({relpath(goal, Path(here).parent.as_posix())}{anchor or ''})"
+
+    return LINK.sub(turned, markdown)
+
+
+def configuration() -> str:
+    """A table for each section of the configuration, from its class."""
+    lines = [
+        "# Configuration",
+        "",
+        "Every key, its type, its default and its meaning. A file states what differs from the defaults; "
+        "an unknown key is refused, and the message names the nearest valid one.",
+        "",
+    ]
+    plain = []
+    for name, field in Config.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            lines += [f"## {name}", "", (kind.__doc__ or "").strip(), "", *rows(kind), ""]
+        else:
+            plain.append(row(name, field))
+    lines += ["## Outside the sections", "", *HEAD, *plain, ""]
+    return "\n".join(lines)
+
+
+HEAD = ["| key | type | default | meaning |", "|---|---|---|---|"]
+
+
+def rows(section: type[BaseModel]) -> list[str]:
+    """The table of a section."""
+    return [*HEAD, *(row(name, field) for name, field in section.model_fields.items())]
+
+
+def row(name: str, field: Any) -> str:
+    """A key with its type, default and description."""
+    kind = getattr(field.annotation, "__name__", None)
+    if kind is None or getattr(field.annotation, "__args__", None):
+        kind = re.sub(r"\b(?:\w+\.)+", "", str(field.annotation)).replace("NoneType", "None")
+    default = field.get_default(call_default_factory=True)
+    shown = "" if default is PydanticUndefined else text_of(default)
+    cells = (f"`{name}`", f"`{kind}`", shown, field.description or "")
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def text_of(default: Any) -> str:
+    """A default as YAML writes it."""
+    if isinstance(default, BaseModel):
+        return "its own defaults"
+    if isinstance(default, dict):
+        values = {k: v.model_dump() if isinstance(v, BaseModel) else v for k, v in default.items()}
+        return f"`{values}`"
+    if isinstance(default, tuple):
+        default = list(default)
+    words = {None: "null", True: "true", False: "false"}
+    simple = default is None or isinstance(default, bool)
+    return f"`{words[default] if simple else default}`"
+
+
+def commands() -> str:
+    """The help of every verb."""
+    lines = [
+        "# Commands",
+        "",
+        "`dglframer VERB --help` prints the same. The exit status is 0 if all is well, 1 if some structures "
+        "could not be predicted, 2 for a mistake that a message names, 3 if another process has the run "
+        "directory, 75 after a signal if the state is saved and the same command goes on.",
+        "",
+    ]
+    main = parser()
+    for action in main._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for verb, one in action.choices.items():
+                lines += [f"## {verb}", "", "```text", one.format_help().strip(), "```", ""]
+    return "\n".join(lines)

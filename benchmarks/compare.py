@@ -30,7 +30,7 @@ SIZES = {"train": 2000, "val": 200, "test": 500}
 CONFIG: dict[str, Any] = {
     "dataset": {"source": "parquet", "targets": ["formation_energy_per_atom"]},
     "seeds": [0, 1],
-    "training": {"epochs": 6, "averaged_epochs": 2, "batch_size": 16},
+    "training": {"epochs": 6, "batch_size": 16},
     "compare": {
         "variants": {
             "crystalframer": {},
@@ -42,18 +42,18 @@ CONFIG: dict[str, Any] = {
 }
 
 
-def write_subset(path: Path) -> None:
+def write_subset(path: Path, source: Path, sizes: Mapping[str, int]) -> None:
     """The drawn crystals; validation and test crystals come from the file's validation rows."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    table = pq.read_table(DATA)
+    table = pq.read_table(source)
     split_G = np.array(table["split"].to_pylist())
     rng = np.random.default_rng(0)
     train, held = (rng.permutation(np.flatnonzero(split_G == name)) for name in ("train", "val"))
-    rows = {"train": train[: SIZES["train"]], "val": held[: SIZES["val"]]}
-    rows["test"] = held[SIZES["val"] :][: SIZES["test"]]
+    rows = {"train": train[: sizes["train"]], "val": held[: sizes["val"]]}
+    rows["test"] = held[sizes["val"] :][: sizes["test"]]
     parts = []
     for name, chosen in rows.items():
         part = table.take(np.sort(chosen))
@@ -69,7 +69,7 @@ def measure(folder: Path, cores: int) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     source = folder / "subset.parquet"
     if not source.exists():
-        write_subset(source)
+        write_subset(source, DATA, SIZES)
     table = run_target(
         folder, {**CONFIG, "dataset": {**CONFIG["dataset"], "path": str(source)}}, cores
     )

@@ -47,7 +47,7 @@ class SearchSpace:
         return [kind(space.low), kind(space.high)]
 
     def trial_settings(self, chosen: Mapping[str, Any]) -> dict[str, Any]:
-        """The settings of a trial: fewer epochs, no averaging, and the chosen values."""
+        """The settings of a trial: fewer epochs, no last ones of a fixed rate, and the chosen values."""
         shortened = {"training.epochs": self.tune.epochs, "training.averaged_epochs": 0}
         return {**shortened, **chosen}
 

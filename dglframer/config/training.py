@@ -8,11 +8,11 @@ from dglframer.config.section import Section
 
 
 class TrainingConfig(Section):
-    """Optimisation: the paper's recipe, with epochs and batch for a small data set."""
+    """Optimisation: the recipe of docs/guide/training.md, with epochs and batch for a small data set."""
 
-    epochs: int = Field(30, ge=1, description="passes over the training set")
+    epochs: int = Field(60, ge=1, description="passes over the training set")
     averaged_epochs: int = Field(
-        8, ge=0, description="last epochs with a fixed rate and weights averaged over steps"
+        0, ge=0, description="last epochs with a fixed rate and weights averaged over steps"
     )
     batch_size: int = Field(16, ge=1, description="crystals per step")
     edges_per_batch: int | None = Field(
@@ -27,23 +27,23 @@ class TrainingConfig(Section):
     max_atoms: int | None = Field(
         None, ge=1, description="training leaves larger crystals out; null: none"
     )
-    optimizer: Literal["adamw", "muon"] = Field(
-        "adamw", description="adamw, or muon for the weight matrices and adamw for the rest"
+    optimizer: Literal["muon", "adamw"] = Field(
+        "muon", description="muon for the weight matrices and adamw for the rest, or adamw for all"
     )
-    learning_rate: float = Field(5e-4, gt=0, description="of AdamW before the schedule")
+    learning_rate: float = Field(1e-3, gt=0, description="of AdamW before the schedule")
     muon_learning_rate: float = Field(0.005, gt=0, description="of Muon before the schedule")
-    schedule: Literal["inverse_sqrt", "cosine"] = Field(
-        "inverse_sqrt", description="of the rates: rate x sqrt(T / (T + step)), or cosine to zero"
+    schedule: Literal["cosine", "inverse_sqrt"] = Field(
+        "cosine", description="of the rates: cosine to zero, or rate x sqrt(T / (T + step))"
     )
     decay_steps: float = Field(4000, gt=0, description="T of inverse_sqrt")
     warmup_fraction: float = Field(
         0.03, ge=0, le=1, description="cosine: share of the training in which the rates rise"
     )
     average_decay: float | None = Field(
-        None,
+        0.999,
         gt=0,
         lt=1,
-        description="weights averaged exponentially over all steps, with this decay; null: not so",
+        description="of the exponential average of the weights, where averaged_epochs is 0; null: none",
     )
     weight_decay: float = Field(1e-5, ge=0, description="AdamW, weights only")
     bias_decay: float = Field(0.0, ge=0, description="AdamW, biases (the released code: 0.01)")
@@ -76,6 +76,4 @@ class TrainingConfig(Section):
             raise ValueError("training.freeze and training.target_statistics need init_from")
         if self.averaged_epochs > self.epochs:
             raise ValueError("training.averaged_epochs must not exceed training.epochs")
-        if self.averaged_epochs and self.average_decay is not None:
-            raise ValueError("training.average_decay needs training.averaged_epochs: 0")
         return self

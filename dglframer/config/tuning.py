@@ -50,7 +50,7 @@ class TuneConfig(Section):
     """The Optuna study; its best values override model and training settings."""
 
     trials: int = Field(4, ge=0, description="finished trials wanted; 0 switches tuning off")
-    epochs: int = Field(2, ge=1, description="epochs of one trial")
+    epochs: int = Field(10, ge=1, description="epochs of one trial")
     seed: Seed = Field(0, description="seed of the sampler and of every trial")
     sampler: Literal["tpe", "random", "gp", "grid"] = Field(
         "tpe", description="tpe, random, gp (Gaussian process) or grid (every combination)"
@@ -66,8 +66,8 @@ class TuneConfig(Section):
     )
     search: dict[str, Search] = Field(
         {
-            "training.learning_rate": SearchRange(low=3e-4, high=2e-3, log=True),
-            "training.batch_size": SearchChoices(choices=(8, 16)),
+            "training.learning_rate": SearchRange(low=5e-4, high=2e-3, log=True),
+            "training.muon_learning_rate": SearchRange(low=2e-3, high=1e-2, log=True),
         },
         description="any key of the encoder's section or of training: {low, high, log} or {choices}",
     )

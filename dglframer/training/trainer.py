@@ -52,7 +52,7 @@ class Trainer:
         self.mean_T, self.std_T = prepared.mean_T, prepared.std_T
         self.statistics_2T = torch.tensor(np.stack([self.mean_T, self.std_T])).to(self.device)
         self.averaged: AveragedModel | None = None
-        if training.average_decay is not None:
+        if training.average_decay is not None and not training.averaged_epochs:
             self.averaged = averaged_exponentially(self.network, training.average_decay)
         self.optimizers = optimizers_for(self.network, training)
         self.parameters = [p for p in self.network.parameters() if p.requires_grad]

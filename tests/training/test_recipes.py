@@ -62,6 +62,7 @@ def test_presets_are_the_published_recipes(name):
     training = preset(name).training
     assert (training.batch_size, training.epochs) == (batch, epochs)
     assert training.averaged_epochs == averaged
+    assert (training.optimizer, training.schedule) == ("adamw", "inverse_sqrt")
     assert (training.learning_rate, training.decay_steps) == (5e-4, 4000)
     assert (training.weight_decay, training.gradient_clip_norm) == (1e-5, 1.0)
     assert training.drop_last
@@ -75,7 +76,7 @@ def test_presets_are_the_published_recipes(name):
 
 
 def test_every_preset_is_known_and_valid():
-    on_top = {"lightweight", "eight_blocks", "released_optimizer"}
+    on_top = {"lightweight", "eight_blocks", "released_optimizer", "paper"}
     molecules = {"qm9", "qm9_subset"}
     assert {path.stem for path in PRESETS.glob("*.yaml")} == {*PUBLISHED, *on_top, *molecules}
     for name in molecules:
@@ -84,11 +85,16 @@ def test_every_preset_is_known_and_valid():
     assert (light.angle_bins, light.angle_width_bins) == (16, 1.0)
     assert (light.distance_coefficient, light.angle_coefficient) == (1.5, 6.0)
     assert preset("oqmd_bandgap", "eight_blocks").crystalframer.blocks == 8
+    paper = preset("paper").training
+    assert (paper.optimizer, paper.schedule, paper.averaged_epochs) == ("adamw", "inverse_sqrt", 8)
+    assert (paper.learning_rate, paper.decay_steps, paper.weight_decay) == (5e-4, 4000, 1e-5)
     assert preset("mp_bandgap", "released_optimizer").training.bias_decay == 0.01
 
 
 SMALL = CrystalFramerConfig(blocks=1, width=16, heads=2, feedforward=16)
 STRICT = TrainingConfig(  # every quantity of the recipe has a visible effect in a few steps
+    optimizer="adamw",
+    schedule="inverse_sqrt",
     epochs=3,
     averaged_epochs=1,
     batch_size=2,

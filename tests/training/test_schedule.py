@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dglframer.config import Config, ConfigError, parse_config
+from dglframer.config import Config
 from dglframer.config.networks import CrystalFramerConfig, Se3TransformerConfig
 from dglframer.config.training import TrainingConfig
 from dglframer.data.split import read_split
@@ -195,6 +195,10 @@ def test_it_can_learn_a_few_crystals_by_heart(sets):
     assert np.abs(predict(run.result, sets[0], CPU) - targets).mean() < 0.05
 
 
-def test_two_averages_are_refused():
-    with pytest.raises(ConfigError, match="average_decay needs"):
-        parse_config({"training": {"average_decay": 0.99, "averaged_epochs": 1}})
+def test_the_mean_over_last_epochs_takes_the_place_of_the_exponential_average(sets):
+    run = trainer(sets, epochs=2, averaged_epochs=1)
+    assert run.averaged is None
+    run.epoch(0)
+    assert run.result is run.network
+    run.epoch(1)
+    assert run.averaged is not None and int(run.averaged.n_averaged) == 3  # steps of the epoch

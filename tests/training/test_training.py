@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from helpers.recipes import PAPER
 
 from dglframer.common.errors import UserError
 from dglframer.config import Config
@@ -48,7 +49,7 @@ def sets(tiny_run):
 
 
 def config(**training) -> Config:
-    given = {"epochs": 3, "averaged_epochs": 1, "batch_size": 4} | training
+    given = PAPER | {"epochs": 3, "averaged_epochs": 1, "batch_size": 4} | training
     return Config(crystalframer=SMALL, training=TrainingConfig(**given))
 
 
@@ -59,7 +60,7 @@ def trainer(sets, seed=0, **training) -> Trainer:
 
 
 def test_rate_at_step_t():
-    training = TrainingConfig(learning_rate=5e-4)
+    training = TrainingConfig(**PAPER)
     # the rate in the averaged epochs that the paper's JARVIS run implies
     assert 5e-4 * rate_factor(174 * 1950, 0.5, training) == pytest.approx(5.40e-5, rel=2e-3)
     assert rate_factor(0, 0.0, training) == 1
@@ -75,7 +76,7 @@ def test_rates_of_a_run_and_the_frozen_one(sets):
 
 def test_biases_and_weights_decay_apart(sets):
     run = trainer(sets)
-    weights, biases = optimizers_for(run.network, TrainingConfig())[0].param_groups
+    weights, biases = optimizers_for(run.network, TrainingConfig(**PAPER))[0].param_groups
     assert (weights["weight_decay"], biases["weight_decay"]) == (1e-5, 0.0)
     assert weights["betas"] == (0.9, 0.98)
     n_biases = sum("bias" in name for name, _ in run.network.named_parameters())

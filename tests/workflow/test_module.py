@@ -158,7 +158,7 @@ def test_a_module_that_is_given_no_configuration_has_that_of_the_checkout(tmp_pa
     (tmp_path / "Snakefile").write_text(module(f'"{ROOT / snakefile}"'))
     run(tmp_path, "results/config.json", "--config", "seeds=[3]")
     config = json.loads((tmp_path / "results" / "config.json").read_text())
-    assert config["seeds"] == [3] and config["training"]["epochs"] == 30
+    assert config["seeds"] == [3] and config["training"]["epochs"] == 60
 
 
 def git(folder: Path, *arguments: str) -> None:

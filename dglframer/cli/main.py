@@ -10,8 +10,8 @@ from pathlib import Path
 
 from dglframer import __version__
 from dglframer.cli import data as data_commands
+from dglframer.cli import learning_curve, nbody
 from dglframer.cli import models as model_commands
-from dglframer.cli import nbody
 from dglframer.cli.options import add_verb
 from dglframer.common.errors import Interrupted, UserError
 from dglframer.common.own_code import check_code
@@ -64,6 +64,7 @@ def parser() -> argparse.ArgumentParser:
     verbs = main.add_subparsers(required=True, metavar="VERB")
     data_commands.add_verbs(verbs)
     model_commands.add_verbs(verbs)
+    learning_curve.add_verbs(verbs)
     nbody.add_parser(verbs)
     compiled = {
         "action": "store_true",

@@ -23,7 +23,7 @@ from dglframer.config.data import (
     MaterialsProjectConfig,
     SplitConfig,
 )
-from dglframer.config.experiments import CompareConfig, NbodyConfig
+from dglframer.config.experiments import CompareConfig, LearningCurveConfig, NbodyConfig
 from dglframer.config.networks import (
     CrystalFramerConfig,
     EncoderConfig,
@@ -62,6 +62,7 @@ class Config(Section):
     training: TrainingConfig = TrainingConfig()
     tune: TuneConfig = TuneConfig()
     compare: CompareConfig = CompareConfig()
+    learning_curve: LearningCurveConfig = LearningCurveConfig()
     nbody: NbodyConfig = NbodyConfig()
     seeds: Seeds = Field((0, 1), description="one model is trained per seed; together an ensemble")
 

@@ -1,11 +1,11 @@
-"""Settings of the two experiments: the comparison of encoders and N-body."""
+"""Settings of the experiments: the comparison of encoders, the learning curve, N-body."""
 
 import re
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, PositiveInt, field_validator, model_validator
 
-from dglframer.config.section import Section, Seed, Seeds
+from dglframer.config.section import Section, Seed, Seeds, distinct
 
 Setting = bool | int | float | str | None
 
@@ -46,6 +46,17 @@ class CompareConfig(Section):
         """The variants to train: all for equal ``epochs``, all but the first for its ``time``."""
         names = list(self.chosen)
         return names if budget == "epochs" else names[1:]
+
+
+class LearningCurveConfig(Section):
+    """`snakemake learning_curve`: error against the number of training crystals (docs/guide/training.md)."""
+
+    sizes: Annotated[tuple[PositiveInt, ...], Field(min_length=1), AfterValidator(distinct)] = (
+        Field(
+            (50, 100, 200),
+            description="training crystals of each subset; smaller ones are parts of larger",
+        )
+    )
 
 
 NbodyModel = Literal["deepset", "tfn", "set_transformer", "se3_transformer", "egnn"]

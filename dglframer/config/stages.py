@@ -20,6 +20,7 @@ STAGES: dict[str, tuple[int, tuple[str, ...]]] = {
     "evaluate": (6, ()),
     "report": (6, ()),
     "compare": (3, ("encoder", *ENCODERS, "training", "compare")),
+    "learning_curve": (1, ("learning_curve",)),
     "nbody_simulate": (1, ("nbody",)),
     "nbody_bounds": (1, ("nbody",)),
     "nbody_train": (1, ("nbody",)),

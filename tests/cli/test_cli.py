@@ -18,7 +18,7 @@ from dglframer.config.data import DatasetConfig
 
 VERBS = (
     "sources download crystals clean inspect split leakage graphs tune train evaluate"
-    " compare-plan compare report predict import-checkpoint nbody doctor config"
+    " compare-plan compare report predict import-checkpoint curve-splits learning-curve nbody doctor config"
 ).split()
 
 

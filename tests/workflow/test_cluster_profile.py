@@ -9,7 +9,7 @@ import pytest
 import yaml
 from helpers.paths import ROOT
 
-GPU_RULES = {"tune", "tune_worker", "train_seed", "compare_train", "nbody_train"}
+GPU_RULES = {"tune", "tune_worker", "train_seed", "compare_train", "curve_train", "nbody_train"}
 PROFILES = ROOT / "workflow" / "profiles"
 
 
@@ -36,6 +36,7 @@ def test_the_profile_of_every_call_does_not_silence_that_of_a_cluster():
     [
         ("all", "download crystals clean graphs tune tune_worker train_seed"),
         ("compare", "graphs compare_train compare_evaluate"),
+        ("learning_curve", "graphs curve_train curve_evaluate"),
         ("nbody", "nbody_train"),
     ],
 )

@@ -33,6 +33,7 @@ wildcard_constraints:
     worker=r"\d+",
     budget="epochs|time",
     variant=r"[A-Za-z0-9_+-]+",
+    size=r"\d+",
     cap="component|norm",
     model=r"[a-z0-9_]+",
     frames=r"\d+",

@@ -2,12 +2,13 @@
 
 Writes minerals of jarvis-tools, as they are and with longer cells, as CIFs into a scratch folder (--folder
 keeps it), predicts them with a network of the published size (--model: with that one), kills one run
-half-way and lets it go on, and writes benchmarks/results/predict.json and the table of
+half-way and lets it go on, and writes its file in benchmarks/results and the table of
 docs/guide/predict.md. `--page` only does the last.
 """
 
 import argparse
 import os
+import re
 import resource
 import signal
 import sys
@@ -96,7 +97,8 @@ def run(model: Path, inputs: Path, out: Path, workers: int, kill_at: int | None 
             peak, readers_peak = max(peak, memory), max(readers_peak, readers)
         except psutil.Error:
             pass
-        if kill_at and f" {kill_at} structures" in log.read_text(encoding="utf-8"):
+        done = re.findall(r"(\d+) structures", log.read_text(encoding="utf-8"))
+        if kill_at and done and int(done[-1]) >= kill_at:
             process.send_signal(signal.SIGKILL)
         time.sleep(LOOK_SECONDS)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -1,6 +1,7 @@
 """The verbs that train, evaluate, compare, report and predict. Each imports its modules itself."""
 
 import argparse
+import json
 import logging
 from itertools import takewhile
 from pathlib import Path
@@ -134,17 +135,16 @@ def predict(args: argparse.Namespace) -> int:
     from dglframer.common.device import make_reproducible, pick_device
     from dglframer.evaluation.predict import Reading, predict_files
     from dglframer.evaluation.structure_inputs import find_inputs
-    from dglframer.networks.model_directory import is_model, members
+    from dglframer.networks.named import names_model
 
     device = pick_device(args.device)
     make_reproducible(args.threads, device)
-    more = list(takewhile(is_model, args.inputs))
-    folders = [one for path in (args.model_dir, *more, *args.model) for one in members(path)]
+    more = list(takewhile(names_model, args.inputs))
     if len(more) == len(args.inputs):
         raise UserError(f"{more[-1]} is a model: after the models, give files of structures")
     failed = predict_files(
-        folders,
-        find_inputs(args.inputs[len(more) :]),
+        [args.model_dir, *more, *args.model],
+        find_inputs(list(map(Path, args.inputs[len(more) :]))),
         args.out,
         device,
         Reading(args.edges_per_batch, args.periodicity == "assume_periodic", args.workers),
@@ -152,6 +152,13 @@ def predict(args: argparse.Namespace) -> int:
         args.embed,
     )
     return 1 if failed else 0
+
+
+def models(args: argparse.Namespace) -> None:
+    """list the models that come with dglframer: what they predict, how well, from which data"""
+    from dglframer.pretrained.registry import as_values, shipped, table
+
+    print(json.dumps(as_values(shipped()), indent=1) if args.json else table(shipped()))
 
 
 def import_checkpoint(args: argparse.Namespace) -> None:
@@ -209,8 +216,12 @@ def add_verbs(verbs: Any) -> None:
         *(MODEL_DIRS, evaluation, OUT),
     )
     model_dir = ("model_dir", {"type": Path, "metavar": "MODEL_DIR", "help": "a model directory"})
-    more = {"type": Path, "action": "append", "default": [], "metavar": "MODEL_DIR"}
-    inputs: dict[str, Any] = {"type": Path, "nargs": "+", "metavar": "INPUT"}
+    one = {
+        "metavar": "MODEL",
+        "help": "a shipped model's name, a model directory, a folder of them",
+    }
+    more = {"action": "append", "default": [], "metavar": "MODEL"}
+    inputs: dict[str, Any] = {"nargs": "+", "metavar": "INPUT"}
     inputs["help"] = (
         "structure files, folders of them, .parquet files, .txt files of paths, or - for paths on "
         "standard input; further models may stand in front"
@@ -227,7 +238,7 @@ def add_verbs(verbs: Any) -> None:
     add_verb(
         verbs,
         predict,
-        ("model_dir", {**model_dir[1], "help": "a model directory, or a folder of them"}),
+        ("model_dir", one),
         ("inputs", inputs),
         ("--model", {**more, "help": "another model of the ensemble; may be repeated"}),
         ("--out", {"type": Path, "help": ".csv or .parquet (default: CSV on standard output)"}),
@@ -242,6 +253,7 @@ def add_verbs(verbs: Any) -> None:
         THREADS,
         DEVICE,
     )
+    add_verb(verbs, models, ("--json", {"action": "store_true", "help": "for programs"}))
     checkpoint = {"type": Path, "metavar": "CKPT", "help": "the authors' .ckpt file"}
     cutoff = {
         "type": float,

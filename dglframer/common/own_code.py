@@ -15,7 +15,13 @@ PACKAGE = Path(__file__).resolve().parents[1]
 VARIABLE = (
     "DGLFRAMER_CODE"  # what a workflow exports to its commands: hash_of_code(), a space, PACKAGE
 )
-FILES = ("**/*.py", "**/templates/*", "**/minerals/*")
+FILES = (
+    "**/*.py",
+    "**/templates/*",
+    "**/minerals/*",
+    "pretrained/**/*.json",
+    "pretrained/**/*.safetensors",
+)
 
 
 def hash_of_code() -> str:

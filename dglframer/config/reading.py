@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dglframer.common.errors import ConfigError
+from dglframer.pretrained.registry import find
 
 # The keys that hold a path.
 PATHS = (
@@ -69,7 +70,7 @@ def with_full_paths(values: Any, folder: Path) -> Any:
     values = dict(values)
     for section, key in PATHS:
         given = text_at(values, section, key)
-        if given:
+        if given and is_path(section, key, given):
             values[section] = {**values[section], key: full_path(given, folder)}
     return values
 
@@ -81,6 +82,11 @@ def full_path(text: str, folder: Path) -> str:
     """
     path = Path(folder) / text
     return str(path.parent.resolve() / path.name)
+
+
+def is_path(section: str, key: str, text: str) -> bool:
+    """Whether the text under a key of PATHS is a path, and not the name of a shipped model."""
+    return (section, key) != ("training", "init_from") or find(text) is None
 
 
 def text_at(values: Any, section: str, key: str) -> str | None:
@@ -103,7 +109,7 @@ def merged_with_full_paths(merged: Mapping[str, Any], files: Sequence[Path]) -> 
     values = dict(merged)
     for section, key in PATHS:
         given = text_at(values, section, key)
-        if given:
+        if given and is_path(section, key, given):
             stating = (folder for folder, own in contents if text_at(own, section, key) == given)
             folder = next(stating, Path.cwd())
             values[section] = {**values[section], key: full_path(given, folder)}

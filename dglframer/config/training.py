@@ -2,9 +2,10 @@
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from dglframer.config.section import Section
+from dglframer.pretrained.registry import find
 
 
 class TrainingConfig(Section):
@@ -52,7 +53,7 @@ class TrainingConfig(Section):
         "float32", description="of linear layers in training; all else is float32"
     )
     init_from: str | None = Field(
-        None, description="fine-tuning: model directory with the starting weights"
+        None, description="fine-tuning: a model directory, or the name of a shipped model"
     )
     freeze: tuple[str, ...] = Field(
         (),
@@ -69,6 +70,13 @@ class TrainingConfig(Section):
         10.0, ge=0, description="between checkpoints inside an epoch; 0: after every step"
     )
     tensorboard: bool = Field(False, description="write metrics for TensorBoard, too")
+
+    @field_validator("init_from")
+    @classmethod
+    def path_of_shipped_model(cls, given: str | None) -> str | None:
+        """The first member's folder, for the name of a shipped model."""
+        one = find(given) if given else None
+        return str(one.members()[0]) if one else given
 
     @model_validator(mode="after")
     def keys_fit_each_other(self) -> "TrainingConfig":

@@ -14,7 +14,8 @@ from dglframer.evaluation.items import Item
 from dglframer.evaluation.prediction_rows import Row
 from dglframer.evaluation.spread import spread
 from dglframer.graphs.batch import Batch, batch_graphs
-from dglframer.networks.model_directory import Target, TrainedModel, load_model
+from dglframer.networks.model_directory import Target, TrainedModel
+from dglframer.networks.named import Place, load_place, places
 from dglframer.structures.periodic_graph import build_graph
 
 
@@ -23,6 +24,7 @@ class Ensemble:
     """Models of the same targets, on one device."""
 
     models: tuple[TrainedModel, ...]
+    places: tuple[Place, ...]
     device: torch.device
 
     @property
@@ -88,12 +90,13 @@ class Ensemble:
         embeddings = iter(vectors[0].tolist() if with_embedding and vectors else ())
         rows: list[Row] = []
         for item in items:
-            id, path, error = (escaped(one or "") for one in (item.id, item.path, item.error))
+            texts = (item.id, item.path, item.error)
+            id, path, error = (None if text is None else escaped(text) for text in texts)
             mean_T, spread_T = next(results) if item.graph else (None, None)
             for t, target in enumerate(self.targets):
                 row: Row = {"id": id, "path": path, "property": target.name}
                 row |= {"prediction": None, "unit": target.unit, "spread": None}
-                row |= {"error": error or None}
+                row |= {"error": error}
                 if mean_T is not None and spread_T is not None:
                     if np.isfinite(mean_T[t]):
                         row["prediction"] = float(mean_T[t])
@@ -106,14 +109,17 @@ class Ensemble:
         return rows
 
 
-def load_ensemble(folders: Sequence[Path], device: torch.device) -> Ensemble:
-    """The models of some model directories.
+def load_ensemble(given: Sequence[str | Path], device: torch.device) -> Ensemble:
+    """The models of names, model directories and folders of such.
 
     Raises UserError unless all predict the same properties in the same units.
     """
-    models = tuple(load_model(folder, str(device)) for folder in folders)
+    all_places = tuple(place for one in given for place in places(one))
+    models = tuple(load_place(place, str(device)) for place in all_places)
     first = [(target.name, target.unit) for target in models[0].targets]
-    for model, folder in zip(models, folders, strict=True):
+    for model, place in zip(models, all_places, strict=True):
         if [(target.name, target.unit) for target in model.targets] != first:
-            raise UserError(f"{folder} predicts other properties than {folders[0]}: {first}")
-    return Ensemble(models, device)
+            raise UserError(
+                f"{place.folder} predicts other properties than {all_places[0].folder}: {first}"
+            )
+    return Ensemble(models, all_places, device)

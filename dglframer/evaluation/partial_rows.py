@@ -17,15 +17,15 @@ from dglframer.common.errors import DamagedFile, InUse, UserError
 from dglframer.common.files import canonical_json, hash_of, sha256
 from dglframer.evaluation.items import Position
 from dglframer.evaluation.prediction_rows import Row
+from dglframer.networks.named import Place
 
 
 def description(
-    model_folders: Sequence[Path], files: Sequence[Path], settings: dict[str, Any]
+    places: Sequence[Place], files: Sequence[Path], settings: dict[str, Any]
 ) -> dict[str, str]:
     """Hashes of what the rows depend on; of the structure files, names, sizes and times of change."""
-    models = [
-        sha256(folder / "model.json") for folder in model_folders
-    ]  # it has that of the weights
+    # model.json has the hash of the weights.
+    models = [(sha256(place.folder / "model.json"), place.target) for place in places]
     inputs = hashlib.sha256()
     for path in files:
         stat = path.stat() if path.is_file() else None

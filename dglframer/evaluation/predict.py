@@ -39,7 +39,7 @@ class Reading(NamedTuple):
 
 
 def predict_files(
-    model_folders: Sequence[Path],
+    models: Sequence[str | Path],
     files: Sequence[Path],
     out: Path | None,
     device: torch.device,
@@ -48,6 +48,8 @@ def predict_files(
     embed: Path | None = None,
 ) -> int:
     """Write a row for each crystal to ``out`` (.csv or .parquet), in the order of the files.
+
+    ``models``: names of shipped models, model directories, folders of such; together an ensemble.
 
     The columns are id, path, prediction (mean over the models), unit, spread, abstained and error. If there
     are several targets, each has a row and the column ``property`` names it. For a crystal that cannot
@@ -58,9 +60,9 @@ def predict_files(
     the arguments or the models do not fit each other.
     """
     check_suffix(out, embed)
-    if abstain_above is not None and len(model_folders) < 2:
+    ensemble = load_ensemble(models, device)
+    if abstain_above is not None and len(ensemble.models) < 2:
         raise UserError("--abstain-above: a single model has no spread; give several (--model)")
-    ensemble = load_ensemble(model_folders, device)
     kinds = columns(several=len(ensemble.targets) > 1)
     if abstain_above is not None and len(ensemble.targets) > 1:
         raise UserError("--abstain-above: it takes models of one property, these predict several")
@@ -75,7 +77,7 @@ def predict_files(
         settings = {"edges": reading.edges_per_batch, "device": device.type, "embed": bool(embed)}
         settings |= {"version": __version__, "threads": torch.get_num_threads()}
         settings |= {"assume_periodic": reading.assume_periodic}
-        with PartialRows(place, description(model_folders, files, settings)) as partial:
+        with PartialRows(place, description(ensemble.places, files, settings)) as partial:
             if partial.n_rows:
                 log.info("goes on after %d rows in %s", partial.n_rows, partial.path)
             for part, position in predicted(

@@ -1,1 +1,1 @@
-"""The Python interface: what ``import dglframer`` offers, by the same functions as the command line."""
+"""The Python interface: what the package itself offers, by the same functions as the command line."""

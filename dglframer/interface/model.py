@@ -15,7 +15,7 @@ from dglframer.evaluation.items import Item, Wanted, chunks
 from dglframer.evaluation.predict import finished
 from dglframer.evaluation.prediction_rows import as_table, columns
 from dglframer.interface.structures import as_list, items_of
-from dglframer.networks.model_directory import Target, members
+from dglframer.networks.model_directory import Target
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,15 +29,17 @@ EDGES_PER_BATCH = 200_000
 def load(
     model: str | PathLike[str], *more: str | PathLike[str], device: str = "auto", threads: int = 1
 ) -> "Model":
-    """A model for predictions: a model directory, or a folder of seeds, which is an ensemble.
+    """A model for predictions: a shipped one by its name, a model directory, or a folder of seeds.
 
-    ``more``: further members of the ensemble. ``device``: cpu, cuda, cuda:1, ... or auto, a GPU if
-    there is one. ``threads``: CPU threads of a prediction. Raises UserError if a file is missing or
-    damaged, or if the members predict other properties or units.
+    A text without a separator is first the name of a shipped model (``dglframer models`` lists them),
+    then a path; a Path is a path. A folder of seeds is an ensemble. ``more``: further members.
+    ``device``: cpu, cuda, cuda:1, ... or auto, a GPU if there is one. ``threads``: CPU threads of a
+    prediction. Raises UserError if there is no such model, if a file is missing or damaged, or if the
+    members predict other properties or units.
     """
     settle_mkl()  # before any product of matrices; then the numbers are those of the command line
-    folders = [one for path in (model, *more) for one in members(Path(path))]
-    return Model(load_ensemble(folders, pick_device(device)), threads)
+    given = [one if isinstance(one, str) else Path(one) for one in (model, *more)]
+    return Model(load_ensemble(given, pick_device(device)), threads)
 
 
 class Model:
@@ -60,7 +62,8 @@ class Model:
     def members(self) -> tuple["Model", ...]:
         """Each model of an ensemble by itself."""
         ensemble = self.ensemble
-        alone = (Ensemble((model,), ensemble.device) for model in ensemble.models)
+        each = zip(ensemble.models, ensemble.places, strict=True)
+        alone = (Ensemble((model,), (place,), ensemble.device) for model, place in each)
         return tuple(Model(one, self.threads) for one in alone)
 
     def predict(

@@ -35,7 +35,8 @@ FORMAT_VERSION = 4
 FILES = ("model.json", "model.safetensors")
 MAX_DESCRIPTION_BYTES = 16 * 2**20
 MAX_TARGETS = 1000
-DTYPES = {"F32", "F64"}  # safetensors' names of the precisions of networks
+# safetensors' names of the precisions of weights; networks of half precision compute in float32.
+DTYPES = {"F16", "F32", "F64"}
 
 
 @validated_dataclass(frozen=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
@@ -144,6 +145,8 @@ def load_model(folder: Path, device: str = "cpu") -> TrainedModel:
     settings = settings_of(description, folder)
     check_header(weights, settings, len(description.targets))
     state = load_file(weights, device=device)
+    if next(iter(state.values())).dtype == torch.float16:
+        state = {name: tensor.float() for name, tensor in state.items()}
     network = build(settings, len(description.targets))
     network.to(next(iter(state.values())).dtype).load_state_dict(state)
     targets, history = tuple(description.targets), dict(description.history)
@@ -205,4 +208,6 @@ def check_header(weights: Path, settings: EncoderConfig, n_targets: int) -> None
             f"its settings need {expected.get(name, 'absent')}"
         )
     if len(dtypes) != 1 or not dtypes <= DTYPES:
-        raise DamagedFile(f"{weights}: its numbers are {', '.join(sorted(dtypes))}, not F32 or F64")
+        raise DamagedFile(
+            f"{weights}: its numbers are {', '.join(sorted(dtypes))}, not F16, F32 or F64"
+        )

@@ -143,16 +143,23 @@ def replace_weights(model: Path, change) -> None:
     [
         (lambda _: {}, "absent"),
         (lambda weights: weights | {"more": torch.ones(2)}, "more has the shape"),
-        (lambda weights: {k: v.half() for k, v in weights.items()}, "F16"),
+        (lambda weights: {k: v.bfloat16() for k, v in weights.items()}, "BF16"),
         (lambda weights: {k: v.to(torch.int32) for k, v in weights.items()}, "I32"),
         (lambda weights: weights | {"head.output.bias": torch.ones(2).double()}, "F32, F64"),
     ],
-    ids=["none", "one more", "half", "integers", "mixed"],
+    ids=["none", "one more", "bfloat16", "integers", "mixed"],
 )
 def test_other_tensors_than_the_networks_are_refused(model, change, named):
     replace_weights(model, change)
     with pytest.raises(DamagedFile, match=rf"model\.safetensors: .*{named}"):
         load_model(model)
+
+
+def test_weights_in_half_precision_compute_in_single(model):
+    full = load_model(model).network.state_dict()
+    replace_weights(model, lambda weights: {k: v.half() for k, v in weights.items()})
+    for name, tensor in load_model(model).network.state_dict().items():
+        assert tensor.dtype == torch.float32 and torch.equal(tensor, full[name].half().float())
 
 
 def test_the_files_of_a_model_follow_the_umask(tmp_path):

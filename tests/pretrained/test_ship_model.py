@@ -1,0 +1,76 @@
+"""tools/ship_model.py: from a results folder to an entry of the registry, and a card."""
+
+import json
+import runpy
+import shutil
+
+import pytest
+import torch
+from helpers.crystals import TINY_CUTOFF
+from helpers.models import make_model
+from helpers.paths import ROOT
+from safetensors.torch import load_file
+
+import dglframer
+from dglframer.common.files import write_json
+from dglframer.evaluation.evaluate import evaluate
+from dglframer.pretrained import registry
+
+TARGETS = ("formation_energy_peratom", "optb88vdw_bandgap")
+
+
+@pytest.fixture
+def results(tiny_run, tmp_path):
+    """A results folder with two seeds, and a docs folder with an index."""
+    folder = tmp_path / "results"
+    shutil.copytree(tiny_run.graphs, folder / "graphs")
+    shutil.copyfile(tiny_run.split, folder / "split.parquet")
+    models = [
+        make_model(folder / "models" / f"seed-{k}", k, TINY_CUTOFF, "eV/atom", TARGETS)
+        for k in (0, 1)
+    ]
+    evaluate(
+        folder / "graphs", folder / "split.parquet", models, folder / "evaluation",
+        torch.device("cpu"),
+    )  # fmt: skip
+    download = {"source": "minerals", "licence": "public domain", "citation": "Choudhary (2020)"}
+    write_json(folder / "download.json", download)
+    (tmp_path / "docs").mkdir()
+    shutil.copyfile(ROOT / "docs" / "README.md", tmp_path / "docs" / "README.md")
+    return folder
+
+
+@pytest.mark.parametrize("precision", ["float16", "float32"])
+def test_a_model_is_shipped_under_two_names(results, tmp_path, monkeypatch, precision):
+    tool = runpy.run_path(str(ROOT / "tools" / "ship_model.py"))
+    ship = tool["ship"]
+    ship.__globals__["TOLERANCE"] = 1.0 if precision == "float16" else 0.0
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "registry.json").write_text("{}")
+    monkeypatch.setattr(registry, "FOLDER", tmp_path / "package")
+    names = {"energy": TARGETS[0], "gap": TARGETS[1]}
+    for _ in range(2):  # again: nothing is doubled
+        ship(results, "tiny", names, {"licence": "CC BY 4.0"}, tmp_path / "docs")
+    entries = registry.shipped()
+    metrics = json.loads((results / "evaluation" / "metrics.json").read_text())["targets"]
+    for name, target in names.items():
+        one = entries[name]
+        assert (one.precision, one.licence, one.training_data) == (
+            precision,
+            "CC BY 4.0",
+            "minerals",
+        )
+        assert one.test_mae == metrics[target]["splits"]["test"]["mae"] and one.test_crystals == 3
+        assert one.elements and len(one.members()) == 2
+        weights = load_file(one.members()[0] / "model.safetensors")
+        assert {str(tensor.dtype) for tensor in weights.values()} == {f"torch.{precision}"}
+        card = (tmp_path / "docs" / "models" / f"{name}.md").read_text()
+        assert f"| test | 3 | {one.test_mae:.4g} |" in card and "Choudhary (2020)" in card
+    assert (tmp_path / "docs" / "README.md").read_text().count("(models/energy.md)") == 1
+
+    shipped, trained = dglframer.load("gap"), dglframer.load(results / "models")
+    structure = {"lattice_mat": [[4.2, 0, 0], [0, 4.2, 0], [0, 0, 4.2]], "cartesian": False}
+    structure |= {"coords": [[0, 0, 0], [0.5, 0.5, 0.5]], "elements": ["Cs", "Cl"]}
+    mine, theirs = shipped.predict(structure), trained.predict(structure)
+    tolerance = 2e-2 if precision == "float16" else 1e-6
+    assert mine["prediction"][0] == pytest.approx(theirs["prediction"][1], abs=tolerance)

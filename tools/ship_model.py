@@ -1,0 +1,224 @@
+"""Put a trained model into the package under one name or several, with a card for each.
+
+    python tools/ship_model.py results jarvis_dft3d --name formation_energy=formation_energy_peratom \
+        --training-data "JARVIS-DFT dft_3d 2021" --licence "..." --citation "..."
+
+The results folder is the workflow's, or that of `dglframer.fit`. Weights are stored in float16 if the test
+errors stay within TOLERANCE, else in float32. Writes dglframer/pretrained/FOLDER and registry.json,
+a page for each name in docs/models, and its line in docs/README.md.
+"""
+
+import argparse
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from dglframer.common.elements import SYMBOLS
+from dglframer.common.files import read_json, sha256, write_json, write_text
+from dglframer.data.split import read_split
+from dglframer.graphs.dataset import GraphDataset
+from dglframer.networks.inference import predict
+from dglframer.networks.model_directory import TrainedModel, load_model, members
+from dglframer.pretrained import registry
+from dglframer.pretrained.registry import Shipped, as_values, shipped
+
+ROOT = Path(__file__).resolve().parents[1]
+TOLERANCE = 1e-3  # of a test MAE, by how much half precision may change it
+MODELS_BEFORE = (
+    "| [SE(3)-Transformer and TFN]"  # the line of docs/README.md before those of the cards
+)
+
+
+class Precision(NamedTuple):
+    """What half precision does to the test errors of an ensemble."""
+
+    chosen: str
+    mae_change: float  # the largest over the targets, relative
+    largest_change: dict[str, float]  # of a prediction, by target, in its unit
+
+    def sentence(self, target: str, unit: str) -> str:
+        change = self.largest_change[target]
+        return (
+            f"In float16 the test error changes by {100 * self.mae_change:.2g} % and no test prediction "
+            f"by more than {change:.2g} {unit}; the weights are stored in {self.chosen}."
+        )
+
+
+def halved(folder: Path, out: Path) -> Path:
+    """A copy of a model directory with weights in float16."""
+    out.mkdir(parents=True)
+    weights = load_file(folder / "model.safetensors")
+    save_file({name: one.half() for name, one in weights.items()}, out / "model.safetensors")
+    content = read_json(folder / "model.json", "weights_sha256")
+    write_json(out / "model.json", content | {"weights_sha256": sha256(out / "model.safetensors")})
+    return out
+
+
+def predictions(folders: list[Path], dataset: GraphDataset) -> np.ndarray:
+    """[G, T]: the mean over the members, in the targets' units."""
+    parts = []
+    for folder in folders:
+        model = load_model(folder)
+        output_GT = torch.from_numpy(predict(model.network, dataset, torch.device("cpu")))
+        parts.append(model.denormalise(output_GT).numpy())
+    return np.mean(parts, axis=0)
+
+
+def compare_precisions(full: list[Path], half: list[Path], results: Path) -> Precision:
+    """The test errors of both."""
+    dataset = GraphDataset(results / "graphs", read_split(results / "split.parquet")["test"])
+    targets_GT = np.asarray(dataset.targets[dataset.rows])
+    full_GT, half_GT = predictions(full, dataset), predictions(half, dataset)
+    before_T, after_T = (np.nanmean(abs(one - targets_GT), 0) for one in (full_GT, half_GT))
+    change = float(abs(after_T / before_T - 1).max())
+    largest_T = abs(half_GT - full_GT).max(0)
+    names = list(dataset.manifest["targets"])
+    chosen = "float16" if change < TOLERANCE else "float32"
+    return Precision(chosen, change, dict(zip(names, map(float, largest_T), strict=True)))
+
+
+def ship(
+    results: Path, folder: str, names: dict[str, str], texts: dict[str, str], docs: Path
+) -> Precision:
+    """Write the weights, the entries of the registry, and the cards; ``names``: target by name."""
+    full = members(results / "models")
+    with tempfile.TemporaryDirectory() as scratch:
+        half = [halved(one, Path(scratch) / one.name) for one in full]
+        precision = compare_precisions(full, half, results)
+        place = registry.FOLDER / folder
+        shutil.rmtree(place, ignore_errors=True)
+        files = {}
+        for one in half if precision.chosen == "float16" else full:
+            for name in ("model.json", "model.safetensors"):
+                (place / one.name).mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(one / name, place / one.name / name)
+                files[f"{one.name}/{name}"] = sha256(place / one.name / name)
+    first = load_model(full[0])
+    metrics = read_json(results / "evaluation" / "metrics.json", "targets")
+    download = read_json(results / "download.json", "source", "licence", "citation")
+    stated = {"training_data": download["source"]} | {
+        key: download[key] for key in ("licence", "citation")
+    }
+    entries = shipped()
+    for name, target in names.items():
+        errors = metrics["targets"][target]
+        entries[name] = Shipped(
+            folder=folder,
+            files=files,
+            target=target,
+            unit=errors["unit"],
+            elements=tuple(known_elements(first, results)),
+            test_mae=errors["splits"]["test"]["mae"],
+            test_crystals=errors["splits"]["test"]["crystals"],
+            precision=precision.chosen,
+            **{**stated, **texts},
+        )
+    write_json(registry.FOLDER / registry.REGISTRY, as_values(entries))
+    for name in names:
+        text = card(name, entries[name], first, metrics, precision)
+        write_text(docs / "models" / f"{name}.md", text)
+        add_to_index(docs / "README.md", name, entries[name])
+    return precision
+
+
+def known_elements(model: TrainedModel, results: Path) -> list[str]:
+    """The elements of the training crystals."""
+    if model.training_elements is not None:
+        return [symbol for symbol, count in model.training_elements.items() if count]
+    ids = read_split(results / "split.parquet")["train"]
+    numbers = np.unique(np.concatenate(GraphDataset(results / "graphs", ids).compositions()))
+    return [SYMBOLS[z - 1] for z in numbers]
+
+
+def card(
+    name: str, one: Shipped, model: TrainedModel, metrics: dict[str, Any], precision: Precision
+) -> str:
+    """The page of a model, from the stored numbers."""
+    errors = metrics["targets"][one.target]
+    settings, training = model.network.settings, model.history.get("training", {})
+    others = [target.name for target in model.targets if target.name != one.target]
+    learned = f" It was learned together with {', '.join(others)}." if others else ""
+    lines = [
+        f"# {name}",
+        "",
+        f'`dglframer predict {name} *.cif`, `dglframer.load("{name}")`, and as a start of fine-tuning',
+        f"`training.init_from: {name}`. It predicts `{one.target}` in {one.unit or 'no unit'}.{learned}",
+        "Written by tools/ship_model.py from the stored results.",
+        "",
+        "## Errors",
+        "",
+        "| split | crystals | MAE | RMSE | R² |",
+        "|---|---|---|---|---|",
+    ]
+    for split, row in errors["splits"].items():
+        numbers = f"{row['mae']:.4g} | {row['rmse']:.4g} | {row['r2']:.4f}"
+        lines.append(f"| {split} | {row['crystals']:,} | {numbers} |")
+    seeds = ", ".join(f"{mae:.4g}" for mae in errors["test_mae_by_seed"].values())
+    lines += ["", f"In {one.unit or 'no unit'}; of the members alone, test MAE {seeds}."]
+    for key, label in (
+        ("boosting_baseline", "gradient boosting on composition and cell"),
+        ("median_baseline", "the training median"),
+    ):
+        if key in errors:
+            lines.append(f"Test MAE of {label}: {errors[key]['test_mae']:.4g}.")
+    lines += [
+        "",
+        "## Training",
+        "",
+        f"- Data: {one.training_data}. Licence: {one.licence}.",
+        f"- Citation: {one.citation}",
+        f"- Members: {len(errors['test_mae_by_seed'])}, each of {metrics['parameters']:,} parameters, "
+        f"{type(settings).__name__.removesuffix('Config')}, cutoff {model.cutoff} Å.",
+        f"- Epochs: {training.get('epochs', 'not stated')}. {precision.sentence(one.target, one.unit)}",
+        f"- Elements of the training crystals ({len(one.elements)}): {' '.join(one.elements)}.",
+        "",
+        "## Not for",
+        "",
+        "Crystals with other elements than these, structures far from those of the training data (relaxed "
+        "bulk crystals), molecules, surfaces, defects, and forces.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def add_to_index(index: Path, name: str, one: Shipped) -> None:
+    """A line for the card in the table of models."""
+    text = index.read_text(encoding="utf-8")
+    link = f"| [{name}](models/{name}.md) |"
+    if link in text:
+        return
+    before, line, after = text.partition(MODELS_BEFORE)
+    rest, end, further = after.partition("\n")
+    row = f"{link} shipped model: {one.target}, its errors and data |\n"
+    write_text(index, f"{before}{line}{rest}{end}{row}{further}")
+
+
+def name_and_target(text: str) -> tuple[str, str]:
+    """NAME=TARGET; raises ValueError."""
+    name, equals, target = text.partition("=")
+    if not equals:
+        raise ValueError
+    return name, target
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("results", type=Path, help="folder of the stages' files")
+    parser.add_argument("folder", help="name of the new folder in dglframer/pretrained")
+    parser.add_argument(
+        "--name", type=name_and_target, action="append", required=True, metavar="NAME=TARGET"
+    )
+    for text in ("--training-data", "--licence", "--citation"):
+        parser.add_argument(text, help="default: as download.json says")
+    args = parser.parse_args()
+    given = {key: getattr(args, key) for key in ("training_data", "licence", "citation")}
+    texts = {key: value for key, value in given.items() if value}
+    print(ship(args.results, args.folder, dict(args.name), texts, ROOT / "docs"))
+
+
+if __name__ == "__main__":
+    main()

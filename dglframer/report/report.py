@@ -30,7 +30,7 @@ from dglframer.report import plots
 from dglframer.report.inspection import figures
 from dglframer.report.pages import environment
 from dglframer.report.tuning_plots import tuning_panels
-from dglframer.structures.symmetry import SYSTEMS, reduced_formula, space_group, system_of
+from dglframer.structures.symmetry import SYSTEMS, reduced_formula, system_of
 from dglframer.training.metrics import read_metrics
 
 LISTED = 1000  # ids of one reason on the page
@@ -94,7 +94,15 @@ class ReportData:
                 "run evaluate again"
             )
         tests = [id for id, part in used.items() if part == "test"]
-        self.systems = {id: crystal_system(*self.structures[id]) for id in tests}
+        checks = read_parquet(inputs.checks, columns=["id", "space_group"])
+        groups = dict(zip(*(column.to_pylist() for column in checks.columns), strict=True))
+        self.systems = {
+            id: system_of(groups[id]) if self.has_lattice(id) else "molecule" for id in tests
+        }
+
+    def has_lattice(self, id: str) -> bool:
+        """Whether it is a crystal, no molecule."""
+        return self.structures[id][1] is not None
 
 
 def write_report(inputs: Inputs, out: Path) -> str:
@@ -224,15 +232,6 @@ def grouped(values: np.ndarray, names: Mapping[int, Any], order: Sequence[Any]) 
     """The values of each group in the given order, without empty groups."""
     members = {name: [row for row in names if names[row] == name] for name in order}
     return {str(name): values[rows] for name, rows in members.items() if rows}
-
-
-def crystal_system(
-    numbers_N: np.ndarray, lattice_33: np.ndarray | None, frac_N3: np.ndarray
-) -> str:
-    """Crystal system by spglib at a tolerance of 0.01 Å; unknown if spglib finds no space group."""
-    if lattice_33 is None:
-        return "molecule"
-    return system_of(space_group(numbers_N, lattice_33, frac_N3))
 
 
 def formula(numbers_N: np.ndarray) -> str:

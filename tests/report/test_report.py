@@ -11,6 +11,7 @@ import numpy as np
 import optuna
 import pyarrow as pa
 import pytest
+import spglib
 import torch
 
 from dglframer.cli import main as cli
@@ -31,7 +32,7 @@ from dglframer.networks.model_directory import Target, TrainedModel, save_model
 from dglframer.report import report
 from dglframer.report.inspection import inspect
 from dglframer.report.pages import number
-from dglframer.report.report import Inputs, crystal_system, formula, write_report
+from dglframer.report.report import Inputs, ReportData, formula, write_report
 from dglframer.structures.crystal import Record
 from dglframer.training.metrics import MetricsLog
 from dglframer.tuning.tune import write_results
@@ -280,6 +281,22 @@ def test_errors_of_each_seed_are_those_of_the_evaluation(two_targets: Inputs, pa
     ]
 
 
+def test_crystal_systems_are_those_of_the_checks(
+    one_target: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """spglib runs once for each crystal, in the clean stage."""
+    monkeypatch.setattr(spglib, "get_symmetry_dataset", lambda *args, **kwargs: 1 / 0)
+    checks = read_parquet(one_target.checks)
+    place = checks.schema.get_field_index("space_group")
+    groups = pa.array([230] * len(checks), pa.int16())
+    changed = checks.set_column(place, checks.schema.field(place), groups)
+    write_parquet(tmp_path / "checks.parquet", changed)
+    inputs = dataclasses.replace(one_target, checks=tmp_path / "checks.parquet")
+    run = ReportData(inputs)
+    assert set(run.systems.values()) == {"cubic"}
+    assert set(run.systems) == {id for id, part in run.split.items() if part == "test"}
+
+
 def test_worst_predictions_come_first(page: str) -> None:
     table = section(page, "results").split("10 worst test predictions")[1].split("</table>")[0]
     ids = re.findall(r'<th scope="row">(.*?)</th>', table)
@@ -360,27 +377,6 @@ def test_hashes_and_configuration_are_shown(two_targets: Inputs, page: str) -> N
 )
 def test_formulas_are_reduced_and_ordered(numbers: list[int], expected: str) -> None:
     assert formula(np.array(numbers)) == expected
-
-
-@pytest.mark.parametrize(
-    ("lengths", "angle", "expected"),
-    [
-        ((3, 3, 3), 90, "cubic"),
-        ((3, 3, 4), 90, "tetragonal"),
-        ((3, 4, 5), 90, "orthorhombic"),
-        ((3, 3, 4), 120, "hexagonal"),
-        ((3, 4, 5), 100, "monoclinic"),
-    ],
-)
-def test_crystal_systems(lengths: tuple[float, ...], angle: float, expected: str) -> None:
-    a, b, c = lengths
-    radians = np.radians(angle)
-    lattice = np.array([[a, 0, 0], [b * np.cos(radians), b * np.sin(radians), 0], [0, 0, c]])
-    assert crystal_system(np.array([29]), lattice, np.zeros((1, 3))) == expected
-
-
-def test_two_atoms_in_one_place_have_no_crystal_system() -> None:
-    assert crystal_system(np.array([1, 1]), np.eye(3) * 3, np.zeros((2, 3))) == "unknown"
 
 
 def test_numbers_keep_small_values_and_show_nothing_as_a_dash() -> None:

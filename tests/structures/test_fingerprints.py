@@ -84,3 +84,24 @@ def test_space_groups(request, name, group, system):
         found = space_group(*SAME[change](one))
         assert (found, system_of(found)) == (group, system)
     assert system_of(0) == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("lengths", "angle", "expected"),
+    [
+        ((3, 3, 3), 90, "cubic"),
+        ((3, 3, 4), 90, "tetragonal"),
+        ((3, 4, 5), 90, "orthorhombic"),
+        ((3, 3, 4), 120, "hexagonal"),
+        ((3, 4, 5), 100, "monoclinic"),
+    ],
+)
+def test_crystal_systems(lengths: tuple[float, ...], angle: float, expected: str):
+    a, b, c = lengths
+    radians = np.radians(angle)
+    lattice = np.array([[a, 0, 0], [b * np.cos(radians), b * np.sin(radians), 0], [0, 0, c]])
+    assert system_of(space_group(np.array([29]), lattice, np.zeros((1, 3)))) == expected
+
+
+def test_two_atoms_in_one_place_have_no_crystal_system():
+    assert system_of(space_group(np.array([1, 1]), np.eye(3) * 3, np.zeros((2, 3)))) == "unknown"

@@ -189,7 +189,7 @@ def test_a_name_that_is_not_utf8_is_a_row(model, files, tmp_path, suffix, worker
         path.write_text(CIF)
     out = tmp_path / f"p.{suffix}"
     named = [files[0], *bad, files[0]]
-    assert predict_files([model], named, out, CPU, 10_000, workers=workers) == 3
+    assert predict_files([model], named, out, CPU, Reading(10_000, workers=workers)) == 3
     found = rows(out)
     assert [row["prediction"] is not None for row in found] == [True, False, False, False, True]
     assert [row["path"] for row in found[1:4]] == [

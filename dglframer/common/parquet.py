@@ -39,7 +39,22 @@ def parquet_errors(path: Path) -> Iterator[None]:
     except FileNotFoundError:
         raise DamagedFile(f"{path}: no such file") from None
     except (OSError, ValueError, pa.ArrowException) as error:
-        raise DamagedFile(f"{path}: damaged or not a Parquet file ({error})") from None
+        where = f", {damage}" if (damage := damaged_row_group(path)) else ""
+        raise DamagedFile(f"{path}{where}: damaged or not a Parquet file ({error})") from None
+
+
+def damaged_row_group(path: Path) -> str:
+    """``row group 3`` for the first that cannot be read; "" if none can, or all."""
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            for group in range(file.num_row_groups):
+                try:
+                    file.read_row_group(group)
+                except (OSError, ValueError, pa.ArrowException):
+                    return f"row group {group}"
+    except (OSError, ValueError, pa.ArrowException):
+        pass  # the footer
+    return ""
 
 
 def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:

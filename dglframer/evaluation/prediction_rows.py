@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 SUFFIXES = (".csv", ".parquet")
+FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet runs a text that begins so
 ROWS_IN_MEMORY = 10_000  # a row group of Parquet
 
 # Column and type; "property" stands only where there are several.
@@ -71,7 +72,12 @@ def write_csv_rows(rows: Iterable[Row], handle: IO[str], kinds: dict[str, type])
 
 
 def as_text(value: Any) -> Any:
-    """A truth value as other programs write it, all else as it is; None is an empty field."""
+    """A value for CSV: truth values as other programs write them, texts that no spreadsheet runs.
+
+    None is an empty field.
+    """
+    if isinstance(value, str) and value.startswith(FORMULA_SIGNS):
+        return f"'{value}"
     return str(value).lower() if isinstance(value, bool) else value
 
 

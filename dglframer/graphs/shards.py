@@ -17,8 +17,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dglframer.common.errors import DamagedFile
-from dglframer.common.files import check_keys, hash_of, read_json, sha256, write_json
+from dglframer.common.files import (
+    check_keys,
+    hash_of,
+    read_json,
+    remove_left_overs,
+    sha256,
+    write_json,
+)
 from dglframer.common.parquet import (
+    damaged_row_group,
     hash_of_table,
     parquet_file,
     read_parquet,
@@ -52,6 +60,8 @@ def write_graphs(
     crystals: Path, folder: Path, config: GraphsConfig, config_hash: str = ""
 ) -> dict[str, Any]:
     """Build the missing shards; write the manifest last and return it."""
+    for part in (folder, folder / "built"):
+        remove_left_overs(part)  # of killed processes; those that built parts have ended
     shards = build_shards(crystals, folder, config, config_hash)
     manifest = {
         "format_version": FORMAT_VERSION,
@@ -181,5 +191,9 @@ def read_shard(folder: Path, entry: dict[str, Any]) -> pa.Table:
     """One shard, verified against its sha256; raises DamagedFile naming it."""
     path = folder / entry["file"]
     if not os.path.isfile(path) or sha256(path) != entry["sha256"]:
-        raise DamagedFile(f"{path}: missing or not the bytes in the manifest; run graphs again")
+        where = f", {damage}" if (damage := damaged_row_group(path)) else ""
+        raise DamagedFile(
+            f"{path}{where}: missing or not the bytes in the manifest; the graphs stage builds this "
+            "shard alone again (snakemake --forcerun graphs)"
+        )
     return read_parquet(path)

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +58,10 @@ def read_tensors(path: Path) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the restricted reader raises errors of any type on bad bytes
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DamagedFile(f"{path}: refused, it holds more than tensors ({reason})") from None
+        # torch's text advises to allow code; of it only the name of what was refused is of use.
+        asked = re.search(r"GLOBAL ([\w.]+)", str(error))
+        reason = f"it asks for {asked[1]}" if asked else "it is damaged, or no file of torch"
+        raise DamagedFile(f"{path}: refused, since it is not of tensors alone: {reason}") from None
     if not isinstance(content, dict):
         raise DamagedFile(f"{path}: not a checkpoint (it holds a {type(content).__name__})")
     return content

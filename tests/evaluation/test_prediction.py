@@ -1,6 +1,7 @@
 """dglframer predict and the model directory: many files, some bad, and damaged models."""
 
 import contextlib
+import csv
 import gzip
 import json
 import os
@@ -12,12 +13,14 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 import torch
+from helpers.crystals import TARGETS, crystal, write_crystals
 from helpers.models import SMALL, make_model
 from pymatgen.core import Lattice, Structure
 from safetensors.torch import load_file, save_file
@@ -198,6 +201,23 @@ def test_a_name_that_is_not_utf8_is_a_row(model, files, tmp_path, suffix, worker
     assert "not UTF-8" in found[1]["error"] and "not UTF-8" in found[2]["error"]
 
 
+def test_no_text_of_the_csv_is_a_formula(model, tmp_path):
+    """A spreadsheet would run it; Parquet has the ids as they are."""
+    names = ["=cmd|x", "+1", "@SUM", "-2", "plain", "a=b"]
+    cell = (4.2 * np.eye(3), [[0.0, 0.0, 0.0], [0.5, 0.5, 0.5]])
+    labels = dict.fromkeys(TARGETS, 0.0)
+    crystals = [crystal(name, "Cs Cl", *cell, **labels) for name in sorted(names)]
+    write_crystals(tmp_path / "c.parquet", crystals)
+    for suffix in ("csv", "parquet"):
+        predict_files(
+            [model], [tmp_path / "c.parquet"], tmp_path / f"p.{suffix}", CPU, Reading(10_000)
+        )
+    assert [row["id"] for row in rows(tmp_path / "p.parquet")] == sorted(names)
+    lines = list(csv.reader((tmp_path / "p.csv").read_text().splitlines()))[1:]
+    assert [line[0] for line in lines] == ["'+1", "'-2", "'=cmd|x", "'@SUM", "a=b", "plain"]
+    assert all(float(line[2]) for line in lines)
+
+
 def damage(model: Path, how: str) -> None:
     weights, description = model / "model.safetensors", model / "model.json"
     content = json.loads(description.read_text())
@@ -262,8 +282,10 @@ class Malicious:
 def test_checkpoint_with_code_is_refused_and_not_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save({"state_dict": Malicious()}, "evil.ckpt")
-    with pytest.raises(DamagedFile, match=r"evil\.ckpt: refused"):
+    with pytest.raises(DamagedFile, match=r"evil\.ckpt: refused.*getattr") as error:
         read_checkpoint(Path("evil.ckpt"))
+    for advice in ("weights_only", "safe_globals", "torch.load", "\n"):
+        assert advice not in str(error.value)
     assert not Path("dglframer-was-here").exists()
 
 
@@ -278,8 +300,9 @@ def test_other_torch_files_are_refused(tmp_path, content):
 
 def test_text_is_no_checkpoint(tmp_path):
     (tmp_path / "text.ckpt").write_text("hello")
-    with pytest.raises(DamagedFile, match=r"text\.ckpt"):
+    with pytest.raises(DamagedFile, match=r"text\.ckpt: refused.*damaged") as error:
         read_checkpoint(tmp_path / "text.ckpt")
+    assert "weights_only" not in str(error.value)
 
 
 def test_out_must_have_a_known_suffix(model, files, tmp_path):

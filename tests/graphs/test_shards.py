@@ -1,5 +1,8 @@
 """Building shards: by any number of processes, once each, and of any size of crystal."""
 
+import multiprocessing
+import os
+import signal
 from dataclasses import replace
 
 import numpy as np
@@ -7,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 from helpers.crystals import TARGETS, TINY_CUTOFF, crystal, write_crystals
 
-from dglframer.common.parquet import hash_of_table, read_parquet, read_rows
+from dglframer.common.errors import DamagedFile
+from dglframer.common.parquet import hash_of_table, parquet_batches, read_parquet, read_rows
 from dglframer.config.data import COLUMNS, GraphsConfig
 from dglframer.data.crystals import crystals_schema
 from dglframer.graphs import shards as module
@@ -17,6 +21,8 @@ from dglframer.graphs.shards import (
     count_parts,
     expected_edges,
     plan_shards,
+    read_manifest,
+    read_shard,
     write_graphs,
 )
 from dglframer.structures.neighbors import periodic_edges
@@ -68,6 +74,85 @@ def test_a_killed_build_goes_on_with_what_is_missing(tiny_run, tmp_path, built, 
     assert made == [f"shard-{k:05d}.parquet" for k in (1, 2, 3, 5)]
     write_graphs(tiny_run.crystals, tmp_path / "anew", CONFIG)
     assert files(built) == files(tmp_path / "anew")
+
+
+def flip(path, group=0):
+    """Change the last byte of the ids of a row group."""
+    column = pq.read_metadata(path).row_group(group).column(0)
+    start = column.dictionary_page_offset or column.data_page_offset
+    content = bytearray(path.read_bytes())
+    content[start + column.total_compressed_size - 1] ^= 1
+    path.write_bytes(content)
+
+
+def test_a_flipped_byte_is_named_with_its_row_group_and_how_to_mend_it(built):
+    manifest = read_manifest(built)
+    flip(built / "shard-00002.parquet")
+    read_shard(built, manifest["shards"][1])
+    with pytest.raises(DamagedFile) as error:
+        read_shard(built, manifest["shards"][2])
+    for part in ("shard-00002.parquet, row group 0", "--forcerun graphs", "this shard alone"):
+        assert part in str(error.value)
+
+
+@pytest.mark.parametrize("group", [0, 2])
+def test_each_reader_of_crystals_names_the_damaged_row_group(tiny_run, tmp_path, group):
+    """Whole, in pieces, and some rows of it: each verifies the checksums of the pages."""
+    path = tmp_path / "crystals.parquet"
+    pq.write_table(
+        read_parquet(tiny_run.crystals), path, row_group_size=4, write_page_checksum=True
+    )
+    flip(path, group)
+    name = rf"crystals\.parquet, row group {group}: .*(?i:crc|checksum)"
+    readers = {
+        "whole": lambda: read_parquet(path, ["id"]),
+        "in pieces": lambda: list(parquet_batches(path, ["id"])),
+        "in pieces of one row": lambda: list(parquet_batches(path, rows=1)),
+        "some rows": lambda: read_rows(path, 4 * group, 4 * group + 2, ["id"]),
+    }
+    for how, read in readers.items():
+        with pytest.raises(DamagedFile, match=name):
+            pytest.fail(f"{how}: {read()}")
+
+
+def test_what_killed_writers_left_is_removed(tiny_run, built):
+    for name in (".shard-00001.parquet.tmp-123", "built/.shard-00001.json.tmp-4"):
+        (built / name).write_bytes(b"PAR1")
+    before = files(built)
+    write_graphs(tiny_run.crystals, built, CONFIG)
+    assert not list(built.rglob(".*"))
+    assert files(built) == {path: one for path, one in before.items() if path.name[0] != "."}
+
+
+def test_a_kill_inside_the_writing_of_a_shard_leaves_none(tiny_run, tmp_path, built):
+    """A real kill, after the first bytes of the third shard; the rerun ends with the same bytes."""
+    folder = tmp_path / "killed"
+
+    def build() -> None:
+        write_table = pq.ParquetWriter.write_table
+
+        def killed(writer, table, *others):
+            write_table(writer, table, *others)
+            if list(folder.glob(".shard-00002*")):
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        pq.ParquetWriter.write_table = killed
+        write_graphs(tiny_run.crystals, folder, CONFIG)
+
+    process = multiprocessing.get_context("fork").Process(target=build)
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+    assert sorted(path.name for path in folder.glob("shard-*")) == [
+        "shard-00000.parquet",
+        "shard-00001.parquet",
+    ]
+    (half,) = folder.glob(".shard-*")
+    assert half.stat().st_size > 4 and not (folder / "manifest.json").exists()
+    with pytest.raises(DamagedFile):
+        read_parquet(half)
+    write_graphs(tiny_run.crystals, folder, CONFIG)
+    assert files(folder) == files(built) and not list(folder.rglob(".*"))
 
 
 def test_shards_of_other_settings_are_not_taken(tiny_run, built, made):

@@ -342,10 +342,11 @@ def test_an_interrupted_training_goes_on(finished, tmp_path):
         assert_same_bytes(first, second)
 
 
-def test_a_damaged_shard_stops_training_with_its_name(finished, tmp_path):
+def test_a_damaged_shard_stops_training_and_is_built_again_alone(finished, tmp_path):
     shutil.copytree(finished / "results", tmp_path / "results")
     shard = tmp_path / "results" / "graphs" / "shard-00001.parquet"
-    shard.write_bytes(shard.read_bytes()[:-10])
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:-10])
     shutil.rmtree(tmp_path / "results" / "cache")
     command = "train --config results/config.json --graphs results/graphs --seed 0 --out model"
     output = subprocess.run(
@@ -356,6 +357,12 @@ def test_a_damaged_shard_stops_training_with_its_name(finished, tmp_path):
     )
     assert output.returncode == 2
     assert "shard-00001.parquet" in output.stderr and "Traceback" not in output.stderr
+    assert "snakemake --forcerun graphs" in output.stderr
+    others = [one for one in shard.parent.glob("shard-*") if one != shard]
+    made = [path.stat().st_mtime_ns for path in others]
+    snakemake(tmp_path, "results/graphs/manifest.json", "--forcerun", "graphs")
+    assert shard.read_bytes() == whole
+    assert [path.stat().st_mtime_ns for path in others] == made and made
 
 
 def test_a_mistyped_key_is_named_before_anything_runs(tmp_path):

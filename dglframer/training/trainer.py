@@ -194,7 +194,7 @@ class Trainer:
             self.current.sums_2 += torch.where(finite, seen_2 * len(ids), 0.0)
         self.unread.append((self.step, ids, finite))
         self.step += 1
-        if self.averaged is not None:
+        if self.averaged is not None and finite:  # torch's average waits for the device as well
             self.averaged.update_parameters(self.network)
         return loss
 

@@ -32,7 +32,7 @@ from dglframer.training.optimiser import (
 )
 from dglframer.training.prepare import prepare
 from dglframer.training.run import TrainingRun, train_model
-from dglframer.training.schedule import rate_factor
+from dglframer.training.schedule import averaged_over_steps, rate_factor
 from dglframer.training.snapshot import snapshot_of
 from dglframer.training.trainer import Trainer
 
@@ -288,6 +288,26 @@ def test_a_step_that_is_not_finite_changes_nothing_and_is_counted(sets):
         run.read_flags()
     assert [one["step"] for one in run.nonfinite] == [1, 3, 4] and written == [1, 3]
     assert run.nonfinite[0]["ids"] == list(good.ids)
+
+
+@pytest.mark.parametrize("more", [{}, {"averaged_epochs": 0, "average_decay": 0.9}], ids=str)
+def test_a_step_that_is_left_out_is_not_averaged(sets, more):
+    """The average is that of the weights after the steps that were taken."""
+    run, expected = trainer(sets, **more), trainer(sets, **more)
+    good, *_ = batches(sets[0], 4)
+    bad = replace(good, targets_BT=good.targets_BT * float("nan"))
+    for one, kinds in ((run, (good, bad, good, bad)), (expected, (good, good))):
+        if one.averaged is None:
+            one.averaged = averaged_over_steps(one.network)
+        for batch in kinds:
+            one.train_step(batch, averaging=True)
+    theirs = expected.averaged.state_dict()
+    assert int(theirs["n_averaged"]) == 2
+    for name, value in run.averaged.state_dict().items():
+        assert torch.equal(value, theirs[name]), name
+    assert not torch.equal(
+        theirs["module.head.output.weight"], weights_of(run)["head.output.weight"]
+    )
 
 
 def test_a_gradient_that_is_not_finite_counts_as_well(sets, monkeypatch):

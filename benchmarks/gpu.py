@@ -182,7 +182,7 @@ def steps(batches: dict[int, Batch], rounds: int) -> list[dict[str, Any]]:
 def measure(network: CrystalFramer, batch: Batch, rounds: int) -> dict[str, float]:
     """Medians for one network and one batch that is on the GPU already, and the peak memory."""
     # Weights that a step leaves as they are: every round measures the same model.
-    optimizer = optimizers_for(network, TrainingConfig(learning_rate=1e-12))[0]
+    optimizer = optimizers_for(network, TrainingConfig(optimizer="adamw", learning_rate=1e-12))[0]
     target_BT = torch.linspace(-1, 1, len(batch.atoms_B), device="cuda").unsqueeze(1)
 
     def train() -> None:

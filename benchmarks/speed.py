@@ -23,6 +23,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+# As the command line does, before torch is loaded: threads without work sleep. Peers have it too.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 import torch
 from default_run import machine
 from peers import peak_mib

@@ -1,10 +1,11 @@
 """What `speed.py` runs: samples of real crystals, our paths, the literal formulation, the peers."""
 
+import copy
 import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,7 +18,7 @@ from literal import Images, LiteralFramer
 
 import dglframer.attention as attention_door
 from dglframer.attention.reference.attention import ReferenceAttention
-from dglframer.config.networks import CrystalFramerConfig
+from dglframer.config.networks import CrystalFramerConfig, SymmetryGroup, symmetry_group
 from dglframer.config.training import TrainingConfig
 from dglframer.data.crystals import validated
 from dglframer.data.rejections import Rejections
@@ -133,20 +134,36 @@ def new_network(frame: str = "max", crystals: int = 64) -> CrystalFramer:
     return network
 
 
-class Ours:
-    """A path of dglframer: compiled (``fast``), or edge operations of DGL or of torch."""
+# Weights that a step leaves as they are: every round measures the same model. Muon is a case of its own.
+UNMOVED = TrainingConfig(optimizer="adamw", learning_rate=1e-12)
+UNMOVED_MUON = TrainingConfig(learning_rate=1e-12, muon_learning_rate=1e-12)
 
-    def __init__(self, name: str, network: CrystalFramer, compiled: bool, use_dgl: bool = True):
+
+class Ours:
+    """A path of dglframer: compiled (``fast``), or edge operations of DGL or of torch.
+
+    Equivalent atoms are computed once if ``symmetry``.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        network: CrystalFramer,
+        compiled: bool,
+        use_dgl: bool = True,
+        symmetry: bool = False,
+        training: TrainingConfig = UNMOVED,
+    ):
         self.name, self.network = name, network
         self.compiled, self.use_dgl = compiled, use_dgl
-        # Weights that a step leaves as they are: every round measures the same model.
-        self.optimizer = optimizers_for(network, TrainingConfig(learning_rate=1e-12))[0]
+        self.group: SymmetryGroup = symmetry_group(network.settings) if symmetry else "none"
+        self.optimizers = optimizers_for(network, training)
         self.batches: dict[str, Batch] = {}
 
     def batch(self, sample: Sample, part: list[int]) -> Batch:
         key = json.dumps([sample.name, part])
         if key not in self.batches:
-            batch = batch_graphs([sample.graphs[index] for index in part])
+            batch = batch_graphs([sample.graphs[index] for index in part], group=self.group)
             self.batches[key] = batch if self.use_dgl else batch.without_dgl()
         return self.batches[key]
 
@@ -155,8 +172,8 @@ class Ours:
         backends = attention_door.BACKENDS if self.compiled else (ReferenceAttention,)
         with patch.object(attention_door, "BACKENDS", backends):
             started = time.perf_counter()
-            for batch in prepared:
-                step(self.network, self.optimizer, mode, len(batch.atoms_B), batch)
+            for part, batch in zip(batches, prepared, strict=True):
+                step(self.network, self.optimizers, mode, len(part), batch)
             return time.perf_counter() - started
 
 
@@ -167,7 +184,7 @@ class Literal:
         self.name = "literal"
         self.network = LiteralFramer(network.settings)
         self.network.load_state_dict(network.state_dict())
-        self.optimizer = optimizers_for(self.network, TrainingConfig(learning_rate=1e-12))[0]
+        self.optimizers = optimizers_for(self.network, UNMOVED)
 
     def images(self, crystals: Iterable[Crystal]) -> list[Images]:
         return [Images(crystal, self.network.settings.r0_angstrom) for crystal in crystals]
@@ -176,22 +193,27 @@ class Literal:
         prepared = [self.images(sample.crystals[index] for index in part) for part in batches]
         started = time.perf_counter()
         for images in prepared:
-            step(self.network.predict, self.optimizer, mode, len(images), images)
+            step(self.network.predict, self.optimizers, mode, len(images), images)
         return time.perf_counter() - started
 
 
-def step(model: Any, optimizer: torch.optim.Optimizer, mode: str, count: int, batch: Any) -> None:
+def step(
+    model: Any, optimizers: Sequence[torch.optim.Optimizer], mode: str, count: int, batch: Any
+) -> None:
     """One optimiser step with clipped gradients on made-up targets, or one prediction."""
     if mode == "infer":
         with torch.no_grad():
             model(batch)
         return
     loss = l1_loss(model(batch), torch.linspace(-1, 1, count).unsqueeze(1))
-    optimizer.zero_grad()
+    for optimizer in optimizers:
+        optimizer.zero_grad()
     loss.backward()
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+    parameters = [p for group in groups for p in group["params"]]
     torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-    optimizer.step()
+    for optimizer in optimizers:
+        optimizer.step()
 
 
 class PeerFailed(RuntimeError):
@@ -260,14 +282,17 @@ class Peer:
 
 def our_cases(network: CrystalFramer, frameless: CrystalFramer) -> list[Ours]:
     """Every path of ours that is measured."""
-    copies = [CrystalFramer(network.settings) for _ in range(2)]
-    for copy in copies:
-        copy.load_state_dict(network.state_dict())
+    every, frameless_every, muon, dgl, plain = map(
+        copy.deepcopy, (network, frameless, network, network, network)
+    )
     return [
-        Ours("fast", network, compiled=True),
-        Ours("plain, DGL", copies[0], compiled=False),
-        Ours("plain, torch", copies[1], compiled=False, use_dgl=False),
-        Ours("fast, frame none", frameless, compiled=True),
+        Ours("fast", network, compiled=True, symmetry=True),
+        Ours("fast, atom by atom", every, compiled=True),
+        Ours("fast, Muon", muon, compiled=True, symmetry=True, training=UNMOVED_MUON),
+        Ours("plain, DGL", dgl, compiled=False),
+        Ours("plain, torch", plain, compiled=False, use_dgl=False),
+        Ours("fast, frame none", frameless, compiled=True, symmetry=True),
+        Ours("fast, frame none, atom by atom", frameless_every, compiled=True),
     ]
 
 

@@ -33,8 +33,9 @@ from dglframer.attention.constants import negligible_gap
 from dglframer.attention.cpu import attention as cpu_attention
 from dglframer.attention.gaussians import chebyshev_terms
 from dglframer.attention.reference.attention import ReferenceAttention
-from dglframer.config.networks import CrystalFramerConfig
+from dglframer.config.networks import CrystalFramerConfig, symmetry_group
 from dglframer.graphs.batch import batch_graphs
+from dglframer.graphs.reduction import computed_sizes
 from dglframer.networks.crystalframer import CrystalFramer
 from dglframer.structures.crystal import Crystal
 from dglframer.structures.periodic_graph import build_graph
@@ -108,8 +109,8 @@ def reached(
             continue
         sample = next(sample for sample in samples if sample.name == row["sample"])
         chosen = [sample.graphs[index] for index in sample.spread(row["crystals"])]
-        atoms = sum(len(graph.numbers_N) for graph in chosen)
-        edges = sum(len(graph.edges.src_E) for graph in chosen)
+        sizes = [computed_sizes(graph, symmetry_group(model)) for graph in chosen]
+        atoms, edges = (sum(counts) for counts in zip(*sizes, strict=True))
         needed = work(model, atoms, edges, row["mode"])
         seconds = row["ms_per_crystal"] * row["crystals"] / 1e3
         results.append(

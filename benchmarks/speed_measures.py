@@ -26,6 +26,7 @@ from speed_cases import (
 
 from dglframer.data.sources.structure_files import read_structure
 from dglframer.graphs.batch import batch_graphs
+from dglframer.graphs.reduction import computed_sizes
 from dglframer.structures.crystal import Crystal, validate
 from dglframer.structures.periodic_graph import build_graph
 
@@ -101,7 +102,7 @@ def measure_literal(
     """The literal formulation and the fast path on the same few crystals."""
     log("literal formulation")
     few = sample.spread(4)[: 1 if quick else 4]
-    cases = [Ours("fast", network, compiled=True), Literal(network)]
+    cases = [Ours("fast", network, compiled=True, symmetry=True), Literal(network)]
     atoms = [len(sample.crystals[index].numbers_N) for index in few]
     scale = sample.describe()["pairs_mean"] / float(np.mean(np.square(atoms)))
     rows = []
@@ -164,7 +165,8 @@ def large_cell() -> Sample | None:
 def measure_scaling(network: Any, sample: Sample, large: Sample | None, quick: bool) -> Any:
     """The fast path against atoms per cell (batch 1), crystals per batch, threads."""
     log("scaling")
-    fast, rounds = Ours("fast", network, compiled=True), 1 if quick else 3
+    fast = Ours("fast", network, compiled=True, symmetry=True)
+    rounds = 1 if quick else 3
     every = minerals()
 
     def ms(what: Sample, batches: list[list[int]]) -> dict[str, float]:
@@ -180,6 +182,7 @@ def measure_scaling(network: Any, sample: Sample, large: Sample | None, quick: b
         cell.build()
     cells = [
         {"atoms": len(cell.crystals[0].numbers_N), "edges": len(cell.graphs[0].edges.src_E),
+         **dict(zip(("orbits", "edges_of_orbits"), computed_sizes(cell.graphs[0], fast.group), strict=True)),
          **ms(cell, [[0]])}
         for cell in atoms + ([large] if large and not quick else [])
     ]  # fmt: skip

@@ -22,12 +22,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 from default_run import machine
-from speed_cases import CUTOFF, SHARED, log, step
+from speed_cases import CUTOFF, SHARED, UNMOVED, log, step
 
 from dglframer.common.device import settle_mkl
 from dglframer.common.errors import Rejected
 from dglframer.config.networks import SymmetryGroup, symmetry_group
-from dglframer.config.training import TrainingConfig
 from dglframer.graphs.batch import batch_graphs
 from dglframer.graphs.reduction import computed_sizes, labels_of
 from dglframer.networks.base import PropertyNetwork
@@ -130,7 +129,7 @@ def times(crystals: list[Crystal], network: PropertyNetwork, count: int) -> dict
     network = copy.deepcopy(network)
     chosen = [crystals[k] for k in np.linspace(0, len(crystals) - 1, count).astype(int)]
     graphs = [build_graph(one, CUTOFF) for one in chosen if len(one.numbers_N) <= 60]
-    optimizer = optimizers_for(network, TrainingConfig(optimizer="adamw", learning_rate=1e-12))[0]
+    optimizers = optimizers_for(network, UNMOVED)
     groups = {"atom by atom": "none", "one of each orbit": symmetry_group(network.settings)}
     taken: dict[tuple[str, str], list[float]] = {}
     for _ in range(6):
@@ -140,7 +139,7 @@ def times(crystals: list[Crystal], network: PropertyNetwork, count: int) -> dict
             for mode in ("train", "infer"):
                 started = time.process_time()
                 for batch in batches:
-                    step(network, optimizer, mode, len(batch.atoms_B), batch)
+                    step(network, optimizers, mode, len(batch.atoms_B), batch)
                 taken.setdefault((mode, name), []).append(time.process_time() - started)
     result: dict[str, Any] = {"crystals": len(graphs)}
     for (mode, name), seconds in taken.items():

@@ -16,6 +16,7 @@ from mkdocs.structure.pages import Page
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+import dglframer
 from dglframer.cli.main import parser
 from dglframer.config import Config
 
@@ -29,9 +30,30 @@ PROJECT = {
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)#\s]+)(#[^)]*)?\)")
 
 
+def on_config(config: MkDocsConfig) -> None:
+    """The navigation: the tables of docs/README.md, then the generated pages and the project's files."""
+    sections: dict[str, list[dict[str, str]]] = {}
+    for line in (ROOT / "docs" / "README.md").read_text(encoding="utf-8").splitlines():
+        if line.startswith("## "):
+            sections[line.removeprefix("## ")] = pages = []
+        elif found := re.match(r"\| \[([^\]]+)\]\(([^)]+)\) \|", line):
+            pages.append({found[1]: found[2]})
+    reference = [{"Configuration": "reference/configuration.md"}]
+    reference += [{"Commands": "reference/commands.md"}, {"Python": "reference/python.md"}]
+    project = [{"Readme": PROJECT["README.md"]}, {"Architecture": "architecture.md"}]
+    project += [{"Contributing": PROJECT["CONTRIBUTING.md"]}, {"Changes": PROJECT["CHANGELOG.md"]}]
+    config.nav = [
+        {"Start": "README.md"},
+        *({title: pages} for title, pages in sections.items()),
+        {"Reference": reference},
+        {"Project": project},
+    ]
+
+
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the generated pages."""
     pages = {"reference/configuration.md": configuration(), "reference/commands.md": commands()}
+    pages["reference/python.md"] = python()
     pages |= {page: (ROOT / name).read_text(encoding="utf-8") for name, page in PROJECT.items()}
     for name, text in pages.items():
         files.append(File.generated(config, name, content=text))
@@ -115,6 +137,15 @@ def text_of(default: Any) -> str:
     words = {None: "null", True: "true", False: "false"}
     simple = default is None or isinstance(default, bool)
     return f"`{words[default] if simple else default}`"
+
+
+def python() -> str:
+    """What `import dglframer` offers, by mkdocstrings from the docstrings."""
+    homes = sorted(dglframer.HOMES.items())
+    offered = [f"::: dglframer.interface.{module}.{name}" for name, module in homes]
+    return "\n\n".join(
+        ["# Python", "[The guide](../guide/python.md) shows how to use it.", *offered]
+    )
 
 
 def commands() -> str:

@@ -57,5 +57,7 @@ def test_a_link_to_nothing_stops_the_build(checkout, link, said):
     assert (done.returncode == 0) == (link is None), done.stderr
     if link is None:
         assert (checkout / "site" / "reference" / "configuration.html").is_file()
+        python = (checkout / "site" / "reference" / "python.html").read_text()
+        assert "dglframer.interface.model.load" in python and "edges_per_batch" in python
     else:
         assert said in done.stderr

@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from dglframer import __version__
 from dglframer.cli import data as data_commands
@@ -14,7 +15,7 @@ from dglframer.cli import learning_curve, nbody
 from dglframer.cli import models as model_commands
 from dglframer.cli.options import add_verb
 from dglframer.common.errors import Interrupted, UserError
-from dglframer.common.own_code import check_code
+from dglframer.common.own_code import check_code, commit
 
 log = logging.getLogger("dglframer")
 
@@ -57,10 +58,19 @@ def config(args: argparse.Namespace) -> None:
         print(default_yaml(), end="")
 
 
+class Version(argparse.Action):
+    """Print the version, with the commit where there is one."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        found = commit()
+        print(f"dglframer {__version__}" + (f" (commit {found})" if found else ""))
+        parser.exit()
+
+
 def parser() -> argparse.ArgumentParser:
     """Every verb with its options."""
     main = argparse.ArgumentParser("dglframer", description="Crystal properties, predicted.")
-    main.add_argument("--version", action="version", version=f"dglframer {__version__}")
+    main.add_argument("--version", action=Version, nargs=0, help="show version and commit, and end")
     verbs = main.add_subparsers(required=True, metavar="VERB")
     data_commands.add_verbs(verbs)
     model_commands.add_verbs(verbs)

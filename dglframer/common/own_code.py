@@ -6,6 +6,7 @@ of the checkout that made it.
 
 import hashlib
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -31,6 +32,18 @@ def hash_of_code() -> str:
         name = path.relative_to(PACKAGE).as_posix()
         digest.update(f"{name}\n{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
     return digest.hexdigest()
+
+
+def commit() -> str:
+    """The commit of the checkout that this package runs from, with a + if files differ; else ""."""
+    if not (PACKAGE.parent / ".git").exists():
+        return ""
+    command = ["git", "-C", str(PACKAGE.parent), "describe", "--always", "--dirty=+"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:  # no git
+        return ""
+    return found.stdout.strip()
 
 
 def export_code() -> None:

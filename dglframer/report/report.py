@@ -15,6 +15,7 @@ import yaml
 from dglframer import __version__
 from dglframer.common.errors import DamagedFile
 from dglframer.common.files import hash_of, read_json, write_text
+from dglframer.common.own_code import commit
 from dglframer.common.parquet import read_parquet
 from dglframer.config import hash_of_config, load_config, override
 from dglframer.config.networks import ENCODERS
@@ -250,5 +251,5 @@ def reproduction(run: ReportData) -> dict[str, Any]:
             "configuration": hash_of_config(run.config),
             "data manifest": hash_of(run.manifest),
         },
-        "versions": {"dglframer": __version__, **versions},
+        "versions": {"dglframer": f"{__version__} {commit()}".strip(), **versions},
     }

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -120,7 +121,25 @@ def test_verb_explains_itself_and_its_options(run, verb):
 def test_version_is_printed(run):
     from dglframer import __version__
 
-    assert run("--version")[:2] == (0, f"dglframer {__version__}\n")
+    status, text, _ = run("--version")
+    assert status == 0 and re.fullmatch(
+        rf"dglframer {__version__}( \(commit [0-9a-f]{{7,}}\+?\))?\n", text
+    )
+
+
+def test_the_commit_is_that_of_the_checkout(tmp_path, monkeypatch):
+    from dglframer.common import own_code
+
+    monkeypatch.setattr(own_code, "PACKAGE", tmp_path / "dglframer")
+    assert own_code.commit() == ""  # installed: no repository
+    git = ["git", "-C", tmp_path, "-c", "user.name=a", "-c", "user.email=a@b"]
+    (tmp_path / "file").write_text("one")
+    for words in (["init", "-q"], ["add", "file"], ["commit", "-q", "-m", "first"]):
+        subprocess.run([*git, *words], check=True)
+    head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+    assert head.stdout.startswith(own_code.commit()) and len(own_code.commit()) >= 7
+    (tmp_path / "file").write_text("two")
+    assert own_code.commit().endswith("+")
 
 
 def test_config_prints_the_defaults(run):

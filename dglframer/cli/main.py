@@ -4,6 +4,7 @@ import argparse
 import logging
 import os
 import signal
+import sqlite3
 import sys
 import time
 from pathlib import Path
@@ -14,6 +15,7 @@ from dglframer.cli import data as data_commands
 from dglframer.cli import learning_curve, nbody
 from dglframer.cli import models as model_commands
 from dglframer.cli.options import add_verb
+from dglframer.common.disk import cannot_write, place_of
 from dglframer.common.errors import Interrupted, UserError
 from dglframer.common.own_code import check_code, commit
 
@@ -139,6 +141,11 @@ def run(args: argparse.Namespace) -> int:
     except Interrupted as stopped:
         print(f"dglframer: {stopped}", file=sys.stderr)
         return stopped.status
+    except (OSError, sqlite3.Error) as error:
+        problem = cannot_write(error, place_of(error, getattr(args, "out", None) or Path.cwd()))
+        if problem is None:
+            raise
+        raise problem from None
     if getattr(args, "out", None) or getattr(args, "html", None):  # it has written files
         log.info("%s done in %.1f s", args.run.__name__, time.perf_counter() - started)
     return status

@@ -15,6 +15,10 @@ class DamagedFile(UserError):
     """A file does not hold what its manifest or format says; the message names the file."""
 
 
+class CannotWrite(UserError):
+    """A file cannot be written: the disk is full or read-only, or the path is wrong."""
+
+
 class NetworkError(UserError):
     """A server cannot be reached, refuses, or sends something else than the file asked for."""
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from dglframer.common.disk import writing
 from dglframer.common.errors import DamagedFile
 
 
@@ -16,20 +17,22 @@ from dglframer.common.errors import DamagedFile
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; fsync and rename it when the block ends well.
 
-    A crash leaves the old file, or none, and never half of the new one.
+    A crash leaves the old file, or none, and never half of the new one. Raises CannotWrite where the
+    disk is full or read-only.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    try:
-        temporary.touch()
-        mode = temporary.stat().st_mode
-        yield temporary
-        sync_file(temporary, mode)
-        os.replace(temporary, path)
-        sync_folder(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            temporary.touch()
+            mode = temporary.stat().st_mode
+            yield temporary
+            sync_file(temporary, mode)
+            os.replace(temporary, path)
+            sync_folder(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -39,21 +42,22 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     A crash leaves the old folder, or none, and perhaps a folder ``.*.tmp-*`` with unfinished files.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
-    try:
-        yield temporary
-        mode = temporary.stat().st_mode & 0o666
-        for file in temporary.iterdir():
-            sync_file(file, mode)
-        sync_folder(temporary)
-        shutil.rmtree(path, ignore_errors=True)
-        os.replace(temporary, path)
-        sync_folder(path.parent)
-    finally:
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        try:
+            yield temporary
+            mode = temporary.stat().st_mode & 0o666
+            for file in temporary.iterdir():
+                sync_file(file, mode)
+            sync_folder(temporary)
+            shutil.rmtree(path, ignore_errors=True)
+            os.replace(temporary, path)
+            sync_folder(path.parent)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def sync_file(file: Path, mode: int) -> None:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from dglframer.common.disk import writing
 from dglframer.common.errors import DamagedFile, UserError
 from dglframer.common.files import hash_of
 from dglframer.common.transforms import TRANSFORMS, apply
@@ -212,20 +213,22 @@ def open_cache(graphs: Path, manifest: dict[str, Any], group: SymmetryGroup) -> 
     cache = graphs.parent / "cache" / f"{current}-{group}"
     if cache.is_dir():
         return cache
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{cache.name}.", dir=cache.parent))
-    try:
-        decode(graphs, manifest, group, temporary)
-        os.rename(temporary, cache)
-        log.info("decoded %d shards to %s", len(manifest["shards"]), cache)
-        for older in cache.parent.glob(f"{graphs.name}-*"):
-            if not older.name.startswith(current):  # its graphs have been built anew since
-                shutil.rmtree(older, ignore_errors=True)
-    except OSError:
-        if not cache.is_dir():  # no other process has made it: a real error
-            raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with writing(cache):
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{cache.name}.", dir=cache.parent))
+        try:
+            decode(graphs, manifest, group, temporary)
+            temporary.chmod(cache.parent.stat().st_mode)  # mkdtemp makes it for its owner alone
+            os.rename(temporary, cache)
+            log.info("decoded %d shards to %s", len(manifest["shards"]), cache)
+            for older in cache.parent.glob(f"{graphs.name}-*"):
+                if not older.name.startswith(current):  # its graphs have been built anew since
+                    shutil.rmtree(older, ignore_errors=True)
+        except OSError:
+            if not cache.is_dir():  # no other process has made it: a real error
+                raise
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
     return cache
 
 

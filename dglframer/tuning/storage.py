@@ -13,6 +13,7 @@ import optuna
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 
+from dglframer.common.disk import cannot_write
 from dglframer.common.errors import DamagedFile, UserError
 from dglframer.tuning.journal import Journal
 
@@ -44,6 +45,8 @@ def open_study(
     except UserError:
         raise
     except Exception as error:
+        if where and (problem := cannot_write(error, where)):
+            raise problem from None
         # Every driver raises its own errors; each means that no study was opened.
         cause = error.__cause__ or error
         if where:

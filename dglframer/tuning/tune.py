@@ -10,6 +10,7 @@ import torch
 from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial, TrialState
 
+from dglframer.common.disk import cannot_write
 from dglframer.common.errors import ConfigError, TrainingFailed, UserError
 from dglframer.common.files import hash_of, write_json
 from dglframer.config import Config, override
@@ -62,6 +63,8 @@ def tune(
         describe(study, settings)
         ran = work(study, wanted, objective, config.tune.max_retries)
     except (OSError, StorageInternalError) as error:
+        if problem := cannot_write(error, folder):
+            raise problem from None
         raise UserError(f"the study in {folder}: {error.__cause__ or error}") from None
     if worker:
         result = {"study": study.study_name, "worker": worker, "trials": ran}

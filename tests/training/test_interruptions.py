@@ -264,7 +264,7 @@ def test_a_full_disk_is_one_message_and_the_state_before_it_stays(tmp_path, monk
 
     with monkeypatch.context() as patch:
         patch.setattr("os.fsync", full)
-        with pytest.raises(UserError, match="No space left"):
+        with pytest.raises(UserError, match="the disk is full"):
             checkpoints.save(snapshot, 0, 2)
     assert [folder.name for folder in checkpoints.folder.iterdir()] != []
     newest = checkpoints.newest()

@@ -23,6 +23,7 @@ import httpx
 from filelock import FileLock, Timeout
 
 from dglframer import __version__
+from dglframer.common.disk import cannot_write
 from dglframer.common.errors import DamagedFile, NetworkError, UserError
 from dglframer.common.files import read_json, sync_folder, write_json
 
@@ -200,7 +201,7 @@ def write_body(answer: httpx.Response, part: Path, mode: str, expected: int) -> 
                         raise RetryLater(f"only {came} bytes in {now - watched:.0f} s")
                     watched, came = now, 0
     except OSError as error:
-        raise UserError(f"{part}: {error.strerror or error}") from None
+        raise cannot_write(error, part) or UserError(f"{part}: {error}") from None
 
 
 @contextmanager

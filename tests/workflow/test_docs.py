@@ -113,3 +113,16 @@ def test_the_drawing_of_the_stages_is_that_of_the_script():
     assert drawn == script["drawing"](), "run: python tools/draw_architecture.py"
     for _, folders, _ in script["STAGES"]:
         assert all((PACKAGE / folder / "__init__.py").is_file() for folder in folders)
+
+
+def test_the_messages_of_the_troubleshooting_page_are_the_program_s():
+    sources = [ROOT / "Makefile", *(ROOT / "dglframer").rglob("*.py")]
+    code = "".join(path.read_text(encoding="utf-8") for path in sources)
+    code = re.sub(r'"\s*f?"', "", code)  # a message over several lines
+    code = re.sub(r"{[^{}]*}|%[sd]", "…", code)
+    page = (ROOT / "docs" / "guide" / "troubleshooting.md").read_text(encoding="utf-8")
+    cells = [line.split("|")[1] for line in page.splitlines() if line.startswith("| ")]
+    messages = [message for cell in cells for message in re.findall("`([^`]+)`", cell)]
+    assert len(messages) > 15
+    parts = {part.strip() for message in messages for part in message.split("…")} - {""}
+    assert not [part for part in sorted(parts) if part not in code]

@@ -158,7 +158,7 @@ def batch_graphs(
         [graph.numbers_N[one.atoms_M] for graph, one in pairs],
         [one.src_F for one in found],
         [one.dst_F for one in found],
-        [graph.vectors_E3[one.edges_F].astype(kind) for graph, one in pairs],
+        [one.r_F3.astype(kind) for one in found],
         [cell_or_zeros(graph.lattice_33).astype(kind) for graph in graphs],
         [graph.coords_N3[one.atoms_M].astype(kind) for graph, one in pairs],
         ids=[graph.id for graph in graphs],

@@ -29,7 +29,7 @@ from dglframer.structures.periodic_graph import PeriodicGraph
 
 log = logging.getLogger(__name__)
 
-CACHE_VERSION = 4
+CACHE_VERSION = 5
 
 
 class GraphDataset(Dataset):
@@ -281,7 +281,7 @@ def decode(graphs: Path, manifest: dict[str, Any], group: SymmetryGroup, folder:
             site += len(graph.numbers_N)
             append(
                 src=one.src_F,
-                r=graph.vectors_E3[one.edges_F],
+                r=one.r_F3,
                 numbers=graph.numbers_N[one.atoms_M],
                 degree=np.bincount(one.dst_F, minlength=len(one.atoms_M)),
                 frac=graph.coords_N3[one.atoms_M],

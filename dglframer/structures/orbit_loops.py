@@ -107,7 +107,7 @@ def maps(basis, frac, kind_start, rotation, translation, tolerance, to):
 
 @numba.njit(cache=True, nogil=True)
 def join(label, to):
-    """Give every site i and to[i] one label, the smallest site of their orbit."""
+    """Give every site i and to[i] one label, the first site of their orbit."""
     for i in range(len(to)):
         one, other = i, to[i]
         while label[one] != one:
@@ -120,23 +120,22 @@ def join(label, to):
 
 
 @numba.njit(cache=True, nogil=True)
-def separate_unlike(lattice, frac, src, image, edge_start, tolerance, proper, every):
-    """Take orbits apart whose members have other edges than the first one.
+def alike(lattice, frac, src, image, edge_start, tolerance, orbit):
+    """Whether all members of each orbit have the same edges: as many, of equal lengths.
 
-    The edges of site i are edge_start[i] to edge_start[i + 1] - 1. The edges of two members are alike
-    if there are equally many, and if their lengths in ascending order differ by at most ``tolerance``.
-    ``proper`` and ``every`` [N] are changed in place.
+    The edges of site i are edge_start[i] to edge_start[i + 1] - 1. Sorted lengths may differ by
+    ``tolerance``.
     """
     n_sites = len(frac)
     length = np.empty(len(src))
-    is_unlike = np.zeros((2, n_sites), np.bool_)
-    is_first = np.zeros(n_sites, np.bool_)
+    has_others = np.zeros(n_sites, np.bool_)
     for i in range(n_sites):
-        if every[i] != i:
-            is_first[every[i]] = is_first[proper[i]] = True
+        if orbit[i] != i:
+            has_others[orbit[i]] = True
     for i in range(n_sites):
-        if every[i] == i and not is_first[i]:
-            continue  # it has no equivalent ones
+        first = orbit[i]
+        if first == i and not has_others[i]:
+            continue
         for e in range(edge_start[i], edge_start[i + 1]):
             square = 0.0
             for axis in range(3):
@@ -146,59 +145,112 @@ def separate_unlike(lattice, frac, src, image, edge_start, tolerance, proper, ev
                 square += part * part
             length[e] = np.sqrt(square)
         length[edge_start[i] : edge_start[i + 1]].sort()
-        for which, orbit in enumerate((proper, every)):
-            first = orbit[i]
-            count = edge_start[i + 1] - edge_start[i]
-            if count != edge_start[first + 1] - edge_start[first]:
-                is_unlike[which, first] = True
-                continue
-            for e in range(count):
-                difference = length[edge_start[i] + e] - length[edge_start[first] + e]
-                if abs(difference) > tolerance:
-                    is_unlike[which, first] = True
-                    break
-    for which, orbit in enumerate((proper, every)):
-        for i in range(n_sites):
-            if is_unlike[which, orbit[i]]:
-                orbit[i] = i
+        count = edge_start[i + 1] - edge_start[i]
+        if count != edge_start[first + 1] - edge_start[first]:
+            return False
+        for e in range(count):
+            if abs(length[edge_start[i] + e] - length[edge_start[first] + e]) > tolerance:
+                return False
+    return True
 
 
 @numba.njit(cache=True, nogil=True)
-def search(basis, frac, kind_start, tolerance, budget, proper, every):
-    """Label the sites with the smallest one of their orbit; whether the budget sufficed.
+def search(basis, frac, kind_start, tolerance, budget, rotations, images):
+    """The operations that generate the group: their number, or -1 if the budget did not suffice.
 
-    ``proper`` and ``every`` [N] hold 0 to N - 1 and receive the orbits under operations of
-    determinant 1 and under all. The first site is of the rarest kind: an operation takes it to a site
-    of that kind, and from this follows its translation. Of a rotation one translation is enough, since
-    the others differ from it by translations of the lattice of sites. ``budget`` limits the sites that
-    are looked at.
+    ``rotations`` [O, 3, 3] and ``images`` [O, N] receive of each the rotation and the site onto which it
+    takes each site. First come translations, then one operation of each rotation: the others of that
+    rotation differ from it by translations. The first site is of the rarest kind: an operation takes it to
+    a site of that kind, and from this follows its translation. ``budget`` limits the sites that are looked
+    at.
     """
-    n_sites = len(frac)
-    to = np.empty(n_sites, np.int64)
     identity = np.eye(3)
-    for k in range(kind_start[1]):  # translations; those of a found orbit have their generators
-        if proper[k] != 0:
-            looked = maps(basis, frac, kind_start, identity, frac[k] - frac[0], tolerance, to)
-            budget -= abs(looked)
-            if looked > 0:
-                join(proper, to)
-                join(every, to)
+    found = 0
+    label = np.arange(len(frac))
+    for k in range(1, kind_start[1]):
+        if label[k] == 0:  # the translations that were found take the first site there
+            continue
+        translation = frac[k] - frac[0]
+        looked = maps(basis, frac, kind_start, identity, translation, tolerance, images[found])
+        budget -= abs(looked)
         if budget < 0:
-            return False
-    rotations = rotations_of(basis, tolerance)
-    for o in range(len(rotations)):
-        rotation = rotations[o]
+            return -1
+        if looked > 0 and found < len(images) - 1:
+            join(label, images[found])
+            rotations[found] = identity
+            found += 1
+    possible = rotations_of(basis, tolerance)
+    for o in range(len(possible)):
+        rotation = possible[o]
         if (rotation == identity).all():
             continue
         for k in range(kind_start[1]):
             translation = frac[k] - frac[0] @ rotation
-            looked = maps(basis, frac, kind_start, rotation, translation, tolerance, to)
+            looked = maps(basis, frac, kind_start, rotation, translation, tolerance, images[found])
             budget -= abs(looked)
             if budget < 0:
-                return False
+                return -1
             if looked > 0:
-                join(every, to)
-                if np.linalg.det(rotation) > 0:
-                    join(proper, to)
+                if found < len(images) - 1:
+                    rotations[found] = rotation
+                    found += 1
                 break
-    return True
+    return found
+
+
+@numba.njit(cache=True, nogil=True)
+def average_of_translation(frac, image):
+    """Move the sites, in place, so that a translation takes each exactly onto its image."""
+    is_done = np.zeros(len(frac), np.bool_)
+    for i in range(len(frac)):
+        if is_done[i]:
+            continue
+        order, site = 0, i
+        while not is_done[site]:  # the sites of the cycle of i
+            is_done[site] = True
+            site = image[site]
+            order += 1
+        for axis in range(3):
+            # so many translations are one of the lattice
+            exact = np.rint((frac[image[i], axis] - frac[i, axis]) * order) / order
+            start, mean, site = frac[i, axis], 0.0, i
+            for k in range(order):
+                apart = frac[site, axis] - start - k * exact
+                mean += (apart - np.rint(apart)) / order
+                site = image[site]
+            for k in range(order):
+                apart = frac[site, axis] - start - k * exact
+                frac[site, axis] += mean - (apart - np.rint(apart))
+                site = image[site]
+
+
+@numba.njit(cache=True, nogil=True)
+def average(basis, frac, rotations, images):
+    """(basis, frac): lattice and sites averaged over operations, which are then exact.
+
+    ``rotations`` and ``images`` are those of ``search``, or of the proper ones of them: their translations
+    first, then one of each rotation. Sites move together, by a shift of the whole crystal, as they like.
+    """
+    frac = frac.copy()
+    identity = np.eye(3)
+    metric = basis @ basis.T
+    metrics, shift, n_rotations = metric.copy(), np.zeros_like(frac), 1
+    for o in range(len(rotations)):
+        rotation, image = rotations[o], images[o]
+        if (rotation == identity).all():
+            average_of_translation(frac, image)
+    for o in range(len(rotations)):
+        rotation, image = rotations[o], images[o]
+        if (rotation == identity).all():
+            continue
+        n_rotations += 1
+        metrics += rotation @ metric @ rotation.T
+        moved = frac @ rotation
+        for i in range(len(frac)):
+            for axis in range(3):
+                # the image, where the first site has it, from the site there
+                apart = moved[i, axis] - moved[0, axis]
+                apart -= frac[image[i], axis] - frac[image[0], axis]
+                shift[image[i], axis] += apart - np.rint(apart)
+    strain = 0.5 * (metrics / n_rotations - metric) @ np.linalg.inv(metric)
+    return basis + strain @ basis, frac + shift / n_rotations

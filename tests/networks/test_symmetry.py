@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.crystals import copper, cscl_like, diamond, mirror_site, quartz, rocksalt, triclinic
-from helpers.descriptions import permuted, rotated, supercell
+from helpers.descriptions import changed, permuted, rotated, supercell
 from helpers.paths import SHARED, needs_shared
 
 import dglframer.attention as attention
@@ -90,6 +90,23 @@ def test_maxima_over_atoms():
     with torch.no_grad():
         whole, reduced = (network(batch_of(torch.float64, group)) for group in ("none", "proper"))
     torch.testing.assert_close(reduced, whole, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("frame", REDUCED_FRAMES)
+def test_rounded_coordinates_move_outputs_by_the_second_order_alone(frame):
+    """Each coordinate off by some 1e-6 angstrom: outputs of the crystal and of its average agree to 1e-9."""
+    network = trained_like(frame, torch.float64).eval()
+    rng = np.random.default_rng(4)
+    rounded = []
+    for one in (quartz(), supercell(diamond(), (1, 2, 1)), supercell(triclinic(), (3, 1, 1))):
+        noise_N3 = rng.normal(0, 1e-6, one.coords_N3.shape) @ np.linalg.inv(one.lattice_33)
+        lattice_33 = one.lattice_33 + rng.normal(0, 1e-6, (3, 3))
+        rounded.append(changed(one, lattice=lattice_33, frac=one.coords_N3 + noise_N3))
+    whole = batch_of(torch.float64, "none", rounded)
+    reduced = batch_of(torch.float64, symmetry_group(network.settings), rounded)
+    assert len(reduced.numbers_N) == 2 + 1 + 4
+    with torch.no_grad():
+        assert (network(whole) - network(reduced)).abs().max() < 1e-9
 
 
 @pytest.mark.parametrize("frame", REDUCED_FRAMES)

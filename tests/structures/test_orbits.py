@@ -17,7 +17,14 @@ from helpers.crystals import (
 )
 
 from dglframer.structures import orbits as module
-from dglframer.structures.orbits import TOLERANCE, find_orbits
+from dglframer.structures.neighbors import edge_vectors, periodic_edges
+from dglframer.structures.orbits import (
+    EDGE_TOLERANCE,
+    TOLERANCE,
+    find_orbits,
+    symmetrised,
+    with_like_edges,
+)
 
 SKEW = np.array([[1, 2, -3], [0, 1, 4], [0, 0, 1]])
 CHANGES = {
@@ -91,6 +98,74 @@ def test_a_moved_atom_breaks_the_symmetry_beyond_the_tolerance(moved, orbits):
     frac[0] += [moved / 4.914, 0, 0]
     found = find_orbits(one.numbers_N, one.lattice_33, frac)
     assert len(np.unique(found.proper_N)) == orbits
+
+
+def noisy(one, scale, seed=0):
+    """(numbers, lattice, frac) with every coordinate and lattice vector off by about ``scale`` angstrom."""
+    rng = np.random.default_rng(seed)
+    numbers_N, lattice_33, frac_N3 = parts(one)
+    noise_N3 = rng.normal(0, scale, frac_N3.shape) @ np.linalg.inv(lattice_33)
+    return numbers_N, lattice_33 + rng.normal(0, scale, (3, 3)), frac_N3 + noise_N3
+
+
+def lengths(lattice_33, frac_N3):
+    """The sorted distances of each site to its neighbours."""
+    frac_N3 = frac_N3 - np.floor(frac_N3)
+    edges = periodic_edges(lattice_33, frac_N3, 5.0)
+    length_E = np.linalg.norm(edge_vectors(lattice_33, frac_N3, edges), axis=1)
+    return [np.sort(length_E[edges.dst_E == i]) for i in range(len(frac_N3))]
+
+
+def cell_of_five():
+    """Five equal cells of a triclinic crystal: translations of order five relate them."""
+    _, lattice_33, frac_N3 = supercell(triclinic(), 5)
+    return crystal("five", "Li Si O F " * 5, lattice_33, frac_N3)
+
+
+@pytest.mark.parametrize("proper", [True, False])
+@pytest.mark.parametrize(
+    "one", [quartz(), mirror_site(), conventional(), cell_of_five()], ids=lambda one: one.id
+)
+def test_in_the_average_over_operations_they_are_exact(one, proper):
+    numbers_N, lattice_33, frac_N3 = noisy(one, 5e-6)
+    found = find_orbits(numbers_N, lattice_33, frac_N3)
+    orbit_N = found.proper_N if proper else found.every_N
+    assert np.array_equal(orbit_N, find_orbits(*parts(one))[0 if proper else 1])
+    exact_33, exact_N3 = symmetrised(numbers_N, lattice_33, frac_N3, proper)
+    before, after = lengths(lattice_33, frac_N3), lengths(exact_33, exact_N3)
+    for site, first in enumerate(orbit_N):
+        assert np.abs(after[site] - after[first]).max() < 1e-9
+        assert np.abs(after[site] - before[site]).max() < 1e-4
+    if proper and one.id == "quartz":
+        assert max(np.abs(before[site] - before[0]).max() for site in (1, 2)) > 1e-6
+
+
+def test_a_crystal_without_symmetry_stays_as_it_is():
+    lattice_33, frac_N3 = symmetrised(*parts(triclinic()), proper=False)
+    np.testing.assert_allclose(lattice_33, triclinic().lattice_33, rtol=0, atol=1e-13)
+    np.testing.assert_allclose(frac_N3, triclinic().coords_N3, rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize(("scale", "is_kept"), [(0.1 * EDGE_TOLERANCE, True), (1e-5, False)])
+def test_orbits_with_unlike_edges_are_taken_apart(scale, is_kept):
+    numbers_N, lattice_33, frac_N3 = noisy(quartz(), scale, seed=1)
+    frac_N3 = frac_N3 - np.floor(frac_N3)
+    edges = periodic_edges(lattice_33, frac_N3, 5.0)
+    found = find_orbits(numbers_N, lattice_33, frac_N3)
+    assert len(np.unique(found.proper_N)) == 2
+    kept = with_like_edges(found, lattice_33, frac_N3, edges)
+    assert len(np.unique(kept.proper_N)) == (2 if is_kept else 9)
+
+
+def test_orbits_are_taken_apart_where_the_cutoff_tells_members_apart():
+    """An image just within the cutoff of one site, its equivalent just beyond that of another."""
+    numbers_N, lattice_33, frac_N3 = noisy(quartz(), 1e-7)
+    frac_N3 = frac_N3 - np.floor(frac_N3)
+    length_E = np.sort(np.concatenate(lengths(lattice_33, frac_N3)[:3]))
+    cutoff = float(np.median(length_E[np.abs(length_E - length_E[-1]) < 1e-5]))
+    edges = periodic_edges(lattice_33, frac_N3, cutoff)
+    kept = with_like_edges(find_orbits(numbers_N, lattice_33, frac_N3), lattice_33, frac_N3, edges)
+    assert kept.proper_N.tolist() == list(range(9))
 
 
 def test_a_search_beyond_the_budget_gives_every_site_for_itself(monkeypatch, caplog):

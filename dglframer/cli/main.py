@@ -12,7 +12,7 @@ from typing import Any
 
 from dglframer import __version__
 from dglframer.cli import data as data_commands
-from dglframer.cli import learning_curve, nbody
+from dglframer.cli import export, learning_curve, nbody
 from dglframer.cli import models as model_commands
 from dglframer.cli.options import add_verb
 from dglframer.common.disk import cannot_write, place_of
@@ -78,6 +78,7 @@ def parser() -> argparse.ArgumentParser:
     model_commands.add_verbs(verbs)
     learning_curve.add_verbs(verbs)
     nbody.add_parser(verbs)
+    export.add_parser(verbs)
     compiled = {
         "action": "store_true",
         "help": "compile the loops for CPUs now, not at their first use",

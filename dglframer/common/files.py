@@ -50,8 +50,11 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         try:
             yield temporary
             mode = temporary.stat().st_mode & 0o666
-            for file in temporary.iterdir():
-                sync_file(file, mode)
+            for file in temporary.rglob("*"):
+                if file.is_dir():
+                    sync_folder(file)
+                else:
+                    sync_file(file, mode)
             sync_folder(temporary)
             shutil.rmtree(path, ignore_errors=True)
             os.replace(temporary, path)

@@ -1,4 +1,4 @@
-"""Models as people name them: a shipped one, a model directory, a folder of such."""
+"""Models as people name them: a shipped one, a model directory, a folder of such, an archive of them."""
 
 import logging
 from dataclasses import replace
@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from dglframer.common.errors import UserError
+from dglframer.networks.archive import unpacked
 from dglframer.networks.model_directory import TrainedModel, is_model, load_model, members
 from dglframer.pretrained.registry import find, shipped
 
@@ -23,8 +24,8 @@ class Place(NamedTuple):
 
 
 def names_model(given: str) -> bool:
-    """Whether the text is the name of a shipped model or the path of a model or of one of its files."""
-    return find(given) is not None or is_model(Path(given))
+    """Whether the text is the name of a shipped model, or the path of a model, its archive or its files."""
+    return find(given) is not None or given.endswith(".zip") or is_model(Path(given))
 
 
 def places(given: str | Path) -> list[Place]:
@@ -42,7 +43,7 @@ def places(given: str | Path) -> list[Place]:
     if not path.exists():
         known = ", ".join(sorted(shipped())) or "none"
         raise UserError(f"{given}: no model directory, nor a shipped model (there are: {known})")
-    return [Place(folder) for folder in members(path)]
+    return [Place(folder) for folder in members(unpacked(path) if path.suffix == ".zip" else path)]
 
 
 def load_place(place: Place, device: str = "cpu") -> TrainedModel:

@@ -1,0 +1,55 @@
+"""results in forms that others take"""
+
+import argparse
+import logging
+from pathlib import Path
+from typing import Any
+
+from dglframer.cli.options import add_verb
+
+log = logging.getLogger(__name__)
+
+
+def jarvis_leaderboard(args: argparse.Namespace) -> None:
+    """write the test predictions of a run as a contribution to the JARVIS leaderboard"""
+    from dglframer.report.leaderboard import STATED, export_leaderboard
+
+    about = {key: getattr(args, key) for key in STATED if getattr(args, key)}
+    mae = export_leaderboard(args.results, args.out, args.benchmark, args.target, about)
+    log.info("test MAE %.4f; the contribution is the folder %s", mae, args.out)
+
+
+def model(args: argparse.Namespace) -> None:
+    """write a trained model, or a folder of seeds, as one verified file"""
+    from dglframer.common.files import sha256
+    from dglframer.networks.archive import write_models
+
+    card = args.card.read_text(encoding="utf-8") if args.card else None
+    count = write_models(args.models, args.out, card)
+    log.info("%d models in %s, sha256 %s", count, args.out, sha256(args.out))
+
+
+def add_parser(verbs: Any) -> None:
+    """`dglframer export VERB`."""
+    group = verbs.add_parser("export", help=__doc__, description=__doc__)
+    steps = group.add_subparsers(required=True, metavar="VERB", help="one of these")
+
+    def words(text: str) -> dict[str, Any]:
+        return {"help": f"{text}, for metadata.json"}
+
+    results = {"type": Path, "metavar": "RESULTS", "help": "the run's folder, with evaluation/"}
+    benchmark = {"type": Path, "required": True, "metavar": "FILE",
+                 "help": "the leaderboard's file, as dft_3d_formation_energy_peratom.json.zip"}  # fmt: skip
+    new = {"type": Path, "metavar": "OUT", "help": "new folder; its name is the contribution's"}
+    add_verb(
+        steps,
+        jarvis_leaderboard,
+        *(("results", results), ("out", new), ("--benchmark", benchmark)),
+        ("--target", {"help": "the property, if the run has several"}),
+        *(("--team-name", words("your team")), ("--author-email", words("your address"))),
+        *(("--project-url", words("a page or paper")), ("--git-url", words("your code"))),
+    )
+    models = {"type": Path, "metavar": "MODELS", "help": "model directory or folder of seeds"}
+    file = {"type": Path, "metavar": "FILE.zip", "help": "file to write"}
+    card = {"type": Path, "metavar": "FILE.md", "help": "a text for README.md in it"}
+    add_verb(steps, model, ("models", models), ("out", file), ("--card", card))

@@ -150,6 +150,7 @@ def predict(args: argparse.Namespace) -> int:
         Reading(args.edges_per_batch, args.periodicity == "assume_periodic", args.workers),
         args.abstain_above,
         args.embed,
+        args.strict,
     )
     return 1 if failed else 0
 
@@ -247,6 +248,7 @@ def add_verbs(verbs: Any) -> None:
             {"type": Path, "metavar": "FILE", "help": "write the crystals' vectors: .parquet"},
         ),
         ("--abstain-above", abstain),
+        ("--strict", {"action": "store_true", "help": "what has a warning is an error"}),
         ("--edges-per-batch", edges),
         ("--periodicity", periodicity),
         ("--workers", workers),

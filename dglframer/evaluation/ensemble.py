@@ -11,6 +11,7 @@ from dglframer.common.errors import UserError
 from dglframer.common.text import escaped
 from dglframer.config.networks import symmetry_group
 from dglframer.evaluation.items import Item
+from dglframer.evaluation.known_elements import known_to, unknown_elements, warning
 from dglframer.evaluation.prediction_rows import Row
 from dglframer.evaluation.spread import spread
 from dglframer.graphs.batch import Batch, batch_graphs
@@ -87,16 +88,18 @@ class Ensemble:
         """
         predictions_MGT, vectors = self.predict_and_embed(items)
         results = iter(zip(predictions_MGT.mean(0), spread(predictions_MGT), strict=True))
+        known = known_to(self.models)
         embeddings = iter(vectors[0].tolist() if with_embedding and vectors else ())
         rows: list[Row] = []
         for item in items:
             texts = (item.id, item.path, item.error)
             id, path, error = (None if text is None else escaped(text) for text in texts)
             mean_T, spread_T = next(results) if item.graph else (None, None)
+            strange = unknown_elements(item.crystal.numbers_N, known) if item.crystal else []
             for t, target in enumerate(self.targets):
                 row: Row = {"id": id, "path": path, "property": target.name}
                 row |= {"prediction": None, "unit": target.unit, "spread": None}
-                row |= {"error": error}
+                row |= {"warning": warning(strange), "error": error}
                 if mean_T is not None and spread_T is not None:
                     if np.isfinite(mean_T[t]):
                         row["prediction"] = float(mean_T[t])

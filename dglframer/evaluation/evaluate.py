@@ -16,6 +16,11 @@ from dglframer.config.networks import symmetry_group
 from dglframer.data.split import SPLITS, read_split
 from dglframer.evaluation.crystal_features import crystal_features
 from dglframer.evaluation.errors import target_metrics
+from dglframer.evaluation.known_elements import (
+    errors_by_elements,
+    known_to,
+    unknown_elements,
+)
 from dglframer.evaluation.spread import spread
 from dglframer.graphs.dataset import GraphDataset
 from dglframer.networks.inference import predict
@@ -51,15 +56,27 @@ def evaluate(
         folder / "predictions.parquet",
         predictions_table(ids, splits_G, units, targets_GT, predictions_MGT, seeds),
     )
-    features_GF = crystal_features(dataset.compositions(), dataset.lattices())
+    compositions = dataset.compositions()
+    features_GF = crystal_features(compositions, dataset.lattices())
+    known = known_to(models)
+    unknown_G = np.array([bool(unknown_elements(one, known)) for one in compositions])
+    test_G = splits_G == "test"
+
+    mean_GT = predictions_MGT.mean(0)
     metrics = {
         "models": [str(path) for path in model_folders],
         "seeds": seeds,
+        "training_elements": None if known is None else len(known),
         "parameters": models[0].network.parameter_count(),
         "targets": {
             target.name: target_metrics(
                 targets_GT[:, t], predictions_MGT[:, :, t], splits_G, features_GF, target, seeds
             )
+            | {
+                "by_elements": errors_by_elements(
+                    targets_GT[test_G, t], mean_GT[test_G, t], unknown_G[test_G]
+                )
+            }
             for t, target in enumerate(models[0].targets)
         },
     }

@@ -46,16 +46,19 @@ def predict_files(
     reading: Reading,
     abstain_above: float | None = None,
     embed: Path | None = None,
+    strict: bool = False,
 ) -> int:
     """Write a row for each crystal to ``out`` (.csv or .parquet), in the order of the files.
 
     ``models``: names of shipped models, model directories, folders of such; together an ensemble.
 
-    The columns are id, path, prediction (mean over the models), unit, spread, abstained and error. If there
+    The columns are id, path, prediction (mean over the models), unit, spread, abstained, warning and
+    error. If there
     are several targets, each has a row and the column ``property`` names it. For a crystal that cannot
     be predicted, ``error`` has the reason; the number of these rows is returned. If the spread of the
     models is above ``abstain_above`` (in the target's unit), ``abstained`` is true and there is no
-    prediction. ``embed``: a Parquet file for the vectors of one model. ``out`` None: CSV on standard output.
+    prediction. ``strict``: what has a warning is an error.
+    ``embed``: a Parquet file for the vectors of one model. ``out`` None: CSV on standard output.
     A run that was killed goes on with what ``out``.partial (or ``embed``.partial) has. Raises UserError if
     the arguments or the models do not fit each other.
     """
@@ -72,7 +75,7 @@ def predict_files(
     if place is None:
         parts = predicted(ensemble, files, (0, 0), reading)
         rows = (row for part, _ in parts for row in part)
-        write_csv_rows(finished(rows, abstain_above, counts), sys.stdout, kinds)
+        write_csv_rows(finished(rows, abstain_above, strict, counts), sys.stdout, kinds)
     else:
         settings = {"edges": reading.edges_per_batch, "device": device.type, "embed": bool(embed)}
         settings |= {"version": __version__, "threads": torch.get_num_threads()}
@@ -84,13 +87,12 @@ def predict_files(
                 ensemble, files, partial.position, reading, bool(embed)
             ):
                 partial.append(part, position)
-            write_rows(finished(partial.rows(), abstain_above, counts), out, kinds)
+            write_rows(finished(partial.rows(), abstain_above, strict, counts), out, kinds)
             if embed:
                 write_embeddings(partial.rows(), embed)
-    summary = "%d rows in %s, %d with an error, %d abstained"
-    log.info(
-        summary, counts["rows"], out or "standard output", counts["errors"], counts["abstained"]
-    )
+    numbers = [counts[name] for name in ("errors", "abstained", "warnings")]
+    summary = "%d rows in %s, %d with an error, %d abstained, %d with a warning"
+    log.info(summary, counts["rows"], out or "standard output", *numbers)
     return counts["errors"]
 
 
@@ -117,9 +119,16 @@ def predicted(
             log.info("%d structures", n_done)
 
 
-def finished(rows: Iterable[Row], threshold: float | None, counts: Counter[str]) -> Iterator[Row]:
-    """The rows with ``abstained`` set, counted; where it is true there is no prediction."""
+def finished(
+    rows: Iterable[Row], threshold: float | None, strict: bool, counts: Counter[str]
+) -> Iterator[Row]:
+    """The rows with ``abstained`` set, counted; where it is true there is no prediction.
+
+    ``strict``: what has a warning gets it as its error, and no prediction.
+    """
     for row in rows:
+        if strict and row["warning"] and not row["error"]:
+            row |= {"error": row["warning"], "prediction": None, "spread": None}
         spread = row["spread"]
         row["abstained"] = threshold is not None and spread is not None and spread > threshold
         if row["abstained"]:
@@ -127,4 +136,5 @@ def finished(rows: Iterable[Row], threshold: float | None, counts: Counter[str])
         counts["rows"] += 1
         counts["errors"] += row["error"] is not None
         counts["abstained"] += row["abstained"]
+        counts["warnings"] += row["warning"] is not None
         yield row

@@ -28,6 +28,7 @@ COLUMNS: dict[str, type] = {
     "unit": str,
     "spread": float,
     "abstained": bool,
+    "warning": str,
     "error": str,
 }
 

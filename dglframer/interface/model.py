@@ -72,6 +72,7 @@ class Model:
         *,
         table: Literal["pandas", "pyarrow"] = "pandas",
         abstain_above: float | None = None,
+        strict: bool = False,
         assume_periodic: bool = False,
         edges_per_batch: int = EDGES_PER_BATCH,
         workers: int = 0,
@@ -81,11 +82,13 @@ class Model:
         ``structures``: one or many, of pymatgen, ASE or jarvis-tools, their dictionaries, or paths of
         files and folders. The columns are those of ``dglframer predict``: id, path (null where there is no
         file), property (only for several targets), prediction (the mean over the members), unit, spread
-        (sample standard deviation over the members; null for one), abstained, error (why there is no
-        prediction). The numbers are those of the command line, to the bit, for the same structures in the
+        (sample standard deviation over the members; null for one), abstained, warning
+        (elements that no training crystal had), error (why there is no prediction).
+        The numbers are those of the command line, to the bit, for the same structures in the
         same order, ``edges_per_batch``, threads and device.
 
-        ``abstain_above``: no prediction where the spread is larger (target's unit). ``assume_periodic``:
+        ``abstain_above``: no prediction where the spread is larger (target's unit). ``strict``:
+        what has a warning is an error. ``assume_periodic``:
         what has a cell is a crystal, whatever it says of its axes. ``edges_per_batch`` bounds the memory.
         ``workers``: processes that read files beside the prediction, if all structures are paths.
         Raises UserError for objects that are no structures.
@@ -99,7 +102,7 @@ class Model:
             for chunk in self.chunks(structures, assume_periodic, edges_per_batch, workers):
                 rows += self.ensemble.rows(chunk)
         kinds = columns(several=len(self.ensemble.targets) > 1)
-        result = as_table(list(finished(rows, abstain_above, Counter())), kinds)
+        result = as_table(list(finished(rows, abstain_above, strict, Counter())), kinds)
         return result if table == "pyarrow" else result.to_pandas()
 
     def embed(

@@ -18,8 +18,9 @@ from dglframer.common.files import sha256, write_json
 from dglframer.config.data import DatasetConfig
 
 VERBS = (
-    "sources download crystals clean inspect split leakage graphs tune train evaluate"
-    " compare-plan compare report predict import-checkpoint curve-splits learning-curve nbody doctor config"
+    "sources download crystals clean inspect split leakage init graphs tune train evaluate"
+    " compare-plan compare report predict models import-checkpoint"
+    " curve-splits learning-curve nbody doctor config"
 ).split()
 
 

@@ -1,12 +1,14 @@
 """Predictions, errors and baselines, compared with arithmetic in the tests."""
 
 import json
+from collections import Counter
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
 
+from dglframer.common.elements import SYMBOLS
 from dglframer.common.errors import UserError
 from dglframer.config import Config
 from dglframer.config.data import GraphsConfig
@@ -63,6 +65,27 @@ def test_metrics_are_those_of_the_predictions(tiny_run, models, tmp_path):
         assert result["median_baseline"]["test_mae"] == pytest.approx(expected)
         ratio = result["splits"]["test"]["mae"] / expected
         assert result["test_mae_over_median"] == pytest.approx(ratio)
+
+
+def test_errors_are_also_told_by_the_elements_of_the_training_crystals(tiny_run, models, tmp_path):
+    parts = read_split(tiny_run.split)
+    elements = {one.id: {SYMBOLS[z - 1] for z in one.numbers_N} for one in tiny_run.valid}
+    counts = Counter(symbol for id in parts["train"] for symbol in elements[id])
+    stated = json.loads((models[0] / "model.json").read_text())["training_elements"]
+    assert stated == counts
+    metrics = evaluate(tiny_run.graphs, tiny_run.split, models, tmp_path, CPU)
+    rows = pq.read_table(tmp_path / "predictions.parquet").to_pylist()
+    for name, result in metrics["targets"].items():
+        errors = {True: [], False: []}
+        for row in rows_of(rows, name, "test"):
+            is_known = elements[row["id"]] <= counts.keys()
+            errors[is_known].append(abs(row["prediction"] - row["target"]))
+        for is_known, part in ((True, "known"), (False, "unknown")):
+            found = result["by_elements"][part]
+            assert found["crystals"] == len(errors[is_known])
+            mae = np.mean(errors[is_known]) if errors[is_known] else None
+            assert found["mae"] == (mae if mae is None else pytest.approx(mae))
+        assert errors[False], "a test crystal with another element"
 
 
 def rows_of(rows, name, split):

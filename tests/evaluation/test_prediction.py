@@ -95,7 +95,16 @@ def test_bad_files_get_a_row_and_the_others_are_predicted(model, files, tmp_path
     command = [sys.executable, "-m", "dglframer", "predict", *map(str, arguments)]
     assert subprocess.run(command, capture_output=True).returncode == 1
     table = rows(out)
-    assert list(table[0]) == ["id", "path", "prediction", "unit", "spread", "abstained", "error"]
+    assert list(table[0]) == [
+        "id",
+        "path",
+        "prediction",
+        "unit",
+        "spread",
+        "abstained",
+        "warning",
+        "error",
+    ]
     by_id = {row["id"]: row for row in table}
     assert [row["path"] for row in table] == [str(path) for path in arguments[1:6]]
     assert list(by_id) == ["salt", "broken", "disordered", "caesium", "absent"]

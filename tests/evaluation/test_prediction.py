@@ -471,6 +471,24 @@ def test_embeddings_are_of_one_model_and_in_parquet(model, files, tmp_path):
         predict_files([model], files, None, CPU, Reading(), embed=tmp_path / "v.csv")
 
 
+LOADED = """
+import sys
+from dglframer.cli.main import main
+
+main()
+print(*sorted({name.partition(".")[0] for name in sys.modules}), file=sys.stderr)
+"""
+
+
+def test_a_prediction_loads_only_what_it_needs(model, files):
+    """The fixed cost of a call: these take seconds to load."""
+    command = [sys.executable, "-c", LOADED, "predict", model, files[0], "--device", "cpu"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    loaded = set(done.stderr.splitlines()[-1].split())
+    heavy = "sympy pandas dgl pymatgen jarvis ase optuna sklearn matplotlib e3nn snakemake pyarrow"
+    assert "torch" in loaded and not loaded & set(heavy.split())
+
+
 def processes_in(folder: Path) -> list[psutil.Process]:
     """Those that work in a folder and have not ended."""
     found = []

@@ -144,7 +144,8 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         parts = [(folder / f"{len(files) // 5}-{w}.csv").read_bytes() for w in (0, 1)]
         same &= parts[0] == parts[1]
         resume = {"killed_after": half, "killed": killed, "resumed": resumed, "same_bytes": same}
-    return {"cpu": cpu_name(), "cores": os.cpu_count(), "rows": rows, "resume": resume}
+    machine = {"cpu": cpu_name(), "cores": os.cpu_count(), "load": round(os.getloadavg()[2], 1)}
+    return {**machine, "rows": rows, "resume": resume}
 
 
 def cpu_name() -> str:
@@ -156,7 +157,8 @@ def cpu_name() -> str:
 def rendered(numbers: dict[str, Any]) -> str:
     """The table of the runs, and a sentence on the killed one."""
     lines = [
-        f"CIFs of minerals, one thread, {numbers['cores']} cores ({numbers['cpu']}):",
+        f"CIFs of minerals and a network of the published size, one thread, {numbers['cores']} cores "
+        f"({numbers['cpu']}) with a load of {numbers['load']}:",
         "",
         "| files | `--workers` | seconds | structures/s | CPU seconds | memory, MB | of the readers, MB |",
         "|---|---|---|---|---|---|---|",
@@ -172,7 +174,8 @@ def rendered(numbers: dict[str, Any]) -> str:
     lines += [
         "",
         f"A run killed after {resume['killed_after']:,} structures ({seconds[0]:.0f} s) went on "
-        f"({seconds[1]:.0f} s) to {bytes_} as the run that was not.",
+        f"({seconds[1]:.0f} s) to {bytes_} as the run that was not. Where the load is above the number "
+        "of cores, other work took its share of the seconds, and CPU seconds tell more.",
     ]
     return "\n".join(lines)
 

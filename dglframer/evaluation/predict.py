@@ -109,7 +109,7 @@ def predicted(
     if workers is None:
         workers = usual_processes(files, torch.get_num_threads())
     if workers:
-        log.info("%d processes read the files", workers)
+        log.info("processes that read the files: %d", workers)
     ids, n_done = file_ids(files), 0
     items = read_in_processes(files, ids, start, wanted, workers, reading.edges_per_batch)
     for chunk in chunks(items, reading.edges_per_batch):

@@ -513,7 +513,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(model, tree, tmp_path, name, wor
     command = [sys.executable, "-c", KILLED, "predict", *arguments, "--out", str(out)]
     killed = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert killed.returncode == -signal.SIGKILL
-    assert ("2 processes read the files" in killed.stderr) == (workers == 2)
+    assert ("processes that read the files: 2" in killed.stderr) == (workers == 2)
     deadline = time.monotonic() + 30
     while processes_in(tmp_path):
         assert time.monotonic() < deadline

@@ -18,12 +18,18 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from dglframer.common.elements import SYMBOLS
+from dglframer.common.elements import element_counts
 from dglframer.common.files import read_json, sha256, write_json, write_text
 from dglframer.data.split import read_split
 from dglframer.graphs.dataset import GraphDataset
 from dglframer.networks.inference import predict
-from dglframer.networks.model_directory import TrainedModel, load_model, members
+from dglframer.networks.model_directory import (
+    FILES,
+    FORMAT_VERSION,
+    TrainedModel,
+    load_model,
+    members,
+)
 from dglframer.pretrained import registry
 from dglframer.pretrained.registry import Shipped, as_values, shipped
 
@@ -49,13 +55,18 @@ class Precision(NamedTuple):
         )
 
 
-def halved(folder: Path, out: Path) -> Path:
-    """A copy of a model directory with weights in float16."""
+def rewritten(folder: Path, out: Path, dtype: torch.dtype, elements: dict[str, int]) -> Path:
+    """A copy of a model directory with weights of another type, which states the training elements.
+
+    Without them predictions could not warn of others; formats before 4 have none.
+    """
     out.mkdir(parents=True)
     weights = load_file(folder / "model.safetensors")
-    save_file({name: one.half() for name, one in weights.items()}, out / "model.safetensors")
+    save_file({name: one.to(dtype) for name, one in weights.items()}, out / "model.safetensors")
     content = read_json(folder / "model.json", "weights_sha256")
-    write_json(out / "model.json", content | {"weights_sha256": sha256(out / "model.safetensors")})
+    content |= {"weights_sha256": sha256(out / "model.safetensors")}
+    content |= {"format_version": FORMAT_VERSION, "training_elements": elements}
+    write_json(out / "model.json", content)
     return out
 
 
@@ -86,19 +97,26 @@ def ship(
     results: Path, folder: str, names: dict[str, str], texts: dict[str, str], docs: Path
 ) -> Precision:
     """Write the weights, the entries of the registry, and the cards; ``names``: target by name."""
-    full = members(results / "models")
+    trained = members(results / "models")
+    elements = training_elements(load_model(trained[0]), results)
     with tempfile.TemporaryDirectory() as scratch:
-        half = [halved(one, Path(scratch) / one.name) for one in full]
-        precision = compare_precisions(full, half, results)
+        copies = {
+            dtype: [
+                rewritten(one, Path(scratch, str(dtype), one.name), dtype, elements)
+                for one in trained
+            ]
+            for dtype in (torch.float32, torch.float16)
+        }
+        precision = compare_precisions(copies[torch.float32], copies[torch.float16], results)
         place = registry.FOLDER / folder
         shutil.rmtree(place, ignore_errors=True)
         files = {}
-        for one in half if precision.chosen == "float16" else full:
-            for name in ("model.json", "model.safetensors"):
-                (place / one.name).mkdir(parents=True, exist_ok=True)
+        for one in copies[getattr(torch, precision.chosen)]:
+            (place / one.name).mkdir(parents=True, exist_ok=True)
+            for name in FILES:
                 shutil.copyfile(one / name, place / one.name / name)
                 files[f"{one.name}/{name}"] = sha256(place / one.name / name)
-    first = load_model(full[0])
+    first = load_model(trained[0])
     metrics = read_json(results / "evaluation" / "metrics.json", "targets")
     download = read_json(results / "download.json", "source", "licence", "citation")
     stated = {"training_data": download["source"]} | {
@@ -112,7 +130,7 @@ def ship(
             files=files,
             target=target,
             unit=errors["unit"],
-            elements=tuple(known_elements(first, results)),
+            elements=tuple(elements),
             test_mae=errors["splits"]["test"]["mae"],
             test_crystals=errors["splits"]["test"]["crystals"],
             precision=precision.chosen,
@@ -126,13 +144,12 @@ def ship(
     return precision
 
 
-def known_elements(model: TrainedModel, results: Path) -> list[str]:
-    """The elements of the training crystals."""
+def training_elements(model: TrainedModel, results: Path) -> dict[str, int]:
+    """How many of the training crystals hold each element."""
     if model.training_elements is not None:
-        return [symbol for symbol, count in model.training_elements.items() if count]
+        return model.training_elements
     ids = read_split(results / "split.parquet")["train"]
-    numbers = np.unique(np.concatenate(GraphDataset(results / "graphs", ids).compositions()))
-    return [SYMBOLS[z - 1] for z in numbers]
+    return element_counts(GraphDataset(results / "graphs", ids).compositions())
 
 
 def card(

@@ -62,6 +62,8 @@ def test_a_model_is_shipped_under_two_names(results, tmp_path, monkeypatch, prec
         )
         assert one.test_mae == metrics[target]["splits"]["test"]["mae"] and one.test_crystals == 3
         assert one.elements and len(one.members()) == 2
+        description = json.loads((one.members()[1] / "model.json").read_text())
+        assert tuple(description["training_elements"]) == one.elements
         weights = load_file(one.members()[0] / "model.safetensors")
         assert {str(tensor.dtype) for tensor in weights.values()} == {f"torch.{precision}"}
         card = (tmp_path / "docs" / "models" / f"{name}.md").read_text()

@@ -26,6 +26,7 @@ def load_script(monkeypatch):
         ("qm9", "qm9.py --page"),
         ("se3", "se3.py --page"),
         ("nbody", "nbody.py --page"),
+        ("predict", "predict.py --page"),
     ],
 )
 def test_the_part_of_a_page_comes_from_the_results_file(load_script, name, command):

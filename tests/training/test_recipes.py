@@ -231,7 +231,7 @@ def test_crystals_of_too_many_atoms_are_left_out(tiny_run):
     assert small.ids == [id for id in every.ids if atoms_of[id] < max_atoms]
     training = TrainingConfig(max_atoms=max_atoms - 1)
     prepared = prepare(Config(crystalframer=SMALL, training=training), every, every, 0, CPU)
-    assert prepared.train_set.ids == small.ids and prepared.val_set is every
+    assert prepared.train_set.ids == small.ids and prepared.val_set.ids == every.ids
     assert np.allclose(prepared.mean_T, small.targets[small.rows].mean(0))
     assert small.atom_counts().tolist() == [atoms_of[id] for id in small.ids]
     assert every.at_most(None) is every

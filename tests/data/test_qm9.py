@@ -11,6 +11,7 @@ from dglframer.config.data import DatasetConfig
 from dglframer.data.crystals import validated
 from dglframer.data.rejections import Rejections
 from dglframer.data.sources import describe, open_source, qm9
+from dglframer.data.sources.catalogue import BY_NAME
 from dglframer.structures.crystal import validate
 from dglframer.structures.periodic_graph import build_graph
 
@@ -33,6 +34,17 @@ def test_first_molecules_are_methane_ammonia_and_water():
     bonds = np.linalg.norm(crystal.coords_N3[1:] - crystal.coords_N3[0], axis=1)
     np.testing.assert_allclose(bonds, 1.092, atol=1e-3)
     assert len(build_graph(crystal, 5.0).edges.src_E) == 25
+
+
+def test_units_are_those_of_the_names():
+    """Each name of qm9pack ends in its unit."""
+    spelled = {"debye": "debye", "bohr3": "bohr^3", "bohr2": "bohr^2", "au": "hartree"}
+    spelled |= {"GHz": "GHz", "K": "cal/(mol K)"}
+    units = BY_NAME["qm9"].targets
+    assert len(units) == 15
+    for name, unit in units.items():
+        assert unit == spelled[name.rpartition("_")[2]], name
+        assert unit == opened(name).unit(name)
 
 
 def test_files_are_found_without_importing_the_package():

@@ -15,7 +15,7 @@ from dglframer.config.data import GraphsConfig
 from dglframer.config.networks import CrystalFramerConfig
 from dglframer.config.training import TrainingConfig
 from dglframer.data.split import SPLITS, read_split
-from dglframer.evaluation.baselines import composition_prediction
+from dglframer.evaluation.baselines import PENALTIES, composition_prediction
 from dglframer.evaluation.crystal_features import element_fractions
 from dglframer.evaluation.evaluate import evaluate
 from dglframer.graphs.dataset import GraphDataset
@@ -124,3 +124,23 @@ def test_composition_baseline_finds_a_linear_law():
     # the baseline does not depend on the test targets
     hidden = np.where(test, 99.0, targets)
     assert np.array_equal(composition_prediction(fractions, hidden, train, val), prediction)
+
+
+def test_the_penalty_of_the_composition_baseline_is_chosen_on_val():
+    """Noisy labels of few crystals: the training error alone would choose the smallest penalty."""
+    rng = np.random.default_rng(1)
+    fractions = element_fractions([rng.integers(1, 40, size=4) for _ in range(60)])
+    targets = fractions @ rng.normal(size=98) + rng.normal(size=60)
+    train, val = np.arange(60) < 30, np.arange(60) >= 40
+
+    def ridge(penalty: float) -> np.ndarray:
+        x, mean = fractions[train], targets[train].mean()
+        weights = np.linalg.solve(x.T @ x + penalty * np.eye(98), x.T @ (targets[train] - mean))
+        return fractions @ weights + mean
+
+    def best(part: np.ndarray) -> float:
+        return min(PENALTIES, key=lambda one: np.abs(ridge(one) - targets)[part].mean())
+
+    assert best(train) < best(val)
+    prediction = composition_prediction(fractions, targets, train, val)
+    np.testing.assert_allclose(prediction, ridge(best(val)), rtol=1e-9)

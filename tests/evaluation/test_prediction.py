@@ -156,6 +156,21 @@ def test_ensemble_is_mean_and_spread_and_members_keep_their_cutoff(files, tmp_pa
     assert row["spread"] == pytest.approx(abs(alone[0] - alone[1]) / 2**0.5, abs=1e-6)
 
 
+def test_members_with_different_cutoffs_have_graphs_of_their_own(files, tmp_path):
+    """The mean is that of their predictions alone, whichever stands first."""
+    members = [make_model(tmp_path / str(cutoff), cutoff=cutoff) for cutoff in (3.5, 6.0)]
+    alone = []
+    for member in members:
+        predict_files([member], files[:1], tmp_path / "one.parquet", CPU, Reading(10_000))
+        alone.append(rows(tmp_path / "one.parquet")[0]["prediction"])
+    assert abs(alone[0] - alone[1]) > 1e-3
+    for order in (members, members[::-1]):
+        predict_files(order, files[:1], tmp_path / "both.parquet", CPU, Reading(10_000))
+        [row] = rows(tmp_path / "both.parquet")
+        assert row["prediction"] == pytest.approx(sum(alone) / 2, abs=1e-6)
+        assert row["spread"] == pytest.approx(abs(alone[0] - alone[1]) / 2**0.5, abs=1e-6)
+
+
 def test_it_abstains_where_the_members_disagree(files, tmp_path):
     """The threshold lies between the spreads of the two crystals."""
     members = [make_model(tmp_path / str(seed), seed) for seed in (0, 1)]

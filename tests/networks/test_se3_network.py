@@ -119,6 +119,24 @@ def test_molecule(network):
     assert abs(values[0] - values[1]) < 1e-12 and np.isfinite(values).all()
 
 
+# The outputs for quartz and its mirror image when models were first stored, weights of seed 0.
+QUARTZ = {
+    "se3_transformer": (-0.04074361177397169, -0.04581847395921791),
+    "attentive": (0.23574965379946233, 0.236389392421529),
+    "tfn": (-0.09068514393054325, -0.08618214539393396),
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_stored_model_predicts_for_a_chiral_crystal_what_it_did(name, tmp_path):
+    """With the edges turned round it would predict for the mirror image."""
+    drawn = build(SETTINGS[name], 1).draw(0).double()
+    save_model(TrainedModel(drawn, 6.0, (Target("x", "eV", 0.0, 1.0),), {}), tmp_path)
+    network = load_model(tmp_path).network
+    quartz = CRYSTALS["quartz"]
+    np.testing.assert_allclose(output(network, quartz, mirrored(quartz)), QUARTZ[name], atol=1e-9)
+
+
 @pytest.mark.parametrize("parity", ["so3", "o3"])
 def test_hands_of_quartz_differ_unless_parity_is_kept(parity):
     settings = Se3TransformerConfig(degrees=3, heads=2, parity=parity, **SMALL)

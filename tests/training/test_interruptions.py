@@ -17,7 +17,7 @@ from helpers.interrupted import Nursery, Training, kill_and_rerun
 from dglframer.common.errors import DamagedFile, UserError
 from dglframer.common.files import hash_of
 from dglframer.config.networks import CrystalFramerConfig
-from dglframer.data.split import read_split
+from dglframer.data.split import read_split, write_split
 from dglframer.graphs.dataset import GraphDataset
 from dglframer.networks.inference import predict
 from dglframer.networks.model_directory import load_model
@@ -118,7 +118,7 @@ def test_a_kill_at_every_call_of_a_checkpoint_changes_no_bit(make, whole, tmp_pa
     assert_same(training, whole[0])
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
 def test_signals_save_and_ask_for_a_requeue(make, tmp_path, number):
     settings = {"epochs": 400, "averaged_epochs": 0, "checkpoint_minutes": 60.0}
     training = make(tmp_path, **settings)
@@ -218,6 +218,22 @@ def test_other_data_are_refused(make, tiny_run, whole, tmp_path):
     refused = training.run()
     assert refused.returncode == 2
     assert f"manifest_hash: {hash_of(tiny_run.manifest)} before" in refused.stderr
+
+
+@pytest.mark.parametrize("changed", ["train", "val"])
+def test_another_split_is_refused(make, whole, tmp_path, changed):
+    """One crystal of ``changed`` and one of test change places; settings and graphs are the same."""
+    training = make(tmp_path)
+    shutil.copytree(whole[0].out, training.out)
+    parts = read_split(whole[0].split)
+    assigned = {id: name for name, ids in parts.items() for id in ids}
+    assigned |= {parts[changed][0]: "test", parts["test"][0]: changed}
+    training.split = tmp_path / "split.parquet"
+    write_split(assigned, training.split, "canonical")
+    refused = training.run()
+    assert refused.returncode == 2
+    lines = [line.strip() for line in refused.stderr.splitlines() if " before, " in line]
+    assert [line.partition(":")[0] for line in lines] == [f"data.{changed}_ids_hash"]
 
 
 def test_settings_without_effect_may_change(make, whole, tmp_path):

@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from helpers.crystals import TARGETS
 from helpers.recipes import PAPER
 
 from dglframer.common.errors import UserError
@@ -20,6 +21,7 @@ from dglframer.config.training import TrainingConfig
 from dglframer.data.split import read_split
 from dglframer.graphs.dataset import GraphDataset
 from dglframer.graphs.loading import batches
+from dglframer.networks.build import build
 from dglframer.networks.inference import predict
 from dglframer.networks.model_directory import load_model, save_model
 from dglframer.training.checkpoints import open_checkpoints
@@ -57,6 +59,16 @@ def trainer(sets, seed=0, **training) -> Trainer:
     settings = config(**training)
     prepared = prepare(settings, *sets, seed, CPU)
     return Trainer(prepared, settings.training, Processes(CPU))
+
+
+@pytest.mark.parametrize("seed", [0, 7])
+def test_the_seed_of_the_training_draws_the_first_weights(sets, seed):
+    weights = trainer(sets, seed).network.state_dict()
+    for name, value in build(SMALL, len(TARGETS)).draw(seed).state_dict().items():
+        if not name.endswith(("sigma_scale", "sigma_shift")):  # of the calibration
+            assert torch.equal(weights[name], value), name
+    other = build(SMALL, len(TARGETS)).draw(seed + 1).state_dict()
+    assert not torch.equal(weights["embedding.weight"], other["embedding.weight"])
 
 
 def test_rate_at_step_t():

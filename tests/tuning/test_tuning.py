@@ -105,6 +105,16 @@ def test_best_trial_follows_from_its_parameters(run, tiny_run):
     assert retrained(tiny_run, settings, best) == best["val_loss"]
 
 
+def test_every_trial_has_the_seed_of_the_configuration(run, tiny_run):
+    """With one value to choose from, the seed is all that can make a difference."""
+    search = {"training.learning_rate": SearchChoices(choices=(1e-3,))}
+    found = {seed: run(config(trials=1, search=search, seed=seed)) for seed in (0, 5)}
+    assert found[0]["val_loss"] != found[5]["val_loss"]
+    for seed, best in found.items():
+        settings = config(trials=1, search=search, seed=seed)
+        assert retrained(tiny_run, settings, {**best, "seed": seed}) == best["val_loss"]
+
+
 def test_no_trials_wanted(run):
     assert run(config(trials=0))["params"] == {}
 

@@ -78,7 +78,7 @@ def train(args: argparse.Namespace) -> None:
 def evaluate(args: argparse.Namespace) -> None:
     """predict every split with every model; write predictions, metrics and plots"""
     from dglframer.common.device import make_reproducible, pick_device
-    from dglframer.evaluation.errors import summary
+    from dglframer.evaluation.errors import interval_summary, summary
     from dglframer.evaluation.evaluate import evaluate
     from dglframer.report.plots import calibration_plot, learning_curve_plot, parity_plot
 
@@ -89,6 +89,7 @@ def evaluate(args: argparse.Namespace) -> None:
     calibration_plot(args.out / "predictions.parquet", args.out / "calibration.svg")
     learning_curve_plot(args.models, args.out / "learning_curve.svg")
     for name, result in metrics["targets"].items():
+        log.info("%s", interval_summary(name, result))
         log.info("%s", summary(name, result))
 
 
@@ -133,6 +134,7 @@ def report(args: argparse.Namespace) -> None:
 def predict(args: argparse.Namespace) -> int:
     """predict the properties of the crystals in files, with one model or several"""
     from dglframer.common.device import make_reproducible, pick_device
+    from dglframer.evaluation.demands import Demands
     from dglframer.evaluation.predict import Reading, predict_files
     from dglframer.evaluation.structure_inputs import find_inputs
     from dglframer.networks.named import names_model
@@ -148,9 +150,8 @@ def predict(args: argparse.Namespace) -> int:
         args.out,
         device,
         Reading(args.edges_per_batch, args.periodicity == "assume_periodic", args.workers),
-        args.abstain_above,
+        Demands(args.abstain_above, args.strict, args.coverage),
         args.embed,
-        args.strict,
     )
     return 1 if failed else 0
 
@@ -229,7 +230,10 @@ def add_verbs(verbs: Any) -> None:
     )
     periodicity: dict[str, Any] = {"choices": ("as_stated", "assume_periodic")}
     periodicity |= {"default": "as_stated", "help": "as dataset.periodicity (default: as_stated)"}
-    abstain = {"type": float, "help": "give no prediction if the spread of the models is larger"}
+    coverage: dict[str, Any] = {"type": float, "default": 0.9}
+    coverage |= {"choices": (0.5, 0.68, 0.8, 0.9, 0.95, 0.99)}
+    coverage["help"] = "of the intervals low, high (default: 0.9)"
+    abstain = {"type": float, "help": "give no prediction if the interval is wider (docs)"}
     workers: dict[str, Any] = {"type": int, "metavar": "N"}
     workers["help"] = (
         "processes that read the files beside the prediction; 0: none (default: as many as there are "
@@ -248,6 +252,7 @@ def add_verbs(verbs: Any) -> None:
             {"type": Path, "metavar": "FILE", "help": "write the crystals' vectors: .parquet"},
         ),
         ("--abstain-above", abstain),
+        ("--coverage", coverage),
         ("--strict", {"action": "store_true", "help": "what has a warning is an error"}),
         ("--edges-per-batch", edges),
         ("--periodicity", periodicity),

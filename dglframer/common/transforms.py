@@ -3,6 +3,7 @@
 Labels, predictions, errors and plots are in the user's unit; statistics and the loss are of ``apply(label)``.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
@@ -20,11 +21,18 @@ class Transform:
     apply: Callable[[np.ndarray], np.ndarray]
     inverse: Callable[[Any], Any]
     defined: Callable[[np.ndarray], np.ndarray]  # whether a label has a value; also for NaN
+    slope: Callable[[np.ndarray], np.ndarray]  # of ``apply``
     needs: str  # what a label must be, in words
 
 
 TRANSFORMS: dict[str, Transform] = {
-    "log10": Transform(np.log10, lambda x: 10.0**x, lambda x: x > 0, "a positive number"),
+    "log10": Transform(
+        np.log10,
+        lambda x: 10.0**x,
+        lambda x: x > 0,
+        lambda x: 1 / (x * math.log(10)),
+        "a positive number",
+    ),
 }
 
 
@@ -45,3 +53,8 @@ def undo(name: str | None, values: Values) -> Values:
         return values
     labels: Values = TRANSFORMS[name].inverse(values)
     return labels
+
+
+def slope(name: str | None, labels: np.ndarray) -> np.ndarray:
+    """How much what is learned changes with a label, at some labels."""
+    return np.ones_like(labels) if name is None else TRANSFORMS[name].slope(labels)

@@ -7,6 +7,7 @@ import numpy as np
 from dglframer.common.transforms import apply
 from dglframer.data.split import SPLITS
 from dglframer.evaluation.baselines import baseline_errors
+from dglframer.evaluation.intervals import USUAL
 from dglframer.networks.model_directory import Target
 
 
@@ -18,6 +19,20 @@ def summary(name: str, metrics: dict[str, Any]) -> str:
     line = f"{name}: test MAE {mae:.4f}{unit}, gradient boosting {boosting:.4f}"
     line += f", training median {median:.4f}"
     return line if mae < boosting else f"{line} (the network does not beat gradient boosting)"
+
+
+def interval_summary(name: str, metrics: dict[str, Any]) -> str:
+    """The line for a person: how many test labels the intervals of the usual coverage hold."""
+    found = metrics["intervals"]
+    if str(USUAL) not in found["coverage"]:
+        return (
+            f"{name}: no intervals, {found['validation_crystals']} validation crystals are too few"
+        )
+    unit = f" {metrics['unit']}" if metrics["unit"] else ""
+    return (
+        f"{name}: intervals of {USUAL:.0%} hold {found['coverage'][str(USUAL)]:.0%} of "
+        f"{found['test_crystals']} test labels, median width {found['median_width'][str(USUAL)]:.4f}{unit}"
+    )
 
 
 def target_metrics(

@@ -16,6 +16,13 @@ from dglframer.config.networks import symmetry_group
 from dglframer.data.split import SPLITS, read_split
 from dglframer.evaluation.crystal_features import crystal_features
 from dglframer.evaluation.errors import target_metrics
+from dglframer.evaluation.intervals import (
+    FILE,
+    Intervals,
+    coverage_on,
+    intervals_of,
+    write_intervals,
+)
 from dglframer.evaluation.known_elements import (
     errors_by_elements,
     known_to,
@@ -32,7 +39,9 @@ log = logging.getLogger(__name__)
 def evaluate(
     graphs: Path, split: Path, model_folders: Sequence[Path], folder: Path, device: torch.device
 ) -> dict[str, Any]:
-    """Predict every crystal with every model, write both files to ``folder``, return the metrics.
+    """Predict every crystal with every model, write the files to ``folder``, return the metrics.
+
+    The files: predictions.parquet, metrics.json and intervals.json.
 
     Raises UserError if a model does not fit the graphs, or if a target has no label in a split.
     """
@@ -52,17 +61,20 @@ def evaluate(
     seeds: list[int | None] = [model.history.get("seed") for model in models]
     targets_GT = np.asarray(dataset.targets[dataset.rows])
     units = dataset.manifest["targets"]
-    write_parquet(
-        folder / "predictions.parquet",
-        predictions_table(ids, splits_G, units, targets_GT, predictions_MGT, seeds),
-    )
+    val_G, test_G = splits_G == "val", splits_G == "test"
+    intervals = intervals_of(predictions_MGT, targets_GT, val_G, models[0].targets)
+    alone = [
+        ([path], intervals_of(one_GT[None], targets_GT, val_G, models[0].targets))
+        for path, one_GT in zip(model_folders, predictions_MGT, strict=True)
+    ]
+    write_intervals(folder / FILE, [(model_folders, intervals), *alone])
+    table = predictions_table(ids, splits_G, units, targets_GT, predictions_MGT, seeds)
+    write_parquet(folder / "predictions.parquet", with_intervals(table, intervals))
     compositions = dataset.compositions()
     features_GF = crystal_features(compositions, dataset.lattices())
     known = known_to(models)
     unknown_G = np.array([bool(unknown_elements(one, known)) for one in compositions])
-    test_G = splits_G == "test"
-
-    mean_GT = predictions_MGT.mean(0)
+    mean_GT, spread_GT = predictions_MGT.mean(0), spread(predictions_MGT)
     metrics = {
         "models": [str(path) for path in model_folders],
         "seeds": seeds,
@@ -75,7 +87,13 @@ def evaluate(
             | {
                 "by_elements": errors_by_elements(
                     targets_GT[test_G, t], mean_GT[test_G, t], unknown_G[test_G]
-                )
+                ),
+                "intervals": coverage_on(
+                    intervals[target.name],
+                    targets_GT[test_G, t],
+                    mean_GT[test_G, t],
+                    spread_GT[test_G, t],
+                ),
             }
             for t, target in enumerate(models[0].targets)
         },
@@ -133,3 +151,16 @@ def predictions_table(
     columns["prediction"] = predictions_MGT.mean(0).ravel()
     columns["spread"] = spread(predictions_MGT).ravel()
     return pa.table(columns)
+
+
+def with_intervals(table: pa.Table, intervals: Intervals) -> pa.Table:
+    """The table of predictions with the columns ``low`` and ``high`` of the usual coverage."""
+    names = np.array(table["property"].to_pylist())
+    prediction, spread = table["prediction"].to_numpy(), table["spread"].to_numpy()
+    low, high = np.full(len(table), np.nan), np.full(len(table), np.nan)
+    for name, interval in intervals.items():
+        rows = names == name
+        low[rows], high[rows] = interval.ends(prediction[rows], spread[rows])
+    for name, values in (("low", low), ("high", high)):
+        table = table.append_column(name, pa.array(values, from_pandas=True))
+    return table

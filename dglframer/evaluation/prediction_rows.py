@@ -27,6 +27,8 @@ COLUMNS: dict[str, type] = {
     "prediction": float,
     "unit": str,
     "spread": float,
+    "low": float,
+    "high": float,
     "abstained": bool,
     "warning": str,
     "error": str,

@@ -10,9 +10,10 @@ import numpy as np
 
 from dglframer.common.device import pick_device, reproducible, settle_mkl
 from dglframer.common.errors import UserError
+from dglframer.evaluation.demands import Demands, check_demands, finished
 from dglframer.evaluation.ensemble import Ensemble, load_ensemble
+from dglframer.evaluation.intervals import USUAL, find_intervals
 from dglframer.evaluation.items import Item, Wanted, chunks
-from dglframer.evaluation.predict import finished
 from dglframer.evaluation.prediction_rows import as_table, columns
 from dglframer.interface.structures import as_list, items_of
 from dglframer.networks.model_directory import Target
@@ -73,6 +74,7 @@ class Model:
         table: Literal["pandas", "pyarrow"] = "pandas",
         abstain_above: float | None = None,
         strict: bool = False,
+        coverage: float = USUAL,
         assume_periodic: bool = False,
         edges_per_batch: int = EDGES_PER_BATCH,
         workers: int = 0,
@@ -82,27 +84,28 @@ class Model:
         ``structures``: one or many, of pymatgen, ASE or jarvis-tools, their dictionaries, or paths of
         files and folders. The columns are those of ``dglframer predict``: id, path (null where there is no
         file), property (only for several targets), prediction (the mean over the members), unit, spread
-        (sample standard deviation over the members; null for one), abstained, warning
+        (sample standard deviation over the members; null for one), low and high (the interval, from
+        intervals.json beside the models; null without it), abstained, warning
         (elements that no training crystal had), error (why there is no prediction).
         The numbers are those of the command line, to the bit, for the same structures in the
         same order, ``edges_per_batch``, threads and device.
 
-        ``abstain_above``: no prediction where the spread is larger (target's unit). ``strict``:
-        what has a warning is an error. ``assume_periodic``:
-        what has a cell is a crystal, whatever it says of its axes. ``edges_per_batch`` bounds the memory.
+        ``abstain_above``: no prediction where the interval is wider (without intervals: where the spread
+        is larger), in the target's unit. ``strict``: what has a warning is an error. ``coverage`` of the
+        intervals: 0.5, 0.68, 0.8, 0.9, 0.95 or 0.99. ``assume_periodic``: what has a cell is a crystal,
+        whatever it says of its axes. ``edges_per_batch`` bounds the memory.
         ``workers``: processes that read files beside the prediction, if all structures are paths.
         Raises UserError for objects that are no structures.
         """
-        if abstain_above is not None and (
-            len(self.ensemble.models) < 2 or len(self.ensemble.targets) > 1
-        ):
-            raise UserError("abstain_above: it takes several models of one property")
+        demands = Demands(abstain_above, strict, coverage)
+        intervals = find_intervals([place.folder for place in self.ensemble.places])
+        check_demands(demands, self.ensemble, intervals)
         rows = []
         with reproducible(self.threads, self.ensemble.device):
             for chunk in self.chunks(structures, assume_periodic, edges_per_batch, workers):
                 rows += self.ensemble.rows(chunk)
         kinds = columns(several=len(self.ensemble.targets) > 1)
-        result = as_table(list(finished(rows, abstain_above, strict, Counter())), kinds)
+        result = as_table(list(finished(rows, demands, intervals, Counter())), kinds)
         return result if table == "pyarrow" else result.to_pandas()
 
     def embed(

@@ -88,6 +88,24 @@ def test_errors_are_also_told_by_the_elements_of_the_training_crystals(tiny_run,
         assert errors[False], "a test crystal with another element"
 
 
+def test_intervals_are_those_of_the_validation_errors(tiny_run, models, tmp_path):
+    """Three validation crystals: the half width of a coverage of 0.68 is the largest error."""
+    metrics = evaluate(tiny_run.graphs, tiny_run.split, models[:1], tmp_path, CPU)
+    rows = pq.read_table(tmp_path / "predictions.parquet").to_pylist()
+    assert all(row["low"] is None and row["high"] is None for row in rows)  # of 0.9: too few
+    [entry, alone] = json.loads((tmp_path / "intervals.json").read_text())["sets"]
+    assert entry == alone
+    for name, result in metrics["targets"].items():
+        error = [abs(row["prediction"] - row["target"]) for row in rows_of(rows, name, "val")]
+        interval = entry["targets"][name]
+        assert interval["quantiles"]["0.68"] == pytest.approx(max(error))
+        assert interval["quantiles"]["0.9"] is None and interval["validation_crystals"] == 3
+        test = [abs(row["prediction"] - row["target"]) for row in rows_of(rows, name, "test")]
+        share = np.mean([one <= max(error) for one in test])
+        assert result["intervals"]["coverage"]["0.68"] == pytest.approx(share)
+        assert result["intervals"]["median_width"]["0.68"] == pytest.approx(2 * max(error))
+
+
 def rows_of(rows, name, split):
     return [row for row in rows if (row["property"], row["split"]) == (name, split)]
 

@@ -27,6 +27,7 @@ from safetensors.torch import load_file, save_file
 
 from dglframer.common.errors import DamagedFile, InUse, UserError
 from dglframer.data.sources.file_ids import file_ids
+from dglframer.evaluation.demands import Demands
 from dglframer.evaluation.items import Wanted, read_items
 from dglframer.evaluation.partial_rows import PartialRows
 from dglframer.evaluation.predict import Reading, predict_files
@@ -101,6 +102,8 @@ def test_bad_files_get_a_row_and_the_others_are_predicted(model, files, tmp_path
         "prediction",
         "unit",
         "spread",
+        "low",
+        "high",
         "abstained",
         "warning",
         "error",
@@ -180,7 +183,7 @@ def test_it_abstains_where_the_members_disagree(files, tmp_path):
     threshold = sum(spreads) / 2
     out = tmp_path / "some.csv"
     assert (
-        predict_files(members, both, out, CPU, Reading(10_000), threshold) == 1
+        predict_files(members, both, out, CPU, Reading(10_000), Demands(threshold)) == 1
     )  # the broken file
     result = rows(out)
     for row, spread in zip(result[:2], spreads, strict=True):
@@ -191,8 +194,8 @@ def test_it_abstains_where_the_members_disagree(files, tmp_path):
 
 
 def test_abstaining_needs_several_models(model, files, tmp_path):
-    with pytest.raises(UserError, match="--abstain-above"):
-        predict_files([model], files, tmp_path / "p.csv", CPU, Reading(10_000), 0.1)
+    with pytest.raises(UserError, match="abstain_above"):
+        predict_files([model], files, tmp_path / "p.csv", CPU, Reading(10_000), Demands(0.1))
 
 
 def test_members_must_predict_the_same(files, tmp_path):

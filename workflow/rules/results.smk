@@ -11,6 +11,7 @@ rule evaluate:
         metrics=expand("results/models/seed-{seed}/metrics.jsonl", seed=SEEDS),
     output:
         predictions="results/evaluation/predictions.parquet",
+        intervals="results/evaluation/intervals.json",
         metrics=report(
             "results/evaluation/metrics.json",
             caption="../report/metrics.rst",

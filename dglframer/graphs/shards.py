@@ -8,7 +8,6 @@ any number of processes, each with a part of the shards, leave the same bytes.
 
 import logging
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +46,7 @@ FORMAT_VERSION = 2
 # are computed once.
 COUNTS = ("crystals", "atoms", "edges", "proper_atoms", "proper_edges", "all_atoms", "all_edges")
 MANIFEST_KEYS = ("cutoff_angstrom", "targets", "shards", *COUNTS)
+ROWS_PER_BLOCK = 8192  # no shard goes over a multiple of it
 GROUPS_PER_PART = 8  # row groups of crystals.parquet: up to 8,192 crystals, some 10 s of work
 
 
@@ -54,6 +54,12 @@ def count_parts(crystals: Path) -> int:
     """The number of parts, a job each, in which to build the graphs of crystals.parquet."""
     with parquet_file(crystals) as file:
         return max(1, -(-file.num_row_groups // GROUPS_PER_PART))
+
+
+def count_rows(crystals: Path) -> int:
+    """The number of crystals in crystals.parquet."""
+    with parquet_file(crystals) as file:
+        return int(file.metadata.num_rows)
 
 
 def write_graphs(
@@ -94,10 +100,11 @@ def build_shards(
     """
     targets = targets_of(crystals)
     columns = ["id", "numbers", "lattice", "frac_coords", *targets]
-    plan = plan_shards(crystals, config)
+    n_rows = count_rows(crystals)
+    first_row, stop_row = (part - 1) * n_rows // parts, part * n_rows // parts
     entries = []
-    for index in range((part - 1) * len(plan) // parts, part * len(plan) // parts):
-        rows = read_rows(crystals, *plan[index], columns)
+    for index, first, stop in plan_shards(crystals, config, first_row, stop_row):
+        rows = read_rows(crystals, first, stop, columns)
         path = folder / f"shard-{index:05d}.parquet"
         note = folder / "built" / f"{path.stem}.json"
         made_from = hash_of(
@@ -142,35 +149,51 @@ def finished(path: Path, note: Path, made_from: str) -> dict[str, Any] | None:
     return entry if sha256(path) == entry["sha256"] else None
 
 
-def plan_shards(crystals: Path, config: GraphsConfig) -> list[tuple[int, int]]:
-    """(first row, last row + 1) of each shard.
+def plan_shards(
+    crystals: Path, config: GraphsConfig, first_row: int = 0, stop_row: int | None = None
+) -> list[tuple[int, int, int]]:
+    """(number, first row, last row + 1) of each shard that begins in a range of rows.
 
     A shard is closed before it has more crystals or more expected edges than the configuration
-    allows. Shards of large frameworks therefore take no more time than others.
+    allows, and before the next block of ROWS_PER_BLOCK rows. Shards of large frameworks therefore take
+    no more time than others, and the plan of a range needs the rows of its own blocks alone.
     """
+    n_rows = count_rows(crystals)
+    stop_row = n_rows if stop_row is None else stop_row
     plan = []
-    first, row, edges = 0, 0, 0.0
-    for expected in expected_edges(crystals, config.cutoff_angstrom):
+    for start in range(first_row // ROWS_PER_BLOCK * ROWS_PER_BLOCK, stop_row, ROWS_PER_BLOCK):
+        rows = read_rows(
+            crystals, start, min(start + ROWS_PER_BLOCK, n_rows), ["numbers", "lattice"]
+        )
+        for k, (first, stop) in enumerate(plan_block(rows, config)):
+            if first_row <= start + first < stop_row:
+                plan.append((start + k, start + first, start + stop))
+    return plan
+
+
+def plan_block(rows: pa.Table, config: GraphsConfig) -> list[tuple[int, int]]:
+    """(first row, last row + 1) of the shards of a block, counted from its first row."""
+    plan = []
+    first, edges = 0, 0.0
+    for row, expected in enumerate(expected_edges(rows, config.cutoff_angstrom)):
         full = row - first == config.crystals_per_shard
         if row > first and (full or edges + expected > config.edges_per_shard):
             plan.append((first, row))
             first, edges = row, 0.0
-        row, edges = row + 1, edges + expected
-    return [*plan, (first, row)] if row > first else plan
+        edges += expected
+    return [*plan, (first, len(rows))]
 
 
-def expected_edges(crystals: Path, cutoff: float) -> Iterator[float]:
+def expected_edges(rows: pa.Table, cutoff: float) -> list[float]:
     """The edges that each crystal would have with evenly spread sites; for a molecule all pairs."""
-    with parquet_file(crystals) as file:
-        for group in range(file.num_row_groups):
-            table = file.read_row_group(group, ["numbers", "lattice"]).combine_chunks()
-            n_sites_G = pc.list_value_length(table["numbers"]).to_numpy()
-            is_crystal_G = pc.is_valid(table["lattice"]).to_numpy()
-            lattice_G33 = pc.list_flatten(table["lattice"]).to_numpy().reshape(-1, 3, 3)
-            images_G = np.ones(len(table))  # a molecule has one
-            volume_G = np.abs(np.linalg.det(lattice_G33))
-            images_G[is_crystal_G] = 4 / 3 * np.pi * cutoff**3 / volume_G
-            yield from (n_sites_G * np.maximum(1, n_sites_G * images_G)).tolist()
+    table = rows.combine_chunks()
+    n_sites_G = pc.list_value_length(table["numbers"]).to_numpy()
+    is_crystal_G = pc.is_valid(table["lattice"]).to_numpy()
+    lattice_G33 = pc.list_flatten(table["lattice"]).to_numpy().reshape(-1, 3, 3)
+    images_G = np.ones(len(table))  # a molecule has one
+    images_G[is_crystal_G] = 4 / 3 * np.pi * cutoff**3 / np.abs(np.linalg.det(lattice_G33))
+    edges_G: np.ndarray = n_sites_G * np.maximum(1, n_sites_G * images_G)
+    return edges_G.tolist()
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

@@ -194,7 +194,10 @@ def test_wrong_value_names_its_key(values, name):
     ],
 )
 def test_a_search_with_a_possible_combination_is_accepted(tune):
-    parse_config({"tune": tune})
+    checked = parse_config({"tune": tune}).tune
+    default = Config().tune
+    assert checked.search.keys() == tune.get("search", default.search).keys()
+    assert checked.storage == tune.get("storage", default.storage)
 
 
 def test_every_mistake_is_reported_at_once():

@@ -11,7 +11,8 @@ from helpers.crystals import copper, cscl_like, diamond, quartz, rocksalt, tricl
 from dglframer.common.errors import Rejected
 from dglframer.config.data import DatasetConfig
 from dglframer.data.sources import open_source
-from dglframer.structures.crystal import reject_cartesian, validate
+from dglframer.structures.crystal import Record, reject_cartesian, validate
+from dglframer.structures.periodic_graph import build_graph
 
 CRYSTALS = [cscl_like(), diamond(), quartz(), rocksalt(), triclinic(), copper()]
 
@@ -29,7 +30,8 @@ def test_fractions_pass_in_the_cell_or_out_of_it(crystal):
         crystal.coords_N3 + 1,
         crystal.coords_N3 - 2,
     ):
-        reject_cartesian(crystal.lattice_33, frac_N3)
+        read = validate(Record("a", crystal.numbers_N, crystal.lattice_33, frac_N3))
+        assert np.array_equal(read.coords_N3, frac_N3)
 
 
 @pytest.mark.parametrize(
@@ -42,7 +44,9 @@ def test_cartesian_numbers_are_refused(crystal):
 
 
 def test_single_site_is_the_same_crystal_wherever_it_is():
-    reject_cartesian(4 * np.eye(3), np.array([[2.0, 2.0, 2.0]]))
+    cells = [validate(Record("a", ["Cu"], 4 * np.eye(3), [[x, x, x]])) for x in (0.0, 2.0)]
+    here, there = (build_graph(cell, 6.0) for cell in cells)
+    assert np.array_equal(here.vectors_E3, there.vectors_E3) and len(here.vectors_E3) > 1
 
 
 @pytest.mark.parametrize("name", ["parquet", "jarvis", "pymatgen"])

@@ -175,6 +175,32 @@ def test_only_the_shard_of_a_changed_crystal_is_built_again(tiny_run, tmp_path, 
     assert manifest["shards"][2]["sha256"] != tiny_run.manifest["shards"][2]["sha256"]
 
 
+@pytest.mark.parametrize("parts", [1, 2, 5, 12])
+def test_a_part_is_planned_from_its_own_blocks(tiny_run, monkeypatch, parts):
+    """Blocks of five rows: shards end there, and each part reads the blocks that it touches."""
+    monkeypatch.setattr(module, "ROWS_PER_BLOCK", 5)
+    whole = plan_shards(tiny_run.crystals, CONFIG)
+    spans = [(0, 2), (2, 4), (4, 5), (5, 7), (7, 9), (9, 10), (10, 12)]
+    assert whole == [
+        (number, *span) for number, span in zip((0, 1, 2, 5, 6, 7, 10), spans, strict=True)
+    ]
+    read = []
+
+    def watched(path, first, stop, columns):
+        read.append((first, stop))
+        return read_rows(path, first, stop, columns)
+
+    monkeypatch.setattr(module, "read_rows", watched)
+    found = []
+    for part in range(parts):
+        first, stop = part * 12 // parts, (part + 1) * 12 // parts
+        read.clear()
+        found += plan_shards(tiny_run.crystals, CONFIG, first, stop)
+        assert read == [block for block in ((0, 5), (5, 10), (10, 12))
+                        if block[0] < stop and block[1] > first]  # fmt: skip
+    assert found == whole
+
+
 def framework(id, repeats):
     """A cell of 2 repeats^3 sites."""
     sites = np.array(list(np.ndindex(repeats, repeats, repeats)))
@@ -191,15 +217,17 @@ def test_large_crystals_make_small_shards(tmp_path):
     edges = [
         len(periodic_edges(one.lattice_33, one.coords_N3, TINY_CUTOFF).src_E) for one in crystals
     ]
-    expected = list(expected_edges(tmp_path / "crystals.parquet", TINY_CUTOFF))
+    expected = expected_edges(read_parquet(tmp_path / "crystals.parquet"), TINY_CUTOFF)
     np.testing.assert_allclose(expected, edges, rtol=0.25)
     budget = int(4.5 * edges[0])
     config = GraphsConfig(cutoff_angstrom=TINY_CUTOFF, crystals_per_shard=6, edges_per_shard=budget)
-    plan = plan_shards(tmp_path / "crystals.parquet", config)
+    numbers, *plan = zip(*plan_shards(tmp_path / "crystals.parquet", config), strict=True)
+    assert numbers == tuple(range(len(numbers)))
+    plan = list(zip(*plan, strict=True))
     assert [row for first, stop in plan for row in range(first, stop)] == list(range(20))
     assert (5, 6) in plan and max(stop - first for first, stop in plan) == 4
     by_count = plan_shards(tmp_path / "crystals.parquet", CONFIG)
-    assert all(stop - first == 2 for first, stop in by_count[:2])
+    assert all(stop - first == 2 for _, first, stop in by_count[:2])
 
 
 def test_a_molecule_counts_all_its_pairs_among_crystals(tmp_path):
@@ -208,7 +236,9 @@ def test_a_molecule_counts_all_its_pairs_among_crystals(tmp_path):
     molecule = replace(framework("m", 3), lattice_33=None, coords_N3=3.0 * np.eye(6, 3), id="m")
     molecule = replace(molecule, numbers_N=molecule.numbers_N[:6])
     write_crystals(tmp_path / "crystals.parquet", [cell, molecule, replace(cell, id="z")])
-    first, of_molecule, last = expected_edges(tmp_path / "crystals.parquet", TINY_CUTOFF)
+    first, of_molecule, last = expected_edges(
+        read_parquet(tmp_path / "crystals.parquet"), TINY_CUTOFF
+    )
     n, volume = len(cell.numbers_N), float(np.linalg.det(cell.lattice_33))
     assert first == last == n * n * (4 / 3 * np.pi * TINY_CUTOFF**3 / volume)
     assert of_molecule == 36

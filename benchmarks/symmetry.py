@@ -112,6 +112,8 @@ def deviations(crystals: list[Crystal], network: PropertyNetwork) -> dict[str, A
         )
         found += (whole - reduced).abs().max(1).values.tolist()
         ids += [graph.id for graph in graphs]
+    if not found:
+        return {"group": group, "crystals_with_equivalent_atoms": 0}
     deviation_G = np.array(found)
     return {
         "group": group,

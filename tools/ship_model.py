@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from dglframer.common.elements import element_counts
 from dglframer.common.files import read_json, sha256, write_json, write_text
 from dglframer.data.split import read_split
+from dglframer.evaluation.intervals import FILE as INTERVALS
 from dglframer.graphs.dataset import GraphDataset
 from dglframer.networks.inference import predict
 from dglframer.networks.model_directory import (
@@ -116,6 +117,9 @@ def ship(
             for name in FILES:
                 shutil.copyfile(one / name, place / one.name / name)
                 files[f"{one.name}/{name}"] = sha256(place / one.name / name)
+        if (results / "evaluation" / INTERVALS).is_file():
+            write_json(place / INTERVALS, intervals_of(results, trained, place))
+            files[INTERVALS] = sha256(place / INTERVALS)
     first = load_model(trained[0])
     metrics = read_json(results / "evaluation" / "metrics.json", "targets")
     download = read_json(results / "download.json", "source", "licence", "citation")
@@ -142,6 +146,20 @@ def ship(
         write_text(docs / "models" / f"{name}.md", text)
         add_to_index(docs / "README.md", name, entries[name])
     return precision
+
+
+def intervals_of(results: Path, trained: list[Path], place: Path) -> dict[str, Any]:
+    """The content of intervals.json, with the hashes of the weights as they are shipped."""
+    hashes = {
+        read_json(folder / "model.json")["weights_sha256"]: read_json(
+            place / folder.name / "model.json"
+        )["weights_sha256"]
+        for folder in trained
+    }
+    content = read_json(results / "evaluation" / INTERVALS, "sets")
+    for entry in content["sets"]:
+        entry["weights_sha256"] = sorted(hashes[one] for one in entry["weights_sha256"])
+    return content
 
 
 def training_elements(model: TrainedModel, results: Path) -> dict[str, int]:

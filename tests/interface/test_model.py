@@ -32,6 +32,18 @@ def files(tmp_path) -> list[Path]:
     return sorted(folder.iterdir())
 
 
+@pytest.fixture
+def own_settings():
+    """Two threads and algorithms of any kind, as a caller may have set torch."""
+    before = torch.get_num_threads(), torch.get_deterministic_debug_mode()
+    torch.set_num_threads(2)
+    torch.set_deterministic_debug_mode("default")
+    yield
+    torch.set_num_threads(before[0])
+    torch.set_deterministic_debug_mode(before[1])
+
+
+@pytest.mark.usefixtures("own_settings")
 def test_the_numbers_are_those_of_the_command_line_to_the_bit(files, tmp_path):
     """Two seeds, predictions and vectors; whatever the caller has set in torch, which comes back."""
     seeds = [make_model(tmp_path / "models" / f"seed-{k}", k) for k in (0, 1)]
@@ -41,7 +53,6 @@ def test_the_numbers_are_those_of_the_command_line_to_the_bit(files, tmp_path):
     only = [seeds[0], files[0].parent, "--out", tmp_path / "q.csv", "--embed", vectors]
     subprocess.run([*command, *only], check=False)
 
-    torch.set_num_threads(2)
     model = dglframer.load(tmp_path / "models", device="cpu")
     table = model.predict(files, table="pyarrow")
     assert table.equals(pq.read_table(out))

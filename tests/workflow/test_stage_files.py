@@ -23,7 +23,7 @@ READERS = {
 }
 
 
-@pytest.mark.parametrize("content", [{}, [], None, {"format_version": 1}])
+@pytest.mark.parametrize("content", [{}, [], None, {"format_version": 2}])
 @pytest.mark.parametrize("name", READERS)
 def test_json_of_something_else_is_refused_by_name(tmp_path, name, content):
     write_json(tmp_path / name, content)

@@ -17,7 +17,6 @@ from dglframer.data.split import SPLITS, read_split
 from dglframer.evaluation.crystal_features import crystal_features
 from dglframer.evaluation.errors import target_metrics
 from dglframer.evaluation.intervals import (
-    FILE,
     Intervals,
     coverage_on,
     intervals_of,
@@ -31,7 +30,7 @@ from dglframer.evaluation.known_elements import (
 from dglframer.evaluation.spread import spread
 from dglframer.graphs.dataset import GraphDataset
 from dglframer.networks.inference import predict
-from dglframer.networks.model_directory import TrainedModel, load_model
+from dglframer.networks.model_directory import INTERVALS, TrainedModel, load_model
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +66,7 @@ def evaluate(
         ([path], intervals_of(one_GT[None], targets_GT, val_G, models[0].targets))
         for path, one_GT in zip(model_folders, predictions_MGT, strict=True)
     ]
-    write_intervals(folder / FILE, [(model_folders, intervals), *alone])
+    write_intervals(folder / INTERVALS, [(model_folders, intervals), *alone])
     table = predictions_table(ids, splits_G, units, targets_GT, predictions_MGT, seeds)
     write_parquet(folder / "predictions.parquet", with_intervals(table, intervals))
     compositions = dataset.compositions()

@@ -19,9 +19,8 @@ from dglframer.common.errors import DamagedFile
 from dglframer.common.files import read_json, write_json
 from dglframer.common.transforms import apply, slope, undo
 from dglframer.evaluation.spread import spread
-from dglframer.networks.model_directory import Target
+from dglframer.networks.model_directory import Target, interval_files
 
-FILE = "intervals.json"
 COVERAGES = (0.5, 0.68, 0.8, 0.9, 0.95, 0.99)
 USUAL = 0.9
 FLOORS = (0.5, 1.0, 2.0, 4.0, 8.0)  # tried, in medians of the spread
@@ -142,14 +141,10 @@ def write_intervals(path: Path, sets: Sequence[tuple[Sequence[Path], Intervals]]
 def find_intervals(folders: Sequence[Path]) -> Intervals:
     """The intervals of just these models, from ``intervals.json``; empty if there is none.
 
-    It is looked for beside the models, and in the folder ``evaluation`` there or one higher, where the
-    workflow has it. Raises DamagedFile.
+    ``interval_files`` says where it is looked for. Raises DamagedFile.
     """
-    weights, beside = weights_of(folders), folders[0].absolute().parent
-    for folder in (beside, beside / "evaluation", beside.parent / "evaluation"):
-        path = folder / FILE
-        if not path.is_file():
-            continue
+    weights = weights_of(folders)
+    for path in interval_files(folders[0]):
         try:
             for entry in read_json(path, "sets")["sets"]:
                 if entry["weights_sha256"] == weights:

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from dglframer.common.errors import DamagedFile, UserError
 from dglframer.common.files import atomic_folder, atomic_path, sha256
-from dglframer.networks.model_directory import FILES, load_model, members
+from dglframer.networks.model_directory import FILES, INTERVALS, interval_files, load_model, members
 
 # The same content is the same file: archives have no time.
 TIME = (1980, 1, 1, 0, 0, 0)
@@ -30,6 +30,8 @@ def write_archive(path: Path, contents: Mapping[str, bytes]) -> None:
 def write_models(models: Path, path: Path, card: str | None = None) -> int:
     """Write a model directory, or a folder of seeds, as one archive; returns the number of members.
 
+    The intervals of their evaluation go with them.
+
     ``card``: the text of README.md in it. Raises DamagedFile if a model is not whole, UserError if the
     name does not end in .zip.
     """
@@ -40,6 +42,8 @@ def write_models(models: Path, path: Path, card: str | None = None) -> int:
     for folder in folders:
         load_model(folder)  # verifies it
         contents |= {f"{folder.name}/{name}": (folder / name).read_bytes() for name in FILES}
+    for found in interval_files(folders[0])[:1]:
+        contents[INTERVALS] = found.read_bytes()
     write_archive(path, contents)
     return len(folders)
 
@@ -65,11 +69,11 @@ def unpacked(path: Path) -> Path:
 
 
 def check_members(path: Path, archive: zipfile.ZipFile) -> None:
-    """Raise DamagedFile unless the archive holds model directories, and a README.md at most besides."""
+    """Raise DamagedFile unless the archive holds model directories, README.md and intervals.json at most."""
     for info in archive.infolist():
         parts = PurePosixPath(info.filename).parts
         is_model = len(parts) == 2 and parts[1] in FILES and parts[0] not in ("..", "/")
-        if not is_model and info.filename != "README.md":
+        if not is_model and info.filename not in ("README.md", INTERVALS):
             raise DamagedFile(f"{path}: {info.filename!r} is no file of a model")
     if not any(name.endswith("/model.json") for name in archive.namelist()):
         raise DamagedFile(f"{path}: there is no model in it")

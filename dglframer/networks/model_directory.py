@@ -33,6 +33,7 @@ from dglframer.networks.build import build, shapes
 
 FORMAT_VERSION = 4
 FILES = ("model.json", "model.safetensors")
+INTERVALS = "intervals.json"  # of the evaluation of models, beside their directories
 MAX_DESCRIPTION_BYTES = 16 * 2**20
 MAX_TARGETS = 1000
 # safetensors' names of the precisions of weights; networks of half precision compute in float32.
@@ -119,6 +120,16 @@ def save_weights(network: nn.Module, folder: Path) -> str:
 def is_model(path: Path) -> bool:
     """Whether the path is a model directory, a folder of such, or a file of one."""
     return path.name in FILES or any(path.glob("model.json")) or any(path.glob("*/model.json"))
+
+
+def interval_files(folder: Path) -> list[Path]:
+    """Where the intervals.json of evaluate may be for a model directory.
+
+    Beside it, or in the folder ``evaluation`` there or one higher, where the workflow has it.
+    """
+    beside = folder.absolute().parent
+    places = (beside, beside / "evaluation", beside.parent / "evaluation")
+    return [path for path in (place / INTERVALS for place in places) if path.is_file()]
 
 
 def members(folder: Path) -> list[Path]:

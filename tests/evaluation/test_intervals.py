@@ -21,6 +21,8 @@ from dglframer.evaluation.intervals import (
     quantile,
     write_intervals,
 )
+from dglframer.networks.archive import unpacked, write_models
+from dglframer.networks.model_directory import members
 
 ONE_MODEL = np.full(9, np.nan)
 
@@ -136,6 +138,16 @@ def test_they_are_found_by_the_weights_of_just_these_models(models, tmp_path):
     (tmp_path / "run" / "models" / "intervals.json").write_text('{"sets": [{}]}')
     with pytest.raises(DamagedFile, match=r"intervals\.json"):
         find_intervals(models)
+
+
+def test_they_go_with_the_models_into_an_archive(models, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    both = Interval(None, 0.5, QUANTILES, 9)
+    write_intervals(
+        tmp_path / "run" / "evaluation" / "intervals.json", [(models, {"energy": both})]
+    )
+    assert write_models(tmp_path / "run" / "models", tmp_path / "mine.zip") == 2
+    assert find_intervals(members(unpacked(tmp_path / "mine.zip"))) == {"energy": both}
 
 
 def predicted(tmp_path, monkeypatch, *options: str) -> list[dict]:

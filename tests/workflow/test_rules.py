@@ -33,6 +33,25 @@ def test_every_field_of_a_command_is_quoted():
     assert re.findall(r"\{([^}]*)\}", end) == ["log:q"]
 
 
+def test_every_entry_of_the_report_has_a_caption_a_category_and_a_label_of_its_own():
+    """`snakemake --report` shows the labels: no two entries of a category look alike."""
+    entries = re.findall(r"report\(\n\s+\"(results/[^\"]+)\",\n(.*?)\n\s+\),?\n", TEXT, re.S)
+    assert len(entries) == len(re.findall(r"\breport\(\n", TEXT)) > 5
+    shown = set()
+    for path, settings in entries:
+        (caption,) = re.findall(r'caption="\.\./report/(\w+\.rst)"', settings)
+        assert (ROOT / "workflow" / "report" / caption).read_text().strip(), path
+        (category,) = re.findall(r'category="([^"]+)"', settings)
+        (what,) = re.findall(r'labels=\{"what": "([^"]+)", "format": "[^"]+"\}', settings)
+        shown.add((category, what))
+    assert len(shown) == len(entries)
+    assert {path for path, _ in entries} >= {
+        "results/report.html",
+        "results/evaluation/metrics.json",
+        "results/evaluation/parity.svg",
+    }
+
+
 def test_commands_name_no_file_of_their_own():
     """A path in a command would miss the prefix of a module."""
     assert [words for words in COMMANDS if any("results" in word for word in words)] == []

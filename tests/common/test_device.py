@@ -45,10 +45,6 @@ def limited_to(instructions: str) -> dict[str, str]:
     return inherited | {"MKL_ENABLE_INSTRUCTIONS": instructions}
 
 
-needs_strict_mkl = pytest.mark.skipif("avx2" not in flags(), reason="not an Intel CPU with AVX2")
-
-
-@needs_strict_mkl
 @pytest.mark.parametrize("instructions", ["AVX2", "AVX512"])
 def test_products_do_not_depend_on_threads(instructions):
     def differing(**more: str) -> int:
@@ -59,17 +55,20 @@ def test_products_do_not_depend_on_threads(instructions):
         return int(done.stdout)
 
     assert differing() == 0
-    if instructions == "AVX2":  # products of sizes that show it
+    if instructions == "AVX2" and "avx2" in flags():  # products of sizes that show it
         assert differing(MKL_CBWR="OFF") > 0
 
 
-@needs_strict_mkl
 def test_a_training_does_not_depend_on_threads(tiny_run, tmp_path):
-    """MKL is told to keep to AVX2, with which it cuts more products by the number of threads."""
+    """MKL is told to keep to AVX2, with which it cuts more products by the number of threads.
+
+    (It heeds that on Intel's processors alone. On AMD's three threads give other last bits.)
+    """
+    others = ("2", "3") if "avx2" in flags() else ("2",)
     config = tmp_path / "config.json"
     training = {"epochs": 2, "averaged_epochs": 1, "batch_size": 5}
     config.write_text(json.dumps({"crystalframer": {"blocks": 2}, "training": training}))
-    for threads in ("1", "2", "3"):
+    for threads in ("1", *others):
         out = tmp_path / threads
         train = f"-m dglframer train --seed 0 --config {config} --graphs {tiny_run.graphs}"
         more = ["--split", str(tiny_run.split), "--out", str(out), "--threads", threads]
@@ -78,7 +77,7 @@ def test_a_training_does_not_depend_on_threads(tiny_run, tmp_path):
             env=limited_to("AVX2"),
             check=True,
         )
-    for other in ("2", "3"):
+    for other in others:
         assert_same_bytes(*(tmp_path / n / "model.safetensors" for n in ("1", other)))
 
 

@@ -116,6 +116,8 @@ def ship(
             (place / one.name).mkdir(parents=True, exist_ok=True)
             for name in FILES:
                 shutil.copyfile(one / name, place / one.name / name)
+            without_paths(place / one.name / "model.json")
+            for name in FILES:
                 files[f"{one.name}/{name}"] = sha256(place / one.name / name)
         if (results / "evaluation" / INTERVALS).is_file():
             write_json(place / INTERVALS, intervals_of(results, trained, place))
@@ -160,6 +162,15 @@ def intervals_of(results: Path, trained: list[Path], place: Path) -> dict[str, A
     for entry in content["sets"]:
         entry["weights_sha256"] = sorted(hashes[one] for one in entry["weights_sha256"])
     return content
+
+
+def without_paths(description: Path) -> None:
+    """Leave the last part of a path in the history: the rest is of the machine that trained."""
+    content = read_json(description, "history")
+    training = content["history"].get("training", {})
+    if training.get("init_from"):
+        training["init_from"] = Path(training["init_from"]).name
+        write_json(description, content)
 
 
 def training_elements(model: TrainedModel, results: Path) -> dict[str, int]:

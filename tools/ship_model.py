@@ -21,12 +21,12 @@ from safetensors.torch import load_file, save_file
 from dglframer.common.elements import element_counts
 from dglframer.common.files import read_json, sha256, write_json, write_text
 from dglframer.data.split import read_split
-from dglframer.evaluation.intervals import FILE as INTERVALS
 from dglframer.graphs.dataset import GraphDataset
 from dglframer.networks.inference import predict
 from dglframer.networks.model_directory import (
     FILES,
     FORMAT_VERSION,
+    INTERVALS,
     TrainedModel,
     load_model,
     members,

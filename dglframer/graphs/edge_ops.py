@@ -96,10 +96,23 @@ class TorchOps:
 
 def pooled(x_NF: Tensor, batch: Batch, kind: str) -> Tensor:
     """[B, F]: mean, sum or max over the atoms of each crystal; an atom counts for its whole orbit."""
-    if batch.multiplicity_N is None or kind == "max":
+    if kind == "max":
+        return max_of_crystals(x_NF, batch.atoms_B)
+    if batch.multiplicity_N is None:
         return torch.segment_reduce(x_NF, kind, lengths=batch.atoms_B, axis=0)
     count_N1 = batch.multiplicity_N.to(x_NF.dtype).unsqueeze(1)
     sum_BF = torch.segment_reduce(x_NF * count_N1, "sum", lengths=batch.atoms_B, axis=0)
     if kind == "sum":
         return sum_BF
     return sum_BF / torch.segment_reduce(count_N1, "sum", lengths=batch.atoms_B, axis=0)
+
+
+def max_of_crystals(x_NF: Tensor, atoms_B: Tensor) -> Tensor:
+    """[B, F]: the maximum over the atoms of each crystal; equal atoms share its gradient evenly.
+
+    Not by torch.segment_reduce: its gradient for equal atoms is wrong where that of the maximum is negative.
+    """
+    crystal_N = torch.repeat_interleave(torch.arange(len(atoms_B), device=x_NF.device), atoms_B)
+    max_BF = x_NF.new_full((len(atoms_B), x_NF.shape[1]), -torch.inf)
+    index_NF = crystal_N.unsqueeze(1).expand_as(x_NF)
+    return max_BF.scatter_reduce(0, index_NF, x_NF, "amax", include_self=False)

@@ -21,7 +21,7 @@ from dglframer.config.data import GraphsConfig
 from dglframer.config.networks import CrystalFramerConfig, TfnConfig, symmetry_group
 from dglframer.graphs.batch import batch_graphs
 from dglframer.graphs.dataset import GraphDataset
-from dglframer.graphs.edge_ops import pooled
+from dglframer.graphs.edge_ops import max_of_crystals, pooled
 from dglframer.graphs.reduction import computed_sizes, reduction
 from dglframer.graphs.shards import read_manifest, write_graphs
 from dglframer.structures.periodic_graph import build_graph
@@ -98,6 +98,15 @@ def test_pooling_counts_an_atom_for_its_orbit(kind):
     x_NF = torch.randn(len(reduced.numbers_N), 3, dtype=torch.float64)
     expected = pooled(reduced.of_every_atom(x_NF), whole, kind)
     torch.testing.assert_close(pooled(x_NF, reduced, kind), expected, rtol=1e-14, atol=1e-14)
+
+
+def test_equal_atoms_share_the_gradient_of_their_maximum():
+    atoms_B = torch.tensor([3, 2])
+    x_NF = torch.tensor([[1.0], [4.0], [4.0], [-2.0], [-3.0]], requires_grad=True)
+    max_BF = max_of_crystals(x_NF, atoms_B)
+    assert max_BF.tolist() == [[4.0], [-2.0]]
+    (gradient_NF,) = torch.autograd.grad(max_BF, x_NF, torch.tensor([[-1.0], [2.0]]))
+    assert gradient_NF.tolist() == [[0.0], [-0.5], [-0.5], [2.0], [0.0]]
 
 
 @pytest.mark.parametrize("group", ("none", *GROUPS))

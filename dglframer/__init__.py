@@ -6,12 +6,14 @@ They are imported at their first use: ``import dglframer`` loads nothing heavy.
 
 from typing import TYPE_CHECKING, Any
 
+from dglframer.common.version import __version__
+
 if TYPE_CHECKING:
     from dglframer.interface.fit import Fitted, fit
     from dglframer.interface.graphs import from_dgl, to_dgl
     from dglframer.interface.model import Model, load
 
-__version__ = "0.1.0"
+
 __all__ = ["Fitted", "Model", "__version__", "fit", "from_dgl", "load", "to_dgl"]
 
 HOMES = {"Fitted": "fit", "fit": "fit", "from_dgl": "graphs", "to_dgl": "graphs"}

@@ -10,7 +10,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from dglframer import __version__
 from dglframer.cli import data as data_commands
 from dglframer.cli import export, learning_curve, nbody
 from dglframer.cli import models as model_commands
@@ -18,6 +17,7 @@ from dglframer.cli.options import add_verb
 from dglframer.common.disk import cannot_write, place_of
 from dglframer.common.errors import Interrupted, UserError
 from dglframer.common.own_code import check_code, commit
+from dglframer.common.version import __version__
 
 log = logging.getLogger("dglframer")
 

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import torch
 
-from dglframer import __version__
 from dglframer.common.errors import UserError
+from dglframer.common.version import __version__
 from dglframer.data.sources.file_ids import file_ids
 from dglframer.evaluation.demands import NO_DEMANDS, Demands, check_demands, finished
 from dglframer.evaluation.ensemble import Ensemble, load_ensemble

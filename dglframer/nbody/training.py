@@ -14,9 +14,9 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from dglframer import __version__
 from dglframer.common.errors import DamagedFile, TrainingFailed
 from dglframer.common.files import read_json, sha256, write_json, write_text
+from dglframer.common.version import __version__
 from dglframer.nbody.models import build
 from dglframer.nbody.task import Examples, squared_errors
 from dglframer.networks.model_directory import save_weights

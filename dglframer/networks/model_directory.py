@@ -21,10 +21,10 @@ from pydantic.dataclasses import dataclass as validated_dataclass
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from dglframer import __version__
 from dglframer.common.errors import DamagedFile, UserError
 from dglframer.common.files import atomic_path, read_json, sha256, write_json
 from dglframer.common.transforms import TransformName, undo
+from dglframer.common.version import __version__
 from dglframer.config.data import MAX_CUTOFF_ANGSTROM
 from dglframer.config.networks import ENCODERS, EncoderConfig, EncoderName, encoder_of
 from dglframer.config.section import Section

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from dglframer import __version__
 from dglframer.common.elements import SYMBOLS
 from dglframer.common.errors import UserError
 from dglframer.common.files import write_text
 from dglframer.common.parquet import parquet_batches, read_parquet
 from dglframer.common.transforms import apply
+from dglframer.common.version import __version__
 from dglframer.data.crystals import STRUCTURE_COLUMNS, crystal_rows, targets_of, transforms_of
 from dglframer.structures.symmetry import SYSTEMS, system_of
 

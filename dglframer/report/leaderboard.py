@@ -16,11 +16,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from dglframer import __version__
 from dglframer.common.errors import UserError
 from dglframer.common.files import atomic_folder, read_json_lines
 from dglframer.common.own_code import commit
 from dglframer.common.parquet import read_parquet
+from dglframer.common.version import __version__
 from dglframer.data.sources.catalogue import BY_NAME
 from dglframer.networks.archive import write_archive
 

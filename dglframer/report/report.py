@@ -12,11 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import yaml
 
-from dglframer import __version__
 from dglframer.common.errors import DamagedFile
 from dglframer.common.files import hash_of, read_json, write_text
 from dglframer.common.own_code import commit
 from dglframer.common.parquet import read_parquet
+from dglframer.common.version import __version__
 from dglframer.config import hash_of_config, load_config, override
 from dglframer.config.networks import ENCODERS
 from dglframer.config.stages import WITHOUT_EFFECT

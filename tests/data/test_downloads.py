@@ -334,7 +334,7 @@ def test_no_room_is_said_before_the_first_byte(figshare, monkeypatch):
 def test_disk_that_fills_up_is_a_message(figshare, cached):
     cached.parent.mkdir()
     Path(f"{cached}.part").symlink_to("/dev/full")
-    with pytest.raises(UserError, match="No space left on device"):
+    with pytest.raises(UserError, match="the disk is full"):
         fetched()
 
 

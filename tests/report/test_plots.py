@@ -8,7 +8,8 @@ from helpers.figures import texts
 
 from dglframer.common.files import write_json
 from dglframer.common.parquet import write_parquet
-from dglframer.evaluation.evaluate import errors, predictions_table
+from dglframer.evaluation.errors import errors
+from dglframer.evaluation.evaluate import predictions_table
 from dglframer.report import plots
 from dglframer.report.inspection import distribution
 from dglframer.training.metrics import MetricsLog

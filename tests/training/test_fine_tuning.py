@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.published import load_oracle, needs_oracle, write_checkpoint
+from helpers.recipes import PAPER
 
 from dglframer.cli.main import main
 from dglframer.common.errors import ConfigError, UserError
@@ -98,7 +99,9 @@ def test_an_imported_checkpoint_starts_as_published_and_learns(sets, tmp_path, m
     output = torch.from_numpy(predict(imported.network.float(), sets[1], CPU))
     assert np.array_equal(mine, imported.denormalise(output).numpy())
 
-    training = config(init_from=str(folder), epochs=30, learning_rate=0.005).training
+    training = config(
+        init_from=str(folder), epochs=30, **(PAPER | {"learning_rate": 0.005})
+    ).training
     tuned = train_model(Config(crystalframer=settings, training=training), *sets, 0, CPU)
     before, after = (error_on(sets[0], one) for one in (imported, tuned))
     assert after < before / 2

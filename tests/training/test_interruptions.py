@@ -189,7 +189,7 @@ def test_another_configuration_is_refused_with_the_differences(make, whole, tmp_
     refused = training.run()
     assert refused.returncode == 2
     lines = [line.strip() for line in refused.stderr.splitlines() if " before, " in line]
-    assert lines == ["settings.training.learning_rate: 0.0005 before, 0.25 now"]
+    assert lines == ["settings.training.learning_rate: 0.001 before, 0.25 now"]
     assert "--restart" in refused.stderr
     training.options = ["--when-changed", "fresh"]
     fresh = training.run()
@@ -324,7 +324,7 @@ def test_what_a_checkpoint_holds(whole):
     kinds = {name.split(".")[0] for name in newest.tensors}
     assert kinds == {"network", "averaged", "optimizer", "epoch"}
     moments = {name.split(".")[1] for name in newest.tensors if name.startswith("optimizer")}
-    assert moments == {"step", "exp_avg", "exp_avg_sq"}
+    assert moments == {"step", "exp_avg", "exp_avg_sq", "momentum_buffer"}
     order = newest.tensors["epoch.order"].tolist()
     assert sorted(order) == list(range(6))
     assert set(newest.values["random"]) == {"torch", "cuda", "numpy", "python"}

@@ -225,7 +225,7 @@ def test_a_tag_of_a_repository_is_a_module(tmp_path, repository, quick, kind):
 @needs_git
 def test_the_rules_of_another_release_are_refused(tmp_path, repository):
     git(repository, "checkout", "--quiet", "v1")
-    version = repository / "dglframer" / "__init__.py"
+    version = repository / "dglframer" / "common" / "version.py"
     version.write_text(version.read_text().replace(__version__, "0.0.1"))
     git(repository, "commit", "--quiet", "--all", "--message", "older")
     git(repository, "tag", "v0")

@@ -37,8 +37,8 @@ except ImportError as error:
 if isinstance(HERE, LocalSourceFile):
     SAME = PACKAGE == Path(SOURCE) / "dglframer"
 else:  # that file holds the version
-    beside = Path(workflow.source_path("../../dglframer/__init__.py"))
-    SAME = beside.read_text().strip() == Path(dglframer.__file__).read_text().strip()
+    beside = Path(workflow.source_path("../../dglframer/common/version.py"))
+    SAME = beside.read_text().strip() == (PACKAGE / "common" / "version.py").read_text().strip()
 if not SAME:
     raise WorkflowError(
         f"The rules are of {SOURCE}, but dglframer {dglframer.__version__} is imported from {PACKAGE}: "

@@ -22,10 +22,10 @@ from typing import Any, TypeVar
 import httpx
 from filelock import FileLock, Timeout
 
-from dglframer import __version__
 from dglframer.common.disk import cannot_write
 from dglframer.common.errors import DamagedFile, NetworkError, UserError
 from dglframer.common.files import read_json, sync_folder, write_json
+from dglframer.common.version import __version__
 
 log = logging.getLogger(__name__)
 

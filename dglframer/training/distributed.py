@@ -7,6 +7,7 @@ megabytes here, so that gains little, and it cannot weight parts of unequal size
 without work.)
 """
 
+import gc
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -73,6 +74,7 @@ def processes_on(device: torch.device) -> Iterator[Processes]:
         yield Processes(device, rank, size)
     finally:
         dist.destroy_process_group()
+        gc.collect()  # what is left of the group, and its threads with it
 
 
 def parts_by_edges(indices: np.ndarray, edges_G: np.ndarray, count: int) -> list[np.ndarray]:

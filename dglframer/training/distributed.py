@@ -7,7 +7,6 @@ megabytes here, so that gains little, and it cannot weight parts of unequal size
 without work.)
 """
 
-import gc
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -69,12 +68,14 @@ def processes_on(device: torch.device) -> Iterator[Processes]:
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
+    # torch loads its compiler at the first step; loaded later, it would keep hold of the group's threads.
+    import torch._dynamo  # noqa: F401
+
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield Processes(device, rank, size)
     finally:
         dist.destroy_process_group()
-        gc.collect()  # what is left of the group, and its threads with it
 
 
 def parts_by_edges(indices: np.ndarray, edges_G: np.ndarray, count: int) -> list[np.ndarray]:

@@ -7,6 +7,7 @@ megabytes here, so that gains little, and it cannot weight parts of unequal size
 without work.)
 """
 
+import importlib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -69,8 +70,7 @@ def processes_on(device: torch.device) -> Iterator[Processes]:
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
     # torch loads its compiler at the first step; loaded later, it would keep hold of the group's threads.
-    import torch._dynamo  # noqa: F401
-
+    importlib.import_module("torch._dynamo")
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield Processes(device, rank, size)

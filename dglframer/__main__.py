@@ -2,6 +2,6 @@
 
 import sys
 
-from dglframer.cli.main import main
+from dglframer.cli.main import command
 
-sys.exit(main())
+sys.exit(command())

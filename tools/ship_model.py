@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
+from dglframer.cli.options import name_and_value
 from dglframer.common.elements import element_counts
 from dglframer.common.files import read_json, sha256, write_json, write_text
 from dglframer.data.split import read_split
@@ -243,20 +244,12 @@ def add_to_index(index: Path, name: str, one: Shipped) -> None:
     write_text(index, f"{before}{line}{rest}{end}{row}{further}")
 
 
-def name_and_target(text: str) -> tuple[str, str]:
-    """NAME=TARGET; raises ValueError."""
-    name, equals, target = text.partition("=")
-    if not equals:
-        raise ValueError
-    return name, target
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("results", type=Path, help="folder of the stages' files")
     parser.add_argument("folder", help="name of the new folder in dglframer/pretrained")
     parser.add_argument(
-        "--name", type=name_and_target, action="append", required=True, metavar="NAME=TARGET"
+        "--name", type=name_and_value, action="append", required=True, metavar="NAME=TARGET"
     )
     for text in ("--training-data", "--licence", "--citation"):
         parser.add_argument(text, help="default: as download.json says")

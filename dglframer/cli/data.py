@@ -19,6 +19,7 @@ from dglframer.cli.options import (
     SPLIT,
     THREADS,
     add_verb,
+    name_and_value,
 )
 from dglframer.common.errors import UserError
 
@@ -182,14 +183,6 @@ def asked(guesses: Mapping[str, str | None]) -> dict[str, str]:
     return answers
 
 
-def stated_unit(text: str) -> tuple[str, str]:
-    """NAME=UNIT; raises ValueError."""
-    name, equals, unit = text.partition("=")
-    if not equals:
-        raise ValueError
-    return name, unit
-
-
 def graphs(args: argparse.Namespace) -> None:
     """build the periodic graphs as Parquet shards and manifest.json; finished shards are kept"""
     from dglframer.common.files import hash_of
@@ -244,7 +237,7 @@ def add_verbs(verbs: Any) -> None:
         init,
         ("folder", {"type": Path, "metavar": "FOLDER", "help": "structure files, also in folders"}),
         ("--targets-csv", {"type": Path, "help": "default: id_prop.csv in FOLDER, or its only table"}),
-        ("--unit", {"type": stated_unit, "action": "append", "default": [], "metavar": "NAME=UNIT",
+        ("--unit", {"type": name_and_value, "action": "append", "default": [], "metavar": "NAME=UNIT",
                     "help": "unit of a column; may be given several times"}),
         ("--out", {"type": Path, "default": Path("mine.yaml"), "help": "default: mine.yaml"}),
     )  # fmt: skip

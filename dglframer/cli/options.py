@@ -30,3 +30,11 @@ def add_verb(verbs: Any, function: Verb, *options: Option) -> None:
     one.set_defaults(run=function)
     for flag, settings in options:
         one.add_argument(flag, **settings)
+
+
+def name_and_value(text: str) -> tuple[str, str]:
+    """The parts of NAME=VALUE; raises ValueError."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ValueError
+    return name, value

@@ -1,15 +1,21 @@
 """A first configuration for a folder of one's own: its structures, its targets and their units."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from dglframer.common.errors import ConfigError, UserError
+from dglframer.common.errors import UserError
 from dglframer.data.label_limits import KNOWN, plain_name
 from dglframer.data.sources.folder import TABLE, find_files
 from dglframer.data.sources.labels import number
 from dglframer.data.sources.row_matching import FileNames, match_rows, some
-from dglframer.data.sources.targets_table import DECIMAL_COMMA, TargetsTable, read_targets
+from dglframer.data.sources.targets_table import (
+    DECIMAL_COMMA,
+    NoHeader,
+    TargetsTable,
+    read_targets,
+)
 
 FEW = 200  # labelled crystals: below, an error says little
 HEADERLESS = "target"  # the name of the column of a table without a header
@@ -79,9 +85,7 @@ def columns_of(table: Path, names_file: Callable[[str], bool]) -> TargetsTable:
     """The table; one without a header may have one column of values. Raises UserError."""
     try:
         return read_targets(table, (), names_file)
-    except ConfigError as error:
-        if "no header" not in str(error):
-            raise
+    except NoHeader:
         return read_targets(table, (HEADERLESS,), names_file)
 
 
@@ -134,6 +138,5 @@ def as_yaml(seen: Look, units: dict[str, str]) -> str:
 
 
 def quoted(value: object) -> str:
-    """A YAML string in double quotes."""
-    text = str(value).replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{text}"'
+    """A YAML string in double quotes, which are JSON's."""
+    return json.dumps(str(value), ensure_ascii=False)

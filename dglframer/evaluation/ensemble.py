@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from dglframer.common.errors import UserError
 from dglframer.common.text import escaped
-from dglframer.config.networks import symmetry_group
+from dglframer.config.networks import SymmetryGroup, symmetry_group
 from dglframer.evaluation.items import Item
 from dglframer.evaluation.known_elements import known_to, unknown_elements, warning
 from dglframer.evaluation.prediction_rows import Row
@@ -18,6 +19,20 @@ from dglframer.graphs.batch import Batch, batch_graphs
 from dglframer.networks.model_directory import Target, TrainedModel
 from dglframer.networks.named import Place, load_place, places
 from dglframer.structures.periodic_graph import build_graph
+
+
+class BatchKind(NamedTuple):
+    """What the batch of some crystals depends on besides them."""
+
+    cutoff: float  # angstrom
+    dtype: torch.dtype
+    group: SymmetryGroup
+
+
+def kind_of_batch(model: TrainedModel) -> BatchKind:
+    """The batches that a model takes."""
+    dtype = next(model.network.parameters()).dtype
+    return BatchKind(model.cutoff, dtype, symmetry_group(model.network.settings))
 
 
 @dataclass(frozen=True)
@@ -46,14 +61,19 @@ class Ensemble:
     def predict_and_embed(self, items: Sequence[Item]) -> tuple[np.ndarray, list[np.ndarray]]:
         """Predictions as in ``predict``, and of each model the vectors that its head sees, [G, W].
 
-        Graphs have the largest cutoff; each model gets graphs with its own.
+        Graphs have the largest cutoff; each model gets graphs with its own, and models that take the same
+        batch share it.
         """
         valid = [item for item in items if item.graph]
         predictions_MGT = np.zeros((len(self.models), len(valid), len(self.targets)))
         vectors = []
+        batches: dict[BatchKind, Batch] = {}
         for m, model in enumerate(self.models):
             if valid:
-                vectors_GW = model.network.crystal_features(self.batch(model, valid))
+                kind = kind_of_batch(model)
+                if kind not in batches:
+                    batches[kind] = self.batch(kind, valid)
+                vectors_GW = model.network.crystal_features(batches[kind])
                 output_GT = model.network.head(vectors_GW)
                 predictions_MGT[m] = model.denormalise(output_GT).cpu().numpy()
                 vectors.append(vectors_GW.cpu().numpy())
@@ -65,21 +85,19 @@ class Ensemble:
         valid = [item for item in items if item.graph]
         if not valid:
             return []
-        batch = self.batch(self.models[0], valid)
+        batch = self.batch(kind_of_batch(self.models[0]), valid)
         vectors_AW = self.models[0].network.atom_features(batch).cpu().numpy()
         ends = np.cumsum([len(item.graph.numbers_N) for item in valid if item.graph])
         return np.split(vectors_AW, ends[:-1])
 
-    def batch(self, model: TrainedModel, items: Sequence[Item]) -> Batch:
-        """The graphs of the items, with the cutoff and the floating type of a model."""
+    def batch(self, kind: BatchKind, items: Sequence[Item]) -> Batch:
+        """The graphs of the items as a model takes them."""
         graphs = [
-            item.graph if model.cutoff == self.cutoff else build_graph(item.crystal, model.cutoff)
+            item.graph if kind.cutoff == self.cutoff else build_graph(item.crystal, kind.cutoff)
             for item in items
             if item.graph and item.crystal
         ]
-        dtype = next(model.network.parameters()).dtype
-        group = symmetry_group(model.network.settings)
-        return batch_graphs(graphs, dtype, group).to(self.device)
+        return batch_graphs(graphs, kind.dtype, kind.group).to(self.device)
 
     def rows(self, items: Sequence[Item], with_embedding: bool = False) -> list[Row]:
         """A row for each item and target: the mean over the models and their spread, or an error.

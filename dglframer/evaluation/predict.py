@@ -26,6 +26,7 @@ from dglframer.evaluation.prediction_rows import (
     write_rows,
 )
 from dglframer.evaluation.reader_processes import read_in_processes, usual_processes
+from dglframer.graphs.batch import EDGES_PER_BATCH
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ LOG_EVERY = 1000  # structures
 class Reading(NamedTuple):
     """How files are read beside the prediction."""
 
-    edges_per_batch: int = 200_000
+    edges_per_batch: int = EDGES_PER_BATCH
     assume_periodic: bool = False
     workers: int | None = None  # processes; None: as many as there are cores without work
 

@@ -16,6 +16,7 @@ from dglframer.structures.periodic_graph import PeriodicGraph
 if TYPE_CHECKING:
     import dgl
 
+EDGES_PER_BATCH = 200_000  # bounds the memory of a batch to well under a gigabyte
 GEOMETRY = ("r_E3", "lattice_B33", "coords_N3")  # fields of one floating type
 
 

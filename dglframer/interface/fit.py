@@ -16,6 +16,7 @@ from dglframer.common.files import read_json, write_json
 from dglframer.config import Config, override, parse_config
 from dglframer.data.first_config import look
 from dglframer.data.sources.file_ids import FRAMES, JSON, ending
+from dglframer.graphs.shards import count_rows
 from dglframer.interface.model import Model, load
 
 log = logging.getLogger(__name__)
@@ -149,9 +150,7 @@ class Stages:
 
     def check_size(self) -> None:
         """Raise UserError if there are too many crystals for one process."""
-        import pyarrow.parquet as pq
-
-        n_crystals = pq.read_metadata(self.paths["crystals"]).num_rows
+        n_crystals = count_rows(self.paths["crystals"])
         if n_crystals > MAX_CRYSTALS:
             raise UserError(
                 f"{n_crystals} crystals are many for one process: give {self.paths['config']} to the "

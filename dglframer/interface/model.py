@@ -15,6 +15,7 @@ from dglframer.evaluation.ensemble import Ensemble, load_ensemble
 from dglframer.evaluation.intervals import USUAL, find_intervals
 from dglframer.evaluation.items import Item, Wanted, chunks
 from dglframer.evaluation.prediction_rows import as_table, columns
+from dglframer.graphs.batch import EDGES_PER_BATCH
 from dglframer.interface.structures import as_list, items_of
 from dglframer.networks.model_directory import Target
 
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from dglframer.interface.structures import Structures
-
-EDGES_PER_BATCH = 200_000
 
 
 def load(

@@ -6,11 +6,10 @@ import numpy as np
 import torch
 
 from dglframer.config.networks import symmetry_group
+from dglframer.graphs.batch import EDGES_PER_BATCH
 from dglframer.graphs.dataset import GraphDataset
 from dglframer.graphs.loading import batches, prefetched
 from dglframer.networks.base import PropertyNetwork
-
-EDGES_PER_BATCH = 200_000  # bounds the memory of a batch to well under a gigabyte
 
 
 @torch.no_grad()

@@ -22,6 +22,10 @@ DECIMAL_COMMA = re.compile(r"[-+]?\d*,\d+([eE][-+]?\d+)?")
 DECIMAL_POINT = re.compile(r"[-+]?\d*\.\d+([eE][-+]?\d+)?")
 
 
+class NoHeader(ConfigError):
+    """There is no line of names, and not a value in a row for each target."""
+
+
 @dataclass(frozen=True)
 class TargetsTable:
     """``rows``: by id the fields by column; ``too_long``: ids of rows with fields beyond the header."""
@@ -95,7 +99,7 @@ def header_of(path: Path, lines: list[list[str]], targets: Sequence[str]) -> lis
     if not is_data(first):
         raise ConfigError(f"{path}: no column id (or {', '.join(ID_COLUMNS[1:])})")
     if len(first) != 1 + len(targets):
-        raise ConfigError(
+        raise NoHeader(
             f"{path}: no header, and {len(first) - 1} values in a row for the targets "
             f"{', '.join(targets)}; name the columns in a first line: id, ..."
         )

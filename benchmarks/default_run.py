@@ -41,13 +41,18 @@ def measure(results: Path) -> dict[str, Any]:
     }
 
 
-def machine() -> str:
-    """Processor and core count."""
+def processor() -> str:
+    """The name of the processor."""
     model = platform.processor() or platform.machine()
     if Path("/proc/cpuinfo").exists():
         found = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
         model = found.group(1) if found else model
-    return f"{model}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    return model
+
+
+def machine() -> str:
+    """Processor and core count."""
+    return f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}"
 
 
 def stage_seconds(folder: Path) -> dict[str, float]:

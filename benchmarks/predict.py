@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from default_run import processor
 from pages import publish
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -144,14 +145,8 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         parts = [(folder / f"{len(files) // 5}-{w}.csv").read_bytes() for w in (0, 1)]
         same &= parts[0] == parts[1]
         resume = {"killed_after": half, "killed": killed, "resumed": resumed, "same_bytes": same}
-    machine = {"cpu": cpu_name(), "cores": os.cpu_count(), "load": round(os.getloadavg()[2], 1)}
+    machine = {"cpu": processor(), "cores": os.cpu_count(), "load": round(os.getloadavg()[2], 1)}
     return {**machine, "rows": rows, "resume": resume}
-
-
-def cpu_name() -> str:
-    """The name of the processor, as Linux has it."""
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    return next((line.split(": ")[1] for line in lines if line.startswith("model name")), "unknown")
 
 
 def rendered(numbers: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from helpers.stages import STAGES
 
 from dglframer.cli import main as cli
 from dglframer.common.files import read_json, write_json
@@ -17,26 +18,6 @@ SMALL = {
     "training": {"epochs": 2, "averaged_epochs": 1},
     "tune": {"trials": 1, "epochs": 1},
     "seeds": [0],
-}
-INSPECTION = "--inspection inspection.json --leakage leakage.json"
-DATA = "--download download.json --crystals crystals.parquet --rejected rejected.parquet"
-GRAPHS = "--graphs graphs --split split.parquet"
-STAGES = {
-    "download": "--config config.json --out download.json",
-    "crystals": "--config config.json --download download.json --rejected rejected.parquet"
-    " --out crystals.parquet",
-    "clean": "--config config.json --crystals crystals.parquet --out checks.parquet",
-    "inspect": "crystals.parquet --checks checks.parquet --json inspection.json --html i.html",
-    "split": "--config config.json --crystals crystals.parquet --rejected rejected.parquet"
-    " --checks checks.parquet --out split.parquet",
-    "leakage": "--checks checks.parquet --split split.parquet --out leakage.json",
-    "graphs": "--config config.json --crystals crystals.parquet --out graphs",
-    "tune": f"--config config.json {GRAPHS} --out tune --device cpu",
-    "train": f"--config config.json {GRAPHS} --tuned tune/best.json --seed 0 --out model --device cpu",
-    "evaluate": f"{GRAPHS} --models model --out evaluation --device cpu",
-    "report": f"--config config.json {DATA} --checks checks.parquet {GRAPHS} {INSPECTION}"
-    " --tuned tune/best.json --models model --evaluation evaluation --out report.html",
-    "predict": "model crystals.parquet --out predictions.csv --device cpu",
 }
 
 

@@ -8,6 +8,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 import torch
+from helpers.stages import WITHOUT_TUNING
 
 from dglframer.cli import main as cli
 from dglframer.common.errors import ConfigError, UserError
@@ -114,25 +115,6 @@ def test_the_key_is_of_a_target_and_reaches_the_stages():
         assert stage_settings(config({}), stage) != stage_settings(config(LOG), stage), stage
 
 
-DATA = "--download download.json --crystals crystals.parquet --rejected rejected.parquet"
-GRAPHS = "--graphs graphs --split split.parquet"
-STAGES = {
-    "download": "--config config.json --out download.json",
-    "crystals": "--config config.json --download download.json --rejected rejected.parquet"
-    " --out crystals.parquet",
-    "clean": "--config config.json --crystals crystals.parquet --out checks.parquet",
-    "inspect": "crystals.parquet --checks checks.parquet --json inspection.json --html i.html",
-    "split": "--config config.json --crystals crystals.parquet --out split.parquet",
-    "leakage": "--checks checks.parquet --split split.parquet --out leakage.json",
-    "graphs": "--config config.json --crystals crystals.parquet --out graphs",
-    "train": f"--config config.json {GRAPHS} --seed 0 --out model --device cpu",
-    "evaluate": f"{GRAPHS} --models model --out evaluation --device cpu",
-    "report": f"--config config.json {DATA} --checks checks.parquet {GRAPHS} --models model"
-    " --inspection inspection.json --leakage leakage.json --evaluation evaluation --out report.html",
-    "predict": "model crystals.parquet --out predictions.csv --device cpu",
-}
-
-
 def entry(k: int) -> dict:
     """A crystal of the CsCl type; the modulus falls by powers of the lattice constant."""
     atoms = {
@@ -156,7 +138,7 @@ def test_from_a_file_to_predictions_in_gigapascals(tmp_path, monkeypatch, capsys
     sections["training"]["learning_rate"] = 0.003
     sections["crystalframer"] = SMALL.model_dump(mode="json")
     write_json(tmp_path / "config.json", {"dataset": dataset, **sections})
-    for stage, words in STAGES.items():
+    for stage, words in WITHOUT_TUNING.items():
         monkeypatch.setattr(sys, "argv", ["dglframer", stage, *words.split()])
         assert cli.main() == 0, (stage, capsys.readouterr().err)
     [row] = pq.read_table("rejected.parquet").to_pylist()

@@ -43,7 +43,7 @@ BROKEN = GOOD.replace("Na 0 0 0", "Na 0 0 x")
         (GOOD.rstrip(), ["NaCl"]),
         (GOOD.replace("\n", "\r\n"), ["NaCl"]),
         (b"\xef\xbb\xbf" + GOOD.encode(), ["NaCl"]),
-        (gzip.compress((GOOD + OTHER).encode()), ["NaCl", "CsBr"]),
+        (gzip.compress((GOOD + OTHER).encode(), mtime=0), ["NaCl", "CsBr"]),
         (SHORT + OTHER, ["3 atoms announced, 2 lines of atoms found", "CsBr"]),
         (GOOD + SHORT, ["NaCl", "3 atoms announced, 2 lines of atoms found"]),
         (LONG + OTHER, ["more lines than the 1 atoms announced: 'Cl 1 1 1'", "CsBr"]),

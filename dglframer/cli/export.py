@@ -19,6 +19,18 @@ def jarvis_leaderboard(args: argparse.Namespace) -> None:
     log.info("test MAE %.4f; the contribution is the folder %s", mae, args.out)
 
 
+def matbench(args: argparse.Namespace) -> None:
+    """write the test predictions of five runs, one for each fold, as a record of matbench"""
+    from dglframer.report.matbench import export_matbench
+
+    about = {key: getattr(args, key) for key in ("authors", "algorithm", "bibtex_refs")}
+    given = {key: text for key, text in about.items() if text}
+    mae = export_matbench(args.runs, args.out, args.target, given)
+    errors = ", ".join(f"{one:.4g}" for one in mae)
+    log.info("MAE %.4g, the mean of %s; the contribution is the folder %s",
+             sum(mae) / len(mae), errors, args.out)  # fmt: skip
+
+
 def model(args: argparse.Namespace) -> None:
     """write a trained model, or a folder of seeds, as one verified file"""
     from dglframer.common.files import sha256
@@ -48,6 +60,16 @@ def add_parser(verbs: Any) -> None:
         ("--target", {"help": "the property, if the run has several"}),
         *(("--team-name", words("your team")), ("--author-email", words("your address"))),
         *(("--project-url", words("a page or paper")), ("--git-url", words("your code"))),
+    )
+    runs = {**results, "nargs": 5, "help": "the folders of five runs, in any order"}
+    add_verb(
+        steps,
+        matbench,
+        *(("runs", runs), ("--out", {**new, "required": True, "help": "new folder"})),
+        ("--target", {"help": "the property, if the runs have several"}),
+        ("--authors", {"help": "for info.json"}),
+        ("--algorithm", {"help": "your name for the method, for info.json"}),
+        ("--bibtex-refs", {"help": "what to cite, for info.json"}),
     )
     models = {"type": Path, "metavar": "MODELS", "help": "model directory or folder of seeds"}
     file = {"type": Path, "metavar": "FILE.zip", "help": "file to write"}

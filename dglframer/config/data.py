@@ -164,17 +164,18 @@ SplitMethod = Literal[
     "by_prototype",
     "leave_element_out",
     "by_time",
+    "matbench",
     "from_file",
 ]
 
 
-KEYS_OF_ONE_METHOD: dict[str, SplitMethod] = {
-    "official_sizes": "official",
-    "fold": "kfold",
-    "elements": "leave_element_out",
-    "val_from": "by_time",
-    "test_from": "by_time",
-    "path": "from_file",
+KEYS_OF_METHODS: dict[str, tuple[SplitMethod, ...]] = {
+    "official_sizes": ("official",),
+    "fold": ("kfold", "matbench"),
+    "elements": ("leave_element_out",),
+    "val_from": ("by_time",),
+    "test_from": ("by_time",),
+    "path": ("from_file",),
 }
 
 
@@ -193,7 +194,7 @@ class SplitConfig(Section):
         None, description="official: train, val, test counts; null: 80, 10 and 10 %, rounded down"
     )
     folds: int = Field(5, ge=2, description="kfold: number of folds")
-    fold: int = Field(0, ge=0, description="kfold: number of the test fold, from 0")
+    fold: int = Field(0, ge=0, description="kfold, matbench: number of the test fold, from 0")
     elements: tuple[str, ...] = Field(
         (), description="leave_element_out: crystals with any of these elements are test"
     )
@@ -222,9 +223,9 @@ class SplitConfig(Section):
                 raise ValueError(f"split.elements: no element {symbol}")
         if self.method == "from_file" and not self.path:
             raise ValueError("split.path is needed for method from_file")
-        for key, method in KEYS_OF_ONE_METHOD.items():
-            if getattr(self, key) and self.method != method:
-                raise ValueError(f"split.{key} is for method {method} only")
+        for key, methods in KEYS_OF_METHODS.items():
+            if getattr(self, key) and self.method not in methods:
+                raise ValueError(f"split.{key} is for method {' and '.join(methods)} only")
         if (self.val_from is None) != (self.test_from is None):
             raise ValueError("split.val_from and split.test_from are given together or not at all")
         if self.val_from and self.test_from and not self.val_from < self.test_from:

@@ -17,6 +17,7 @@ from dglframer.common.parquet import read_parquet, write_parquet
 from dglframer.config import Config
 from dglframer.config.data import SplitConfig
 from dglframer.data.ids import source_id
+from dglframer.data.matbench import matbench_split
 from dglframer.data.split_methods import METHODS, SPLITS, Splits, by_prototype, official_split
 
 log = logging.getLogger(__name__)
@@ -60,6 +61,8 @@ def split_crystals(
         if checks is None:
             raise UserError("split.method by_prototype needs checks.parquet (run clean first)")
         splits = by_prototype(crystals, checks, config)
+    elif method == "matbench":
+        splits = matbench_split(crystals, config)
     else:
         splits = METHODS[method](crystals, config)
     splits |= dropped

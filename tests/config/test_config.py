@@ -101,7 +101,7 @@ def test_unknown_key_is_named_with_the_nearest_valid_one(values, name, hint):
         ({"split": {"elements": ["Xx"]}}, "split.elements"),
         ({"split": {"method": "from_file"}}, "split.path"),
         ({"split": {"folds": 3, "fold": 3}}, "split.fold"),
-        ({"split": {"fold": 1}}, "split.fold is for method kfold only"),
+        ({"split": {"fold": 1}}, "split.fold is for method kfold and matbench only"),
         (
             {"split": {"method": "random", "path": "a.csv"}},
             "split.path is for method from_file only",

@@ -4,13 +4,14 @@ import csv
 import io
 import json
 import zipfile
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from dglframer.common.errors import UserError
-from dglframer.report.leaderboard import export_leaderboard
+from dglframer.report.leaderboard import benchmark_labels, export_leaderboard
 
 LABELS = {"JVASP-2": 1.5, "JVASP-1": -0.25}
 NAME = "dft_3d_formation_energy_peratom.json.zip"
@@ -93,3 +94,34 @@ def test_a_file_that_is_no_benchmark_is_refused(results, tmp_path):
     (tmp_path / NAME).write_bytes(b"no zip")
     with pytest.raises(UserError, match="not a benchmark's file"):
         export_leaderboard(results, tmp_path / "out", tmp_path / NAME, "energy", {})
+
+
+def test_the_leaderboard_s_own_checks_take_the_contribution(results, tmp_path, monkeypatch):
+    theirs = pytest.importorskip("jarvis_leaderboard.rebuild", exc_type=ImportError)
+    benchmarks = Path(theirs.root_dir) / "benchmarks"
+    file = benchmarks / "AI" / "SinglePropertyPrediction" / NAME
+    labels = benchmark_labels(file)
+    columns = {
+        "id": list(labels),
+        "split": ["test"] * len(labels),
+        "property": ["energy"] * len(labels),
+        "target": list(labels.values()),
+        "prediction": [label + 0.25 for label in labels.values()],
+    }
+    pq.write_table(pa.table(columns), results / "evaluation" / "predictions.parquet")
+    out = tmp_path / "contributions" / "dglframer_model"
+    stated = {"author_email": "we@example.org"}
+    assert export_leaderboard(results, out, file, None, stated) == pytest.approx(0.25)
+    (tmp_path / "benchmarks").symlink_to(benchmarks)
+    monkeypatch.setattr(theirs, "root_dir", str(tmp_path))
+    for check in (
+        theirs.check_metadata_json_exists,
+        theirs.check_metadata_info_exists,
+        theirs.check_run_sh_exists,
+        theirs.check_at_least_one_csv_zip_exists,
+        theirs.check_json_zip_exists_for_csv_zip,
+    ):
+        assert not check(), check.__name__
+    read = theirs.get_metric_value(str(out / f"{TITLE}.zip"))
+    assert (read["res"], read["num_entries"]) == (0.25, len(labels))
+    assert not theirs.errors

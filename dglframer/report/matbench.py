@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 BENCHMARK, FORMAT = "matbench_v0.1", "0.6"  # the version of matbench whose loader was read
 ZERO_LABEL = 1e-5  # labels below it have no relative error
 
-RUN = '''"""The five folds of {task} with dglframer: python run.py CHECKOUT, the task's file beside this one."""
+RUN = '''"""{task}, five folds with dglframer: python run.py CHECKOUT, the task's file beside this."""
 
 import json
 import subprocess

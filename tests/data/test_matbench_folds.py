@@ -70,5 +70,5 @@ def test_another_number_of_folds_is_refused():
 
 def test_a_fold_is_for_the_two_methods_that_have_folds():
     assert parse_config({"split": {"method": "matbench", "fold": 4}}).split.fold == 4
-    with pytest.raises(UserError, match="split.fold is for method kfold and matbench only"):
+    with pytest.raises(UserError, match="is for method kfold and matbench only"):
         parse_config({"split": {"method": "random", "fold": 4}})

@@ -84,66 +84,71 @@ def crystals(args: argparse.Namespace) -> None:
 
 def clean(args: argparse.Namespace) -> None:
     """look for duplicate structures, unphysical labels and disagreements; write checks.parquet"""
-    from dglframer.common.parquet import write_parquet
-    from dglframer.config import load_config
-    from dglframer.data.cleaning import check_crystals
+    from collections import Counter
 
-    table = check_crystals(args.crystals, load_config(args.config).cleaning, args.threads)
-    dropped = sum(map(bool, table["dropped"].to_pylist()))
-    log.info("read %d crystals, cleaning drops %d of them from the split", len(table), dropped)
-    write_parquet(args.out, table)
+    from dglframer.common.parquet import write_rows
+    from dglframer.config import load_config
+    from dglframer.data.cleaning import checks_schema, checks_tables
+
+    config = load_config(args.config).cleaning
+    counts: Counter[str] = Counter()
+    tables = checks_tables(args.crystals, config, args.threads, counts)
+    write_rows(args.out, tables, checks_schema(config))
+    log.info(
+        "read %(crystals)d crystals, cleaning drops %(dropped)d of them from the split", counts
+    )
 
 
 def split(args: argparse.Namespace) -> None:
     """assign every crystal to train, val or test"""
-    from dglframer.common.parquet import read_parquet
+    from functools import partial
+
+    from dglframer.common.parquet import parquet_batches
     from dglframer.config import load_config
-    from dglframer.data.split import (
-        columns_of,
-        method_of,
-        reads_checks,
-        split_crystals,
-        write_split,
-    )
+    from dglframer.data.split import assigned, columns_of, method_of, reads_checks, write_parts
 
     config = load_config(args.config)
     target = config.dataset.targets[0]
-    table = read_parquet(args.crystals, columns=columns_of(config.split.method, target))
+    columns = columns_of(config.split.method, target)
+    crystals = partial(parquet_batches, args.crystals, columns)
     if reads_checks(config) and not args.checks:
         raise UserError("this configuration of cleaning and split needs --checks checks.parquet")
-    checks = read_parquet(args.checks) if reads_checks(config) else None
-    rejected = read_parquet(args.rejected) if args.rejected else None
-    splits = split_crystals(table, config.split, checks, rejected, target)
-    method = method_of(config.split, table)
-    counts = write_split(splits, args.out, method)
+    checks = partial(parquet_batches, args.checks) if reads_checks(config) else None
+    rejected = partial(parquet_batches, args.rejected) if args.rejected else None
+    method = method_of(config.split, crystals())
+    table = assigned(crystals, config.split, method, checks, rejected, target)
+    counts = write_parts(table.parts, args.out, method)
     log.info("%s: %s", method, ", ".join(f"{name} {count}" for name, count in counts.items()))
 
 
 def leakage(args: argparse.Namespace) -> None:
     """report the ids, structures, formulas and prototypes that parts of the split share"""
     from dglframer.common.files import write_json
-    from dglframer.common.parquet import read_parquet
-    from dglframer.data.leakage import leakage
+    from dglframer.common.parquet import parquet_batches, parquet_schema
+    from dglframer.data.leakage import leakage_of
 
-    write_json(args.out, leakage(read_parquet(args.checks), read_parquet(args.split)))
+    files = args.checks, args.split
+    write_json(args.out, leakage_of(*map(parquet_batches, files), *map(parquet_schema, files)))
 
 
 def inspect(args: argparse.Namespace) -> None:
     """show elements, sizes, labels, rejected rows and duplicates of a data set"""
     from dglframer.common.files import write_json
-    from dglframer.common.parquet import read_parquet
+    from dglframer.common.parquet import parquet_batches, parquet_schema
     from dglframer.config.data import CleaningConfig
-    from dglframer.data.cleaning import check_crystals
-    from dglframer.report.inspection import inspect, terminal_table, write_page
+    from dglframer.data.cleaning import checks_schema, checks_tables
+    from dglframer.report.inspection import summary_of, terminal_table, was_searched, write_page
 
     beside = args.dataset.with_name("rejected.parquet")
     path = args.rejected or (beside if beside.is_file() else None)
-    checks = (
-        read_parquet(args.checks)
-        if args.checks
-        else check_crystals(args.dataset, CleaningConfig(), args.threads)
-    )
-    summary = inspect(args.dataset, read_parquet(path) if path else None, checks)
+    if args.checks:
+        checks, schema = parquet_batches(args.checks), parquet_schema(args.checks)
+    else:
+        defaults = CleaningConfig()
+        checks = checks_tables(args.dataset, defaults, args.threads)
+        schema = checks_schema(defaults)
+    rejected = parquet_batches(path) if path else None
+    summary = summary_of(args.dataset, rejected, checks, was_searched(schema))
     if args.json:
         write_json(args.json, summary)
     if args.html:

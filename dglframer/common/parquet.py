@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from dglframer.common.errors import DamagedFile
 from dglframer.common.files import atomic_path
 
+GROUP_ROWS = 1 << 20  # of the row groups in which pyarrow writes a table
 READ_BYTES = 1 << 16  # of each column of a Parquet file at a time
 
 
@@ -29,6 +30,29 @@ def write_row_groups(path: Path, groups: Iterable[pa.Table], schema: pa.Schema) 
     ):
         for group in groups:
             writer.write_table(group)
+
+
+def write_rows(path: Path, tables: Iterable[pa.Table], schema: pa.Schema) -> None:
+    """Write the rows of tables of any size: the bytes are those of ``write_parquet`` of all of them.
+
+    Memory holds one row group, of GROUP_ROWS rows.
+    """
+    write_row_groups(path, in_row_groups(tables, schema), schema)
+
+
+def in_row_groups(tables: Iterable[pa.Table], schema: pa.Schema) -> Iterator[pa.Table]:
+    """The same rows in contiguous tables of GROUP_ROWS; one empty table if there is none."""
+    pending, count, written = [schema.empty_table()], 0, False
+    for table in tables:
+        while count + len(table) >= GROUP_ROWS:
+            complete = pa.concat_tables([*pending, table.slice(0, GROUP_ROWS - count)])
+            yield complete.combine_chunks()
+            table = table.slice(GROUP_ROWS - count)
+            pending, count, written = [schema.empty_table()], 0, True
+        pending.append(table)
+        count += len(table)
+    if count or not written:
+        yield pa.concat_tables(pending).combine_chunks()
 
 
 @contextmanager
@@ -99,14 +123,41 @@ def parquet_batches(
             yield pa.Table.from_batches([batch])
 
 
+class RowReader:
+    """Rows of a Parquet file by their number; its directory, which grows with it, is read once."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        with parquet_errors(path):
+            self.file = pq.ParquetFile(
+                path, page_checksum_verification=True, pre_buffer=False, buffer_size=READ_BYTES
+            )
+            metadata = self.file.metadata
+            self.counts = [metadata.row_group(k).num_rows for k in range(metadata.num_row_groups)]
+        self.ends = list(accumulate(self.counts))
+
+    def __enter__(self) -> "RowReader":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+
+    def __len__(self) -> int:
+        return self.ends[-1] if self.ends else 0
+
+    def read(self, first: int, stop: int, columns: list[str]) -> pa.Table:
+        """Rows ``first`` to ``stop`` - 1; no other row group is read. Raises DamagedFile."""
+        groups = range(bisect_right(self.ends, first), bisect_left(self.ends, stop) + 1)
+        with parquet_errors(self.path):
+            table = self.file.read_row_groups(list(groups), columns=columns)
+        before = self.ends[groups[0]] - self.counts[groups[0]]
+        return table.slice(first - before, stop - first)
+
+
 def read_rows(path: Path, first: int, stop: int, columns: list[str]) -> pa.Table:
-    """Rows ``first`` to ``stop`` - 1; no other row group is read."""
-    with parquet_file(path) as file:
-        counts = [file.metadata.row_group(k).num_rows for k in range(file.num_row_groups)]
-        ends = list(accumulate(counts))
-        groups = range(bisect_right(ends, first), bisect_left(ends, stop) + 1)
-        table = file.read_row_groups(list(groups), columns=columns)
-        return table.slice(first - (ends[groups[0]] - counts[groups[0]]), stop - first)
+    """Rows ``first`` to ``stop`` - 1 of a file; no other row group is read."""
+    with RowReader(path) as reader:
+        return reader.read(first, stop, columns)
 
 
 def hash_of_table(table: pa.Table) -> str:

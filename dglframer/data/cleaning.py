@@ -6,35 +6,31 @@ in no split.
 """
 
 import logging
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from itertools import islice
+from itertools import groupby, islice
 from multiprocessing import get_context
+from operator import itemgetter
 from pathlib import Path
-from typing import Any, NamedTuple
+from sqlite3 import Connection
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from dglframer.common.parquet import parquet_batches, read_parquet
+from dglframer.common.parquet import parquet_batches
 from dglframer.config.data import CleaningConfig
 from dglframer.data.crystals import STRUCTURE_COLUMNS, crystal_rows, targets_of
-from dglframer.data.ids import source_id
+from dglframer.data.duplicates import Described, add_described, described_table, find_duplicates
 from dglframer.data.label_limits import limits
-from dglframer.structures.fingerprints import (
-    VOLUME_TOLERANCE,
-    Fingerprint,
-    alike,
-    as_structure,
-    fingerprint,
-    same_structure,
-)
+from dglframer.structures.fingerprints import fingerprint
 from dglframer.structures.symmetry import reduced_formula, space_group
 
 log = logging.getLogger(__name__)
 
-STRUCTURES_AT_ONCE = 20_000  # structures in doubt that are in memory for the matcher
+TABLE_ROWS = 16_384  # of checks.parquet in memory as Python values
 
 CHECKS_SCHEMA = pa.schema(
     [
@@ -52,68 +48,115 @@ CHECKS_SCHEMA = pa.schema(
 PER_CELL_TOLERANCE = 0.01  # of the label per atom: relaxations of one structure differ a little
 
 
-class Described(NamedTuple):
-    """One crystal without its structure."""
-
-    atoms: int
-    formula: str
-    space_group: int
-    fingerprint: Fingerprint
-
-
 def check_crystals(path: Path, config: CleaningConfig, threads: int = 1) -> pa.Table:
-    """checks.parquet of a crystals.parquet, row for row; an empty text means no doubt.
+    """checks.parquet of a crystals.parquet as one table; ``checks_tables`` has the rules."""
+    tables = checks_tables(path, config, threads)
+    return pa.concat_tables([checks_schema(config).empty_table(), *tables]).combine_chunks()
+
+
+def searches(config: CleaningConfig) -> bool:
+    """Whether the configuration asks for duplicates, or for what follows from them."""
+    return (config.duplicates, config.disagreements) != ("ignore", "ignore")
+
+
+def checks_schema(config: CleaningConfig) -> pa.Schema:
+    """The columns of checks.parquet.
+
+    Without a search an empty duplicate_of means nothing; the leakage report must know this.
+    """
+    return CHECKS_SCHEMA.with_metadata({"duplicates_searched": "yes" if searches(config) else "no"})
+
+
+def checks_tables(
+    path: Path, config: CleaningConfig, threads: int = 1, dropped: Counter[str] | None = None
+) -> Iterator[pa.Table]:
+    """checks.parquet of a crystals.parquet, row for row, in tables; an empty text means no doubt.
 
     ``duplicate_of`` is the first crystal, by id, of the same structure. ``dropped`` is the reason why
-    the configuration keeps a crystal out of every split. Structures are read a batch at a time.
+    the configuration keeps a crystal out of every split; a counter of this name counts them. The
+    crystals wait on disk: memory does not grow with their number.
     """
     targets = targets_of(path)
-    crystals = list(described(path, threads))
-    ids: list[str] = read_parquet(path, columns=["id"])["id"].to_pylist()
-    search = (config.duplicates, config.disagreements) != ("ignore", "ignore")
-    firsts = first_of_each(path, crystals) if search else list(range(len(ids)))
-    labels = read_parquet(path, columns=list(targets)) if targets else pa.table({})
-    values = {name: labels[name].to_numpy() for name in targets}
-    atoms_G = np.array([one.atoms for one in crystals], dtype=np.int64)
-    doubts = {
-        "duplicate_of": [ids[k] if k != row else "" for row, k in enumerate(firsts)],
-        "unphysical": unphysical(values, targets, config, len(ids)),
-        "disagreement": disagreements(ids, firsts, atoms_G, values, targets, config),
+    rows = described_table()
+    first_row = 0
+    for batch, crystals in described(path, targets, threads):
+        labels = [batch[name].to_numpy() for name in targets]
+        labels_GT = np.stack(labels, axis=1) if labels else np.empty((len(batch), 0))
+        add_described(rows, first_row, batch["id"].to_pylist(), crystals, labels_GT)
+        first_row += len(batch)
+    if searches(config):
+        find_duplicates(path, rows)
+        find_disagreements(rows, targets, config)
+    counts: Counter[str] = Counter()
+    for some in in_rows(rows):
+        table = checks_table(some, targets, config)
+        for name in ("duplicate_of", "unphysical", "disagreement", "dropped"):
+            counts[name] += len(table) - pc.sum(pc.equal(table[name], "")).as_py()
+        yield table
+    for name, switch in switches(config).items():
+        log.info("%s: %d crystals (%s)", name, counts[name], switch)
+    if dropped is not None:
+        dropped.update(crystals=first_row, dropped=counts["dropped"])
+
+
+def switches(config: CleaningConfig) -> dict[str, str]:
+    """What the configuration asks of each kind of doubt."""
+    return {
+        "duplicate_of": config.duplicates,
+        "unphysical": config.unphysical_labels,
+        "disagreement": config.disagreements,
     }
-    switches = (config.duplicates, config.unphysical_labels, config.disagreements)
-    dropped = [""] * len(ids)
-    for (name, reasons), switch in zip(doubts.items(), switches, strict=True):
+
+
+def in_rows(rows: Connection) -> Iterator[list[tuple[Any, ...]]]:
+    """(id, formula, space group, id of the first of the structure, disagreement, labels) in order."""
+    found = rows.execute(
+        "select one.id, one.formula, one.space_group, coalesce(first.id, ''), coalesce(text, ''), "
+        "one.labels from described one "
+        "left join described first on first.row = one.first and one.first <> one.row "
+        "left join disagreements on disagreements.row = one.row order by one.row"
+    )
+    while some := found.fetchmany(TABLE_ROWS):
+        yield some
+
+
+def checks_table(
+    rows: list[tuple[Any, ...]], targets: dict[str, str], config: CleaningConfig
+) -> pa.Table:
+    """Some rows of checks.parquet."""
+    ids, formulas, groups, firsts, texts, labels = zip(*rows, strict=True)
+    labels_GT = np.frombuffer(b"".join(labels)).reshape(len(rows), len(targets))
+    values = dict(zip(targets, labels_GT.T, strict=True))
+    doubts = {
+        "duplicate_of": list(firsts),
+        "unphysical": unphysical(values, targets, config, len(rows)),
+        "disagreement": list(texts),
+    }
+    dropped = [""] * len(rows)
+    for (name, reasons), switch in zip(doubts.items(), switches(config).values(), strict=True):
         if switch == "ignore" and name != "duplicate_of":  # the leakage report needs that one
-            doubts[name] = [""] * len(ids)
-        log.info("%s: %d crystals (%s)", name, sum(map(bool, doubts[name])), switch)
+            doubts[name] = [""] * len(rows)
         if switch == "drop":
             start = "duplicate of " if name == "duplicate_of" else ""
             dropped = [
                 old or (new and start + new) for old, new in zip(dropped, reasons, strict=True)
             ]
-    columns = {
-        "id": ids,
-        "formula": [one.formula for one in crystals],
-        "space_group": [one.space_group for one in crystals],
-        **doubts,
-        "dropped": dropped,
-    }
-    # Without a search an empty duplicate_of means nothing; the leakage report must know this.
-    metadata = {"duplicates_searched": "yes" if search else "no"}
-    return pa.table(columns, schema=CHECKS_SCHEMA.with_metadata(metadata))
+    columns = {"id": ids, "formula": formulas, "space_group": groups, **doubts, "dropped": dropped}
+    return pa.table(columns, schema=checks_schema(config))
 
 
-def described(path: Path, threads: int) -> Iterator[Described]:
-    """Every crystal in the order of the file; ``threads`` processes share the work."""
-    batches = parquet_batches(path, list(STRUCTURE_COLUMNS))
+def described(
+    path: Path, targets: Iterable[str], threads: int
+) -> Iterator[tuple[pa.Table, list[Described]]]:
+    """The rows of the file, some at a time, with what is said of each; ``threads`` processes work."""
+    batches = parquet_batches(path, [*STRUCTURE_COLUMNS, *targets])
     if threads == 1:
         for batch in batches:
-            yield from describe(batch)
+            yield batch, describe(batch)
         return
     with ProcessPoolExecutor(threads, mp_context=get_context("spawn")) as pool:
         while window := list(islice(batches, 2 * threads)):
-            for part in pool.map(describe, window):
-                yield from part
+            yield from zip(window, pool.map(describe, window), strict=True)
 
 
 def describe(batch: pa.Table) -> list[Described]:
@@ -124,77 +167,6 @@ def describe(batch: pa.Table) -> list[Described]:
         )
         for row in crystal_rows(batch)
     ]
-
-
-def first_of_each(path: Path, crystals: list[Described]) -> list[int]:
-    """For each row the first row with the same structure; the row itself if it is no duplicate."""
-    firsts = list(range(len(crystals)))
-    by_formula: dict[str, list[int]] = defaultdict(list)
-    for row, one in enumerate(crystals):
-        by_formula[one.formula].append(row)
-    prints = [one.fingerprint for one in crystals]
-    buckets = [doubtful(rows, prints) for rows in by_formula.values()]
-    for window in windows([rows for rows in buckets if rows], STRUCTURES_AT_ONCE):
-        structures = read_structures(path, {row for rows in window for row in rows})
-        for rows in window:
-            for row, first in grouped(rows, prints, structures.__getitem__):
-                firsts[row] = first
-    return firsts
-
-
-def doubtful(rows: list[int], prints: list[Fingerprint]) -> list[int]:
-    """The rows of one formula whose fingerprint is like another one's, in order."""
-    ascending = sorted(rows, key=lambda row: (prints[row].volume, row))
-    found = set()
-    for place, row in enumerate(ascending):
-        max_volume = prints[row].volume / (1 - VOLUME_TOLERANCE)
-        for other in islice(ascending, place + 1, None):
-            if prints[other].volume > max_volume:
-                break
-            if not (row in found and other in found) and alike(prints[row], prints[other]):
-                found |= {row, other}
-    return sorted(found)
-
-
-def grouped(
-    rows: list[int], prints: list[Fingerprint], structure: Callable[[int], Any]
-) -> Iterator[tuple[int, int]]:
-    """Yield (row, first row of the same structure) for rows of one formula."""
-    firsts: list[int] = []
-    for row in rows:
-        for first in firsts:
-            if alike(prints[row], prints[first]) and same_structure(
-                structure(row), structure(first)
-            ):
-                yield row, first
-                break
-        else:
-            firsts.append(row)
-
-
-def windows(buckets: list[list[int]], size: int) -> Iterator[list[list[int]]]:
-    """Consecutive buckets with about ``size`` rows together; a larger bucket comes alone."""
-    window: list[list[int]] = []
-    for bucket in buckets:
-        if window and sum(map(len, window)) + len(bucket) > size:
-            yield window
-            window = []
-        window.append(bucket)
-    if window:
-        yield window
-
-
-def read_structures(path: Path, rows: set[int]) -> dict[int, Any]:
-    """The structures of some rows as pymatgen Structures; None for a molecule."""
-    structures = {}
-    row = 0
-    for batch in parquet_batches(path, list(STRUCTURE_COLUMNS)):
-        wanted = [k for k in range(len(batch)) if row + k in rows]
-        chosen = batch.take(pa.array(wanted, pa.int64()))  # an untyped empty list is of type null
-        for k, one in zip(wanted, crystal_rows(chosen), strict=True):
-            structures[row + k] = as_structure(*one[1:])
-        row += len(batch)
-    return structures
 
 
 def unphysical(
@@ -210,45 +182,56 @@ def unphysical(
     return reasons
 
 
-def disagreements(
-    ids: list[str],
-    firsts: list[int],
-    atoms_G: np.ndarray,
-    values: dict[str, np.ndarray],
-    units: dict[str, str],
-    config: CleaningConfig,
-) -> list[str]:
-    """Rows of one structure whose labels differ too much, and rows of one id with two structures.
+def find_disagreements(rows: Connection, targets: dict[str, str], config: CleaningConfig) -> None:
+    """Note rows of one structure whose labels differ too much, and rows of one id with two structures.
 
     Labels in the ratio of the atoms in the cells differ too much, whatever the tolerance: a network
     that averages over atoms can predict a label per atom, not one per cell.
     """
-    reasons = [""] * len(ids)
-    for rows in members(firsts):
-        for name, column in values.items():
-            known = [row for row in rows if not np.isnan(column[row])]
-            if len(known) < 2:
-                continue
-            labels, atoms = column[known], atoms_G[known]
-            spread = float(np.ptp(labels))
-            text = f"{name} differs by {spread:.4g} {units[name]}".rstrip() + " in one structure"
-            if in_ratio_of_atoms(labels, atoms):
-                few, many = atoms.argmin(), atoms.argmax()
-                text = (
-                    f"{name} is in the ratio of the atoms in one structure ({labels[few]:.4g} of "
-                    f"{atoms[few]}, {labels[many]:.4g} of {atoms[many]}): given per cell?"
-                )
-            elif not spread > limits(name, units[name], config).tolerance:
-                continue
-            for row in known:
-                reasons[row] += "; " * bool(reasons[row]) + text
-    for rows in members([source_id(id) for id in ids]):
-        found = len({firsts[row] for row in rows})
-        if found > 1:
-            text = f"{source_id(ids[rows[0]])} has {found} structures"
-            for row in rows:
-                reasons[row] += "; " * bool(reasons[row]) + text
-    return reasons
+    note = (
+        "insert into disagreements values (?, ?) "
+        "on conflict do update set text = text || '; ' || excluded.text"
+    )
+    repeated = rows.execute(
+        "select first, row, atoms, labels from described where first in "
+        "(select first from described where first <> row) order by first, row"
+    )
+    for _, group in groupby(repeated, itemgetter(0)):
+        _, numbers, atoms, labels = zip(*group, strict=True)
+        labels_GT = np.frombuffer(b"".join(labels)).reshape(len(numbers), len(targets))
+        values = zip(targets.items(), labels_GT.T, strict=True)
+        for (name, unit), column in values:
+            known = np.flatnonzero(~np.isnan(column))
+            text = disagreement(name, unit, column[known], np.array(atoms)[known], config)
+            if text:
+                rows.executemany(note, [(numbers[k], text) for k in known])
+    rows.execute(
+        "create table several as select source, count(distinct first) as structures from described "
+        "group by source having structures > 1"
+    )
+    several = rows.execute(
+        "select row, source || ' has ' || structures || ' structures' "
+        "from several join described using (source)"
+    )
+    rows.executemany(note, several)
+
+
+def disagreement(
+    name: str, unit: str, labels: np.ndarray, atoms: np.ndarray, config: CleaningConfig
+) -> str:
+    """What is wrong with the known labels of one structure, or an empty text."""
+    if len(labels) < 2:
+        return ""
+    if in_ratio_of_atoms(labels, atoms):
+        few, many = atoms.argmin(), atoms.argmax()
+        return (
+            f"{name} is in the ratio of the atoms in one structure ({labels[few]:.4g} of "
+            f"{atoms[few]}, {labels[many]:.4g} of {atoms[many]}): given per cell?"
+        )
+    spread = float(np.ptp(labels))
+    if not spread > limits(name, unit, config).tolerance:
+        return ""
+    return f"{name} differs by {spread:.4g} {unit}".rstrip() + " in one structure"
 
 
 def in_ratio_of_atoms(labels: np.ndarray, atoms: np.ndarray) -> bool:
@@ -256,11 +239,3 @@ def in_ratio_of_atoms(labels: np.ndarray, atoms: np.ndarray) -> bool:
     per_atom = labels / atoms
     close = np.ptp(per_atom) <= PER_CELL_TOLERANCE * np.abs(per_atom).max()
     return bool(np.ptp(atoms) > 0 and close and np.ptp(labels) > 0)
-
-
-def members(keys: Iterable[Any]) -> list[list[int]]:
-    """The rows of each key that stands in several rows."""
-    rows: dict[Any, list[int]] = defaultdict(list)
-    for row, key in enumerate(keys):
-        rows[key].append(row)
-    return [group for group in rows.values() if len(group) > 1]

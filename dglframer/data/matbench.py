@@ -10,11 +10,11 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
-import pyarrow as pa
 
 from dglframer.common.errors import UserError
 from dglframer.config.data import SplitConfig
-from dglframer.data.split_methods import Splits, val_and_train
+from dglframer.data.split_methods import val_and_train
+from dglframer.data.split_table import SplitTable
 
 N_FOLDS = 5
 SEED = 18012019  # of matbench's folds
@@ -77,13 +77,17 @@ def matbench_id(task: str, row: int) -> str:
     return f"{task.replace('matbench', 'mb').replace('_', '-')}-{row + 1:0{digits}d}"
 
 
-def matbench_split(crystals: pa.Table, config: SplitConfig) -> Splits:
-    """Matbench's fold ``split.fold`` is test; val is drawn from the others. Raises UserError."""
+def matbench_split(crystals: SplitTable, config: SplitConfig) -> None:
+    """Matbench's fold ``split.fold`` is test; val is drawn from the others. Raises UserError.
+
+    The ids are in memory: no task has more than 132,752.
+    """
     if config.folds != N_FOLDS:
         raise UserError(f"split.folds: matbench has {N_FOLDS} folds")
-    ids = sorted(crystals["id"].to_pylist())
+    ids = sorted(id for batch in crystals.kept() for id in batch["id"].to_pylist())
     test = set(fold_rows(task_of(ids), config.fold).tolist())
-    splits = {id: "test" for id in ids if place(id)[1] in test}
-    rest = [id for id in ids if id not in splits]
+    parts = ["test"] * len(ids)
+    rest = [k for k, id in enumerate(ids) if place(id)[1] not in test]
     random.Random(config.seed).shuffle(rest)
-    return splits | val_and_train([[id] for id in rest], len(ids), config)
+    val_and_train(rest, np.ones(len(ids), np.int64), len(ids), config, parts)
+    crystals.add(ids, parts=parts)

@@ -1,28 +1,30 @@
 """Splits: which crystals train, validate and test. split.parquet holds id, split and reason.
 
-The methods (``split_methods``) map each id to train, val or test, or to the reason for leaving it out.
+The methods (``split_methods``) give each crystal train, val or test, or the reason for leaving it out.
 Crystals of one source id (``x``, ``x#2``) stay together, except in the official split, which is defined
 over the entries of a file. No method depends on the order of the rows.
 """
 
 import logging
-from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from dglframer.common.errors import DamagedFile, UserError
-from dglframer.common.parquet import read_parquet, write_parquet
+from dglframer.common.parquet import read_parquet, write_rows
 from dglframer.config import Config
 from dglframer.config.data import SplitConfig
-from dglframer.data.ids import source_id
 from dglframer.data.matbench import matbench_split
-from dglframer.data.split_methods import METHODS, SPLITS, Splits, by_prototype, official_split
+from dglframer.data.split_methods import METHODS, Splits, official_split
+from dglframer.data.split_table import LEFT_OUT, SPLITS, Batches, SplitTable
 
 log = logging.getLogger(__name__)
 
-LEFT_OUT = "left out"  # no model sees these crystals; the source may list them twice, for example
+TABLE_ROWS = 65_536  # of split.parquet in memory as Python values
 
 
 def reads_checks(config: Config) -> bool:
@@ -39,42 +41,47 @@ def split_crystals(
     rejected: pa.Table | None = None,
     target: str = "",
 ) -> Splits:
-    """Map each id of crystals.parquet to train, val or test, or to the reason for leaving it out.
+    """``assigned`` for tables in memory: maps each id to train, val or test, or to a reason."""
+
+    def batches(table: pa.Table | None) -> Batches | None:
+        return None if table is None else lambda: iter([table])
+
+    given = batches(crystals), config, method_of(config, [crystals]), batches(checks)
+    return dict(assigned(*given, batches(rejected), target).parts())  # type: ignore[arg-type]
+
+
+def assigned(
+    crystals: Batches,
+    config: SplitConfig,
+    method: str,
+    checks: Batches | None = None,
+    rejected: Batches | None = None,
+    target: str = "",
+) -> SplitTable:
+    """Every crystal of crystals.parquet with train, val, test, or the reason for leaving it out.
 
     ``checks`` (checks.parquet): the crystals that cleaning drops; by_prototype needs it. ``rejected``
     (rejected.parquet) and ``target`` are needed for official. Raises UserError if the data do not
     allow the method, and if an id falls into two parts other than by the official rule.
     """
-    method = method_of(config, crystals)
-    dropped = {}
-    if checks is not None:
-        if not checks["id"].equals(crystals["id"]):
-            raise DamagedFile("checks.parquet is of another crystals.parquet: run clean again")
-        rows = zip(checks["id"].to_pylist(), checks["dropped"].to_pylist(), strict=True)
-        dropped = {id: reason for id, reason in rows if reason}
-        kept = pa.array([not reason for reason in checks["dropped"].to_pylist()], pa.bool_())
-        if method != "official":  # its positions count every entry
-            crystals = crystals.filter(kept)
+    table = SplitTable(crystals, checks)
     if method == "official":
-        splits = official_split(crystals, rejected, target, config)
-    elif method == "by_prototype":
-        if checks is None:
-            raise UserError("split.method by_prototype needs checks.parquet (run clean first)")
-        splits = by_prototype(crystals, checks, config)
+        official_split(table, rejected, target, config)
     elif method == "matbench":
-        splits = matbench_split(crystals, config)
+        matbench_split(table, config)
     else:
-        splits = METHODS[method](crystals, config)
-    splits |= dropped
-    report_overlap(splits, method)
-    return splits
+        METHODS[method](table, config)
+    table.drop()
+    report_overlap(table, method)
+    return table
 
 
-def method_of(config: SplitConfig, crystals: pa.Table) -> str:
+def method_of(config: SplitConfig, crystals: Iterable[pa.Table]) -> str:
     """The method of the configuration; without one canonical if the source has a split, else random."""
     if config.method is not None:
         return config.method
-    return "canonical" if any(crystals["split"].to_pylist()) else "random"
+    given = any(pc.any(pc.not_equal(batch["split"], "")).as_py() for batch in crystals)
+    return "canonical" if given else "random"
 
 
 def columns_of(method: str | None, target: str = "") -> list[str]:
@@ -90,27 +97,15 @@ def columns_of(method: str | None, target: str = "") -> list[str]:
     return ["id", *more.get(method, [])]
 
 
-def overlapping_ids(splits: Mapping[str, str]) -> dict[str, list[str]]:
-    """Source ids that stand in several parts, with these parts."""
-    parts = defaultdict(set)
-    for id, part in splits.items():
-        if part in SPLITS:
-            parts[source_id(id)].add(part)
-    return {
-        id: [name for name in SPLITS if name in found]
-        for id, found in sorted(parts.items())
-        if len(found) > 1
-    }
-
-
-def report_overlap(splits: Mapping[str, str], method: str) -> None:
+def report_overlap(table: SplitTable, method: str) -> None:
     """Warn of source ids that stand in two parts; raises UserError unless the method is official."""
-    overlap = overlapping_ids(splits)
-    for id, parts in overlap.items():
+    first, count = "", 0
+    for id, parts in table.overlap():
         log.warning("%s is in %s", id, " and ".join(parts))
-    if overlap and method != "official":
+        first, count = first or id, count + 1
+    if count and method != "official":
         raise UserError(
-            f"{len(overlap)} ids stand in several parts of the split, as {min(overlap)}; set "
+            f"{count} ids stand in several parts of the split, as {first}; set "
             "dataset.repeated_ids: first, or put all entries of an id into one part"
         )
 
@@ -120,10 +115,14 @@ def write_split(splits: Mapping[str, str], path: Path, method: str = "") -> Coun
 
     Raises UserError if a part is empty.
     """
-    ids = sorted(splits)
-    names = [splits[id] if splits[id] in SPLITS else LEFT_OUT for id in ids]
-    reasons = ["" if splits[id] in SPLITS else splits[id] for id in ids]
-    counts = Counter(names)
+    return write_parts(lambda: sorted(splits.items()), path, method)
+
+
+def write_parts(
+    parts: Callable[[], Iterable[tuple[str, str]]], path: Path, method: str = ""
+) -> Counter[str]:
+    """``write_split`` for (id, part or reason) in order of id, a few thousand in memory at a time."""
+    counts = Counter(part if part in SPLITS else LEFT_OUT for _, part in parts())
     for name in SPLITS:
         if not counts[name]:
             sizes = ", ".join(f"{part} {counts[part]}" for part in (*SPLITS, LEFT_OUT))
@@ -131,9 +130,22 @@ def write_split(splits: Mapping[str, str], path: Path, method: str = "") -> Coun
                 f"the {name} split is empty ({sizes}): there are too few crystals for three parts, "
                 "or the settings under split and cleaning leave none for this one"
             )
-    table = pa.table({"id": ids, "split": names, "reason": reasons}, metadata={"method": method})
-    write_parquet(path, table)
+    schema = pa.schema([(name, pa.string()) for name in ("id", "split", "reason")])
+    schema = schema.with_metadata({"method": method})
+    write_rows(path, split_tables(parts(), schema), schema)
     return counts
+
+
+def split_tables(parts: Iterable[tuple[str, str]], schema: pa.Schema) -> Iterator[pa.Table]:
+    """The rows of split.parquet in tables of TABLE_ROWS."""
+    remaining = iter(parts)
+    while some := list(islice(remaining, TABLE_ROWS)):
+        columns = {
+            "id": [id for id, _ in some],
+            "split": [part if part in SPLITS else LEFT_OUT for _, part in some],
+            "reason": ["" if part in SPLITS else part for _, part in some],
+        }
+        yield pa.table(columns, schema=schema)
 
 
 def read_split(path: Path, allowed: Sequence[str] = SPLITS) -> dict[str, list[str]]:

@@ -1,10 +1,15 @@
-"""The methods of splitting. Each maps every id to train, val or test, or to the reason for leaving it out."""
+"""The methods of splitting. Each gives every crystal train, val, test, or the reason for leaving it out.
+
+What grows with the data set is on disk (``SplitTable``), or takes a few bytes a crystal. Python's shuffle
+of K places draws the same order whether these are names or numbers.
+"""
 
 import csv
 import logging
 import random
-from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,34 +22,40 @@ from dglframer.common.parquet import read_parquet
 from dglframer.config.data import SplitConfig
 from dglframer.data.ids import source_id, usual_mp_id
 from dglframer.data.rejections import lacks_label
+from dglframer.data.split_table import SPLITS, Batches, SplitTable
 from dglframer.structures.crystal import NO_LABEL
 
 log = logging.getLogger(__name__)
 
-SPLITS = ("train", "val", "test")
 Splits = dict[str, str]
 
 
-def canonical_split(crystals: pa.Table, config: SplitConfig) -> Splits:
+def canonical_split(crystals: SplitTable, config: SplitConfig) -> None:
     """The source's own split. An id that it lists twice (``val+test``) is left out with a warning."""
-    given = dict(zip(crystals["id"].to_pylist(), crystals["split"].to_pylist(), strict=True))
-    if not any(given.values()):
+    given = False
+    for batch in crystals.kept():
+        ids, names = batch["id"].to_pylist(), batch["split"].to_pylist()
+        given = given or any(names)
+        crystals.add(ids, parts=list(map(canonical_part, ids, names)))
+    if not given:
         raise UserError("split.method canonical: the source has no split; use random")
-    splits = {}
-    for id, name in given.items():
-        splits[id] = name
-        if "+" in name:
-            splits[id] = f"listed in {name.replace('+', ' and ')}"
-            log.warning("%s is %s: left out of all", id, splits[id])
-        elif name not in SPLITS:
-            splits[id] = f"no split of the source ({name!r})"
-            log.warning("%s has no split (%r): left out", id, name)
-    return splits
+
+
+def canonical_part(id: str, name: str) -> str:
+    """The part that the source gives, or the reason why it is none, with a warning."""
+    if "+" in name:
+        part = f"listed in {name.replace('+', ' and ')}"
+        log.warning("%s is %s: left out of all", id, part)
+        return part
+    if name not in SPLITS:
+        log.warning("%s has no split (%r): left out", id, name)
+        return f"no split of the source ({name!r})"
+    return name
 
 
 def official_split(
-    crystals: pa.Table, rejected: pa.Table | None, target: str, config: SplitConfig
-) -> Splits:
+    crystals: SplitTable, rejected: Batches | None, target: str, config: SplitConfig
+) -> None:
     """The rule of ALIGNN and CrystalFramer over the M entries that have a label, in file order.
 
     Python's shuffle of range(M) with seed 123; train is the first int(0.8 M) positions, test the last
@@ -52,19 +63,30 @@ def official_split(
     """
     if rejected is None:
         raise UserError("split.method official needs --rejected rejected.parquet")
-    ids, positions = crystals["id"].to_pylist(), crystals["file_position"].to_pylist()
-    labels = crystals[target].is_valid().to_pylist() if target else [True] * len(ids)
-    own = {id: place for id, place, known in zip(ids, positions, labels, strict=True) if known}
-    labelled = list(own.values())
-    for row in rejected.to_pylist():
-        if not lacks_label(row["reason"], target):
-            labelled.append(row["file_position"])
-        if row["reason"] == "repeated id":
-            log.warning("%s: a repeated entry is not used (dataset.repeated_ids: first)", row["id"])
-    rank = {position: k for k, position in enumerate(sorted(labelled))}
-    parts = official_parts(len(rank), config)
-    log.info("official: M = %d labelled entries, of which %d are valid", len(rank), len(own))
-    return {id: parts[rank[own[id]]] if id in own else f"{NO_LABEL} {target}" for id in ids}
+
+    def known(batch: pa.Table) -> np.ndarray:
+        everyone = np.ones(len(batch), bool)
+        return batch[target].is_valid().to_numpy() if target else everyone
+
+    own = [batch["file_position"].to_numpy()[known(batch)] for batch in crystals.batches()]
+    others = array("q")
+    for batch in rejected():
+        for row in batch.to_pylist():
+            if not lacks_label(row["reason"], target):
+                others.append(row["file_position"])
+            if row["reason"] == "repeated id":
+                log.warning(
+                    "%s: a repeated entry is not used (dataset.repeated_ids: first)", row["id"]
+                )
+    positions = np.unique(np.concatenate([*own, np.array(others, np.int64)]))
+    parts = official_parts(len(positions), config)
+    n_own = sum(map(len, own))
+    log.info("official: M = %d labelled entries, of which %d are valid", len(positions), n_own)
+    for batch in crystals.batches():
+        ranks = np.searchsorted(positions, batch["file_position"].to_numpy()).tolist()
+        labelled = zip(ranks, known(batch).tolist(), strict=True)
+        found = [parts[rank] if has_one else f"{NO_LABEL} {target}" for rank, has_one in labelled]
+        crystals.add(batch["id"].to_pylist(), parts=found)
 
 
 def official_parts(n: int, config: SplitConfig) -> list[str]:
@@ -85,151 +107,177 @@ def official_parts(n: int, config: SplitConfig) -> list[str]:
     return parts
 
 
-def official_order(n: int, seed: int = 123) -> list[int]:
+def official_order(n: int, seed: int = 123) -> Sequence[int]:
     """The shuffled positions: train is at the front, val and test are at the end."""
-    order = list(range(n))
+    return shuffled(n, seed)
+
+
+def shuffled(n: int, seed: int) -> Sequence[int]:
+    """The numbers below ``n`` in the order in which Python's generator shuffles any list of ``n``."""
+    order = array("q", range(n))
     random.Random(seed).shuffle(order)
     return order
 
 
-def random_split(crystals: pa.Table, config: SplitConfig) -> Splits:
+def random_split(crystals: SplitTable, config: SplitConfig) -> None:
     """A seeded shuffle of the sorted ids: first val, then test, the rest train."""
-    ids = crystals["id"].to_pylist()
-    return by_group(dict(zip(ids, map(source_id, ids), strict=True)), config)
+    add_by_source(crystals)
+    by_group(crystals, config)
 
 
-def by_composition(crystals: pa.Table, config: SplitConfig) -> Splits:
+def add_by_source(crystals: SplitTable) -> None:
+    """Add the crystals in groups of one source id."""
+    for batch in crystals.kept():
+        ids = batch["id"].to_pylist()
+        crystals.add(ids, keys=map(source_id, ids))
+
+
+def by_composition(crystals: SplitTable, config: SplitConfig) -> None:
     """A reduced formula is in one part only."""
     from dglframer.structures.symmetry import reduced_formula
 
-    formulas = map(reduced_formula, atomic_numbers(crystals))
-    return by_group(dict(zip(crystals["id"].to_pylist(), formulas, strict=True)), config)
+    for batch in crystals.kept():
+        crystals.add(batch["id"].to_pylist(), keys=map(reduced_formula, atomic_numbers(batch)))
+    by_group(crystals, config)
 
 
-def by_prototype(crystals: pa.Table, checks: pa.Table, config: SplitConfig) -> Splits:
+def by_prototype(crystals: SplitTable, config: SplitConfig) -> None:
     """A reduced formula with its space group is in one part only, and so is a structure."""
-    prototype_of = prototypes(checks)
-    return by_group({id: prototype_of[id] for id in crystals["id"].to_pylist()}, config)
+    rows = crystals.rows
+    rows.execute("create table own (id text primary key, first text, prototype text) without rowid")
+    for _, checked in crystals.with_checks():
+        if checked is None:
+            raise UserError("split.method by_prototype needs checks.parquet (run clean first)")
+        rows.executemany("insert into own values (?, ?, ?)", prototypes(checked))
+    rows.execute(
+        "insert into crystals select one.id, source_id(one.id), first.prototype, null "
+        "from own one join own first on first.id = one.first "
+        "where one.id not in (select id from dropped)"
+    )
+    by_group(crystals, config)
 
 
-def prototypes(checks: pa.Table) -> dict[str, str]:
-    """Reduced formula and space group of each crystal, such as ``TiO2 136``.
+def prototypes(checks: pa.Table) -> Iterator[tuple[str, str, str]]:
+    """(id, id of the first crystal of its structure, own prototype such as ``TiO2 136``) of each row.
 
-    A duplicate takes those of the crystal that it repeats, since spglib may find two space groups for
-    mirror images or for two relaxations of one structure.
+    A duplicate has the prototype of the crystal that it repeats, since spglib may find two space groups
+    for mirror images or for two relaxations of one structure.
     """
-    columns = [checks[name].to_pylist() for name in ("id", "formula", "space_group")]
-    own = {id: f"{formula} {group}" for id, formula, group in zip(*columns, strict=True)}
-    firsts = zip(columns[0], checks["duplicate_of"].to_pylist(), strict=True)
-    return {id: own[first or id] for id, first in firsts}
+    columns = (
+        checks[name].to_pylist() for name in ("id", "duplicate_of", "formula", "space_group")
+    )
+    for id, first, formula, group in zip(*columns, strict=True):
+        yield id, first or id, f"{formula} {group}"
 
 
-def by_group(group_of: Mapping[str, str], config: SplitConfig) -> Splits:
+def by_group(crystals: SplitTable, config: SplitConfig) -> None:
     """Whole groups, shuffled: val is filled first, then test, the rest is train."""
-    members = defaultdict(list)
-    for id in sorted(group_of):
-        members[group_of[id]].append(id)
-    names = sorted(members)
-    random.Random(config.seed).shuffle(names)
+    sizes_K, count = crystals.group_sizes(), crystals.count()
     room = {
-        "val": max(1, round(config.val_fraction * len(group_of))),
-        "test": max(1, round(config.test_fraction * len(group_of))),
+        "val": max(1, round(config.val_fraction * count)),
+        "test": max(1, round(config.test_fraction * count)),
     }
     filled: Counter[str] = Counter()
-    splits: Splits = {}
-    for name in names:
-        size = len(members[name])
+    parts = ["train"] * len(sizes_K)
+    for place in shuffled(len(sizes_K), config.seed):
+        size = int(sizes_K[place])
         # A part takes at least one group, even a larger one than its share.
         fits = (part for part in room if filled[part] + size <= room[part] or not filled[part])
-        part = next(fits, "train")
-        filled[part] += size
-        splits |= dict.fromkeys(members[name], part)
-    return splits
+        parts[place] = next(fits, "train")
+        filled[parts[place]] += size
+    crystals.assign_groups(parts)
 
 
-def kfold(crystals: pa.Table, config: SplitConfig) -> Splits:
+def kfold(crystals: SplitTable, config: SplitConfig) -> None:
     """Fold ``split.fold`` of a seeded shuffle is test; val is drawn from the others."""
-    members = defaultdict(list)
-    for id in sorted(crystals["id"].to_pylist()):
-        members[source_id(id)].append(id)
-    names = sorted(members)
-    if config.folds > len(names):
-        raise UserError(f"split.folds: {config.folds} folds of {len(names)} crystals")
-    random.Random(config.seed).shuffle(names)
+    add_by_source(crystals)
+    sizes_K = crystals.group_sizes()
+    if config.folds > len(sizes_K):
+        raise UserError(f"split.folds: {config.folds} folds of {len(sizes_K)} crystals")
     sizes = [0] * config.folds
-    splits: Splits = {}
-    rest = []
-    for name in names:
+    parts = ["test"] * len(sizes_K)
+    rest = array("q")
+    for place in shuffled(len(sizes_K), config.seed):
         fold = sizes.index(min(sizes))
-        sizes[fold] += len(members[name])
-        if fold == config.fold:
-            splits |= dict.fromkeys(members[name], "test")
-        else:
-            rest.append(name)
-    return splits | val_and_train([members[name] for name in rest], len(crystals), config)
+        sizes[fold] += int(sizes_K[place])
+        if fold != config.fold:
+            rest.append(place)
+    val_and_train(rest, sizes_K, crystals.count(), config, parts)
+    crystals.assign_groups(parts)
 
 
-def val_and_train(groups: list[list[str]], n: int, config: SplitConfig) -> Splits:
-    """The first groups are val until it has its share of ``n`` crystals, the others train."""
-    wanted = max(1, round(config.val_fraction * n))
-    splits: Splits = {}
-    for group in groups:
-        splits |= dict.fromkeys(group, "val" if len(splits) < wanted else "train")
-    return splits
+def val_and_train(
+    places: Sequence[int], sizes_K: np.ndarray, count: int, config: SplitConfig, parts: list[str]
+) -> None:
+    """The first groups are val until it has its share of ``count`` crystals, the others train."""
+    wanted, filled = max(1, round(config.val_fraction * count)), 0
+    for place in places:
+        parts[place] = "val" if filled < wanted else "train"
+        filled += int(sizes_K[place])
 
 
-def leave_element_out(crystals: pa.Table, config: SplitConfig) -> Splits:
+def leave_element_out(crystals: SplitTable, config: SplitConfig) -> None:
     """Crystals that hold any of ``split.elements`` are test; val is drawn from the others."""
-    wanted = [atomic_number(symbol) for symbol in config.elements]
-    ids = crystals["id"].to_pylist()
-    holding = {
-        source_id(id)
-        for id, row in zip(ids, atomic_numbers(crystals), strict=True)
-        if np.isin(row, np.array(wanted)).any()
-    }
-    members = defaultdict(list)
-    for id in sorted(ids):
-        members[source_id(id)].append(id)
-    names = sorted(set(members) - holding)
-    random.Random(config.seed).shuffle(names)
-    splits = {id: "test" for id in ids if source_id(id) in holding}
-    return splits | val_and_train([members[name] for name in names], len(ids), config)
+    wanted = np.array([atomic_number(symbol) for symbol in config.elements])
+    rows = crystals.rows
+    rows.execute("create table holding (source text primary key) without rowid")
+    for batch in crystals.kept():
+        ids = batch["id"].to_pylist()
+        crystals.add(ids, keys=map(source_id, ids))
+        pairs = zip(ids, atomic_numbers(batch), strict=True)
+        found = [(source_id(id),) for id, numbers_N in pairs if np.isin(numbers_N, wanted).any()]
+        rows.executemany("insert or ignore into holding values (?)", found)
+    rows.execute("update crystals set part = 'test' where source in (select source from holding)")
+    sizes_K = crystals.group_sizes()
+    parts = ["train"] * len(sizes_K)
+    places = shuffled(len(sizes_K), config.seed)
+    val_and_train(places, sizes_K, crystals.count(), config, parts)
+    crystals.assign_groups(parts)
 
 
-def by_time(crystals: pa.Table, config: SplitConfig) -> Splits:
+def by_time(crystals: SplitTable, config: SplitConfig) -> None:
     """The latest crystals are test, those before them val. Crystals of one date are in one part."""
-    ids, dates = crystals["id"].to_pylist(), crystals["date"].to_pylist()
-    known = sorted(date for date in dates if date)
+    for batch in crystals.kept():
+        crystals.add(batch["id"].to_pylist(), keys=batch["date"].to_pylist())
+    rows = crystals.rows
+    (known,) = rows.execute("select count(*) from crystals where key <> ''").fetchone()
     if not known:
         raise UserError("split.method by_time: no crystal has a date; use random")
+
+    def date(place: int) -> str:  # of the known ones in order
+        query = "select key from crystals where key <> '' order by key limit 1 offset ?"
+        (found,) = rows.execute(query, (max(0, place),)).fetchone()
+        return str(found)
+
     if config.val_from and config.test_from:
         val_from, test_from = config.val_from.isoformat(), config.test_from.isoformat()
     else:
-        n_test = max(1, round(config.test_fraction * len(known)))
-        n_val = max(1, round(config.val_fraction * len(known)))
-        test_from = known[max(0, len(known) - n_test)]
-        val_from = known[max(0, len(known) - n_test - n_val)]
+        n_test = max(1, round(config.test_fraction * known))
+        n_val = max(1, round(config.val_fraction * known))
+        val_from, test_from = date(known - n_test - n_val), date(known - n_test)
     log.info("by_time: val from %s, test from %s", val_from, test_from)
-
-    def part(date: str | None) -> str:
-        if not date:
-            return "no date"
-        return "train" if date < val_from else "val" if date < test_from else "test"
-
-    return {id: part(date) for id, date in zip(ids, dates, strict=True)}
+    rows.execute(
+        "update crystals set part = case when key is null or key = '' then 'no date' "
+        "when key < ? then 'train' when key < ? then 'val' else 'test' end",
+        (val_from, test_from),
+    )
 
 
-def from_file(crystals: pa.Table, config: SplitConfig) -> Splits:
+def from_file(crystals: SplitTable, config: SplitConfig) -> None:
     """The parts that a file lists, by id or by source id; other crystals are left out."""
     assert config.path is not None
     path = Path(config.path)
     listed = read_listed(path)
-    ids = crystals["id"].to_pylist()
-    unused = set(listed) - set(map(usual_mp_id, ids)) - set(map(source_id, ids))
+    nowhere = f"not listed in {path.name}"
+    unused = set(listed)
+    for batch in crystals.kept():
+        ids = batch["id"].to_pylist()
+        names = [(usual_mp_id(id), source_id(id)) for id in ids]
+        unused.difference_update(name for pair in names for name in pair)
+        parts = [listed.get(usual, listed.get(source, nowhere)) for usual, source in names]
+        crystals.add(ids, parts=parts)
     if unused:
         log.warning("%d ids of %s are no crystals here, as %s", len(unused), path, min(unused))
-    nowhere = f"not listed in {path.name}"
-    return {id: listed.get(usual_mp_id(id), listed.get(source_id(id), nowhere)) for id in ids}
 
 
 def read_listed(path: Path) -> Splits:
@@ -263,11 +311,12 @@ def atomic_numbers(crystals: pa.Table) -> list[np.ndarray]:
     return [row.values.to_numpy() for row in crystals["numbers"]]
 
 
-METHODS: dict[str, Callable[[pa.Table, SplitConfig], Splits]] = {
+METHODS: dict[str, Callable[[SplitTable, SplitConfig], None]] = {
     "canonical": canonical_split,
     "random": random_split,
     "kfold": kfold,
     "by_composition": by_composition,
+    "by_prototype": by_prototype,
     "leave_element_out": leave_element_out,
     "by_time": by_time,
     "from_file": from_file,

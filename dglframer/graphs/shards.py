@@ -8,6 +8,7 @@ any number of processes, each with a part of the shards, leave the same bytes.
 
 import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,11 @@ from dglframer.common.files import (
     write_json,
 )
 from dglframer.common.parquet import (
+    RowReader,
     damaged_row_group,
     hash_of_table,
     parquet_file,
     read_parquet,
-    read_rows,
     write_parquet,
 )
 from dglframer.config.data import GraphsConfig
@@ -100,22 +101,22 @@ def build_shards(
     """
     targets = targets_of(crystals)
     columns = ["id", "numbers", "lattice", "frac_coords", *targets]
-    n_rows = count_rows(crystals)
-    first_row, stop_row = (part - 1) * n_rows // parts, part * n_rows // parts
     entries = []
-    for index, first, stop in plan_shards(crystals, config, first_row, stop_row):
-        rows = read_rows(crystals, first, stop, columns)
-        path = folder / f"shard-{index:05d}.parquet"
-        note = folder / "built" / f"{path.stem}.json"
-        made_from = hash_of(
-            [FORMAT_VERSION, config.cutoff_angstrom, config_hash, hash_of_table(rows)]
-        )
-        entry = finished(path, note, made_from)
-        if entry is None:
-            entry = build_shard(rows, path, config.cutoff_angstrom, targets)
-            write_json(note, {"made_from": made_from, **entry})
-            log.info("%(file)s: %(crystals)d crystals, %(atoms)d atoms, %(edges)d edges", entry)
-        entries.append(entry)
+    with RowReader(crystals) as reader:
+        first_row, stop_row = ((part + k) * len(reader) // parts for k in (-1, 0))
+        for index, first, stop in plan_shards(reader, config, first_row, stop_row):
+            rows = reader.read(first, stop, columns)
+            path = folder / f"shard-{index:05d}.parquet"
+            note = folder / "built" / f"{path.stem}.json"
+            made_from = hash_of(
+                [FORMAT_VERSION, config.cutoff_angstrom, config_hash, hash_of_table(rows)]
+            )
+            entry = finished(path, note, made_from)
+            if entry is None:
+                entry = build_shard(rows, path, config.cutoff_angstrom, targets)
+                write_json(note, {"made_from": made_from, **entry})
+                log.info("%(file)s: %(crystals)d crystals, %(atoms)d atoms, %(edges)d edges", entry)
+            entries.append(entry)
     return entries
 
 
@@ -150,25 +151,21 @@ def finished(path: Path, note: Path, made_from: str) -> dict[str, Any] | None:
 
 
 def plan_shards(
-    crystals: Path, config: GraphsConfig, first_row: int = 0, stop_row: int | None = None
-) -> list[tuple[int, int, int]]:
-    """(number, first row, last row + 1) of each shard that begins in a range of rows.
+    crystals: RowReader, config: GraphsConfig, first_row: int = 0, stop_row: int | None = None
+) -> Iterator[tuple[int, int, int]]:
+    """(number, first row, last row + 1) of each shard that begins in a range of rows, block by block.
 
     A shard is closed before it has more crystals or more expected edges than the configuration
     allows, and before the next block of ROWS_PER_BLOCK rows. Shards of large frameworks therefore take
     no more time than others, and the plan of a range needs the rows of its own blocks alone.
     """
-    n_rows = count_rows(crystals)
+    n_rows = len(crystals)
     stop_row = n_rows if stop_row is None else stop_row
-    plan = []
     for start in range(first_row // ROWS_PER_BLOCK * ROWS_PER_BLOCK, stop_row, ROWS_PER_BLOCK):
-        rows = read_rows(
-            crystals, start, min(start + ROWS_PER_BLOCK, n_rows), ["numbers", "lattice"]
-        )
+        rows = crystals.read(start, min(start + ROWS_PER_BLOCK, n_rows), ["numbers", "lattice"])
         for k, (first, stop) in enumerate(plan_block(rows, config)):
             if first_row <= start + first < stop_row:
-                plan.append((start + k, start + first, start + stop))
-    return plan
+                yield start + k, start + first, start + stop
 
 
 def plan_block(rows: pa.Table, config: GraphsConfig) -> list[tuple[int, int]]:

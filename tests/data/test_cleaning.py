@@ -12,8 +12,8 @@ from helpers.paths import ROOT, SHARED, needs_shared
 
 from dglframer.common.parquet import write_parquet, write_row_groups
 from dglframer.config.data import CleaningConfig, DatasetConfig
-from dglframer.data import cleaning
-from dglframer.data.cleaning import CHECKS_SCHEMA, check_crystals, read_structures
+from dglframer.data import cleaning, duplicates
+from dglframer.data.cleaning import CHECKS_SCHEMA, check_crystals
 from dglframer.data.crystals import crystals_table, validated
 from dglframer.data.ids import source_id
 from dglframer.data.label_limits import KNOWN, limits, plain_name, without_unit
@@ -93,7 +93,7 @@ def test_ignored_doubts_are_not_looked_for(doubtful, monkeypatch):
     def never(*_):
         raise AssertionError("searched")
 
-    monkeypatch.setattr(cleaning, "first_of_each", never)
+    monkeypatch.setattr(cleaning, "find_duplicates", never)
     switches = dict.fromkeys(("duplicates", "unphysical_labels", "disagreements"), "ignore")
     table = check_crystals(doubtful, CleaningConfig(**switches))
     for name in ("duplicate_of", "unphysical", "disagreement", "dropped"):
@@ -234,7 +234,8 @@ def test_doubtful_field_cases(tmp_path, source, file, target, name, ids):
 def test_processes_and_windows_change_nothing(doubtful, monkeypatch):
     once = check_crystals(doubtful, CleaningConfig())
     assert check_crystals(doubtful, CleaningConfig(), threads=2).equals(once)
-    monkeypatch.setattr(cleaning, "STRUCTURES_AT_ONCE", 1)
+    monkeypatch.setattr(duplicates, "STRUCTURES_AT_ONCE", 1)
+    monkeypatch.setattr(cleaning, "TABLE_ROWS", 2)
     assert check_crystals(doubtful, CleaningConfig()).equals(once)
 
 
@@ -275,7 +276,6 @@ def test_a_file_without_pairs_has_no_duplicates(tmp_path, rocksalt, n):
         ("duplicate_of", "unphysical", "disagreement", "dropped"), ""
     )
     assert table.to_pylist() == [expected] * n
-    assert read_structures(path, set()) == {}
 
 
 def test_the_order_of_the_source_does_not_matter(tmp_path, rocksalt):

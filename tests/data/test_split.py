@@ -66,10 +66,10 @@ def test_canonical_split_needs_one_in_the_source():
 def test_without_a_method_the_source_decides():
     given = {"a": "train", "b": "val", "c": "test"}
     assert split_crystals(table(given), SplitConfig()) == given
-    assert method_of(SplitConfig(), table(given)) == "canonical"
-    assert method_of(SplitConfig(method="kfold"), table(given)) == "kfold"
+    assert method_of(SplitConfig(), [table(given)]) == "canonical"
+    assert method_of(SplitConfig(method="kfold"), [table(given)]) == "kfold"
     without = table(dict.fromkeys(IDS, ""))
-    assert method_of(SplitConfig(), without) == "random"
+    assert method_of(SplitConfig(), [without]) == "random"
     assert split_crystals(without, SplitConfig()) == random_split()
 
 

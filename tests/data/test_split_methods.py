@@ -18,11 +18,11 @@ from dglframer.config import Config, override
 from dglframer.config.data import CleaningConfig, SplitConfig
 from dglframer.data.cleaning import check_crystals
 from dglframer.data.crystals import crystals_table, validated
+from dglframer.data.ids import source_id
 from dglframer.data.rejections import Rejections
 from dglframer.data.split import (
     SPLITS,
     columns_of,
-    overlapping_ids,
     reads_checks,
     split_crystals,
     write_split,
@@ -61,6 +61,15 @@ def checks(tmp_path):
 
 def split(table, checks=None, rejected=None, **settings):
     return split_crystals(table, SplitConfig(**settings), checks, rejected, "e")
+
+
+def overlapping_ids(splits):
+    """Source ids that stand in several parts, found in another way than by the database."""
+    parts = {}
+    for id, part in splits.items():
+        if part in SPLITS:
+            parts.setdefault(source_id(id), set()).add(part)
+    return {id for id, found in parts.items() if len(found) > 1}
 
 
 NOTHING = Rejections().table()

@@ -11,7 +11,13 @@ import pytest
 from helpers.crystals import TARGETS, TINY_CUTOFF, crystal, write_crystals
 
 from dglframer.common.errors import DamagedFile
-from dglframer.common.parquet import hash_of_table, parquet_batches, read_parquet, read_rows
+from dglframer.common.parquet import (
+    RowReader,
+    hash_of_table,
+    parquet_batches,
+    read_parquet,
+    read_rows,
+)
 from dglframer.config.data import COLUMNS, GraphsConfig
 from dglframer.data.crystals import crystals_schema
 from dglframer.graphs import shards as module
@@ -175,27 +181,34 @@ def test_only_the_shard_of_a_changed_crystal_is_built_again(tiny_run, tmp_path, 
     assert manifest["shards"][2]["sha256"] != tiny_run.manifest["shards"][2]["sha256"]
 
 
+def planned(crystals, config):
+    """The plan of a whole file."""
+    with RowReader(crystals) as reader:
+        return list(plan_shards(reader, config))
+
+
 @pytest.mark.parametrize("parts", [1, 2, 5, 12])
 def test_a_part_is_planned_from_its_own_blocks(tiny_run, monkeypatch, parts):
     """Blocks of five rows: shards end there, and each part reads the blocks that it touches."""
     monkeypatch.setattr(module, "ROWS_PER_BLOCK", 5)
-    whole = plan_shards(tiny_run.crystals, CONFIG)
+    whole = planned(tiny_run.crystals, CONFIG)
     spans = [(0, 2), (2, 4), (4, 5), (5, 7), (7, 9), (9, 10), (10, 12)]
     assert whole == [
         (number, *span) for number, span in zip((0, 1, 2, 5, 6, 7, 10), spans, strict=True)
     ]
     read = []
 
-    def watched(path, first, stop, columns):
-        read.append((first, stop))
-        return read_rows(path, first, stop, columns)
+    class Watched(RowReader):
+        def read(self, first, stop, columns):
+            read.append((first, stop))
+            return super().read(first, stop, columns)
 
-    monkeypatch.setattr(module, "read_rows", watched)
     found = []
     for part in range(parts):
         first, stop = part * 12 // parts, (part + 1) * 12 // parts
         read.clear()
-        found += plan_shards(tiny_run.crystals, CONFIG, first, stop)
+        with Watched(tiny_run.crystals) as reader:
+            found += plan_shards(reader, CONFIG, first, stop)
         assert read == [block for block in ((0, 5), (5, 10), (10, 12))
                         if block[0] < stop and block[1] > first]  # fmt: skip
     assert found == whole
@@ -221,12 +234,12 @@ def test_large_crystals_make_small_shards(tmp_path):
     np.testing.assert_allclose(expected, edges, rtol=0.25)
     budget = int(4.5 * edges[0])
     config = GraphsConfig(cutoff_angstrom=TINY_CUTOFF, crystals_per_shard=6, edges_per_shard=budget)
-    numbers, *plan = zip(*plan_shards(tmp_path / "crystals.parquet", config), strict=True)
+    numbers, *plan = zip(*planned(tmp_path / "crystals.parquet", config), strict=True)
     assert numbers == tuple(range(len(numbers)))
     plan = list(zip(*plan, strict=True))
     assert [row for first, stop in plan for row in range(first, stop)] == list(range(20))
     assert (5, 6) in plan and max(stop - first for first, stop in plan) == 4
-    by_count = plan_shards(tmp_path / "crystals.parquet", CONFIG)
+    by_count = planned(tmp_path / "crystals.parquet", CONFIG)
     assert all(stop - first == 2 for _, first, stop in by_count[:2])
 
 
@@ -270,7 +283,7 @@ def test_rows_are_read_from_any_row_groups(tiny_run, tmp_path):
             assert rows.equals(table.slice(first, stop - first).select(columns))
             expected = hash_of_table(read_rows(tiny_run.crystals, first, stop, columns))
             assert hash_of_table(rows) == expected
-        assert plan_shards(path, CONFIG) == plan_shards(tiny_run.crystals, CONFIG)
+        assert planned(path, CONFIG) == planned(tiny_run.crystals, CONFIG)
     hashes = {hash_of_table(table.slice(k, 2)) for k in range(11)}
     assert len(hashes) == 11
 

@@ -1,7 +1,7 @@
 """dglframer: crystal properties from periodic graphs with CrystalFramer.
 
-``load``, ``Model``, ``to_dgl``, ``from_dgl`` and ``fit`` are the Python interface (docs/guide/python.md).
-They are imported at their first use: ``import dglframer`` loads nothing heavy.
+``load``, ``Model``, ``to_dgl``, ``from_dgl``, ``to_pyg`` and ``fit`` are the Python interface
+(docs/guide/python.md). They are imported at their first use: ``import dglframer`` loads nothing heavy.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -10,14 +10,14 @@ from dglframer.common.version import __version__
 
 if TYPE_CHECKING:
     from dglframer.interface.fit import Fitted, fit
-    from dglframer.interface.graphs import from_dgl, to_dgl
+    from dglframer.interface.graphs import from_dgl, to_dgl, to_pyg
     from dglframer.interface.model import Model, load
 
 
-__all__ = ["Fitted", "Model", "__version__", "fit", "from_dgl", "load", "to_dgl"]
+__all__ = ["Fitted", "Model", "__version__", "fit", "from_dgl", "load", "to_dgl", "to_pyg"]
 
 HOMES = {"Fitted": "fit", "fit": "fit", "from_dgl": "graphs", "to_dgl": "graphs"}
-HOMES |= {"Model": "model", "load": "model"}
+HOMES |= {"Model": "model", "load": "model", "to_pyg": "graphs"}
 
 
 def __getattr__(name: str) -> Any:

@@ -54,6 +54,7 @@ def crystals(args: argparse.Namespace) -> None:
     import tempfile
 
     from dglframer.common.parquet import write_row_groups
+    from dglframer.common.progress import tracked
     from dglframer.config import load_config
     from dglframer.data.crystals import crystals_schema, crystals_tables, validated
     from dglframer.data.label_limits import warn_of_missing_units
@@ -66,7 +67,7 @@ def crystals(args: argparse.Namespace) -> None:
     rejections = Rejections()
     units = {target: source.unit(target) for target in dataset.targets}
     warn_of_missing_units(dataset, units)
-    records = source.records()
+    records = tracked(source.records(), "records")
     valid = validated(
         records, dataset.targets, rejections, dataset.repeated_ids, dataset.target_transforms
     )

@@ -29,8 +29,11 @@ def doctor(args: argparse.Namespace) -> int:
     """print versions, devices and folders, and how to mend problems"""
     if args.compile:
         from dglframer.attention.cpu.warm import compile_loops
+        from dglframer.common.progress import progress
 
-        log.info("the loops for CPUs are compiled and cached (%.0f s)", compile_loops())
+        with progress("compiling"):
+            seconds = compile_loops()
+        log.info("the loops for CPUs are compiled and cached (%.0f s)", seconds)
         return 0
     from dglframer.cli.doctor import examine
 
@@ -59,6 +62,29 @@ def config(args: argparse.Namespace) -> None:
         raise UserError("--out writes the configuration that --check FILE names")
     else:
         print(default_yaml(), end="")
+
+
+def completion(args: argparse.Namespace) -> None:
+    """print a script that completes verbs, options and files in a shell"""
+    try:
+        import shtab
+    except ImportError:
+        raise UserError("completion needs the package shtab: pip install shtab") from None
+    whole = parser()
+    name_files(whole)
+    print(shtab.complete(whole, args.shell))
+
+
+def name_files(one: argparse.ArgumentParser) -> None:
+    """Say of every argument that is a path that files complete it, for shtab."""
+    from shtab import FILE
+
+    for action in one._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for verb in action.choices.values():
+                name_files(verb)
+        elif action.type is Path or action.dest == "inputs":
+            action.complete = FILE  # type: ignore[attr-defined]
 
 
 class Version(argparse.Action):
@@ -92,6 +118,8 @@ def parser() -> argparse.ArgumentParser:
         ("--check", {"type": Path, "metavar": "FILE", "help": "check a YAML or JSON file"}),
         ("--out", {"type": Path, "help": "write what was checked as JSON, with its defaults"}),
     )
+    shell = {"choices": ("bash", "zsh", "tcsh"), "help": "docs/guide/command_line.md"}
+    add_verb(verbs, completion, ("shell", shell))
     return main
 
 

@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dglframer.common.parquet import parquet_batches
+from dglframer.common.progress import progress
 from dglframer.config.data import CleaningConfig
 from dglframer.data.crystals import STRUCTURE_COLUMNS, crystal_rows, targets_of
 from dglframer.data.duplicates import Described, add_described, described_table, find_duplicates
@@ -79,11 +80,13 @@ def checks_tables(
     targets = targets_of(path)
     rows = described_table()
     first_row = 0
-    for batch, crystals in described(path, targets, threads):
-        labels = [batch[name].to_numpy() for name in targets]
-        labels_GT = np.stack(labels, axis=1) if labels else np.empty((len(batch), 0))
-        add_described(rows, first_row, batch["id"].to_pylist(), crystals, labels_GT)
-        first_row += len(batch)
+    with progress("crystals") as advance:
+        for batch, crystals in described(path, targets, threads):
+            labels = [batch[name].to_numpy() for name in targets]
+            labels_GT = np.stack(labels, axis=1) if labels else np.empty((len(batch), 0))
+            add_described(rows, first_row, batch["id"].to_pylist(), crystals, labels_GT)
+            first_row += len(batch)
+            advance(first_row)
     if searches(config):
         find_duplicates(path, rows)
         find_disagreements(rows, targets, config)

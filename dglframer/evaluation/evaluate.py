@@ -12,6 +12,7 @@ import torch
 from dglframer.common.errors import UserError
 from dglframer.common.files import write_json
 from dglframer.common.parquet import write_parquet
+from dglframer.common.progress import tracked
 from dglframer.config.networks import symmetry_group
 from dglframer.data.split import SPLITS, read_split
 from dglframer.evaluation.crystal_features import crystal_features
@@ -54,7 +55,7 @@ def evaluate(
     predictions_MGT = np.stack(
         [
             model.denormalise(torch.from_numpy(predict(model.network, dataset, device))).numpy()
-            for model in models
+            for model in tracked(models, "models", len(models))
         ]
     )
     seeds: list[int | None] = [model.history.get("seed") for model in models]

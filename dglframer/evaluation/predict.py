@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 
 from dglframer.common.errors import UserError
+from dglframer.common.progress import progress
 from dglframer.common.version import __version__
 from dglframer.data.sources.file_ids import file_ids
 from dglframer.evaluation.demands import NO_DEMANDS, Demands, check_demands, finished
@@ -111,8 +112,10 @@ def predicted(
         log.info("processes that read the files: %d", workers)
     ids, n_done = file_ids(files), 0
     items = read_in_processes(files, ids, start, wanted, workers, reading.edges_per_batch)
-    for chunk in chunks(items, reading.edges_per_batch):
-        yield ensemble.rows(chunk, with_embedding), chunk[-1].next
-        n_before, n_done = n_done, n_done + len(chunk)
-        if n_done // LOG_EVERY > n_before // LOG_EVERY:
-            log.info("%d structures", n_done)
+    with progress("files", len(files)) as advance:
+        for chunk in chunks(items, reading.edges_per_batch):
+            yield ensemble.rows(chunk, with_embedding), chunk[-1].next
+            n_before, n_done = n_done, n_done + len(chunk)
+            advance(chunk[-1].next[0], f"{n_done:,} structures")
+            if n_done // LOG_EVERY > n_before // LOG_EVERY:
+                log.info("%d structures", n_done)

@@ -9,6 +9,7 @@ any number of processes, each with a part of the shards, leave the same bytes.
 import logging
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from dglframer.common.parquet import (
     read_parquet,
     write_parquet,
 )
+from dglframer.common.progress import progress
 from dglframer.config.data import GraphsConfig
 from dglframer.data.crystals import crystal_rows, targets_of
 from dglframer.graphs.reduction import computed_sizes
@@ -102,8 +104,9 @@ def build_shards(
     targets = targets_of(crystals)
     columns = ["id", "numbers", "lattice", "frac_coords", *targets]
     entries = []
-    with RowReader(crystals) as reader:
+    with RowReader(crystals) as reader, ExitStack() as bar:
         first_row, stop_row = ((part + k) * len(reader) // parts for k in (-1, 0))
+        advance = bar.enter_context(progress("crystals", stop_row - first_row))
         for index, first, stop in plan_shards(reader, config, first_row, stop_row):
             rows = reader.read(first, stop, columns)
             path = folder / f"shard-{index:05d}.parquet"
@@ -117,6 +120,7 @@ def build_shards(
                 write_json(note, {"made_from": made_from, **entry})
                 log.info("%(file)s: %(crystals)d crystals, %(atoms)d atoms, %(edges)d edges", entry)
             entries.append(entry)
+            advance(stop - first_row)
     return entries
 
 

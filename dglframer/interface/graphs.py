@@ -13,6 +13,7 @@ from dglframer.interface.structures import as_list, items_of
 
 if TYPE_CHECKING:
     import dgl
+    import torch_geometric
 
     from dglframer.interface.structures import Structure
 
@@ -57,6 +58,23 @@ def to_dgl(
     graph.edata["image"] = torch.from_numpy(one.edges.image_E3.astype(np.int64))
     graph.edata["r"] = torch.tensor(one.vectors_E3)
     return graph
+
+
+def to_pyg(
+    structure: "Structure", cutoff: float = 8.4, assume_periodic: bool = False
+) -> "torch_geometric.data.Data":
+    """The graph of ``to_dgl`` as Data of PyTorch Geometric, with the same fields.
+
+    ``edge_index`` int64 [2, E] has the neighbours j above the centres i. Raises UserError as ``to_dgl``
+    does, and without the package torch_geometric.
+    """
+    try:
+        from torch_geometric.data import Data
+    except ImportError:
+        raise UserError("to_pyg needs PyTorch Geometric: pip install torch_geometric") from None
+    graph = to_dgl(structure, cutoff, assume_periodic)
+    edge_index = torch.stack(graph.edges())
+    return Data(edge_index=edge_index, num_nodes=graph.num_nodes(), **graph.ndata, **graph.edata)
 
 
 def from_dgl(

@@ -19,6 +19,7 @@ from safetensors.numpy import load_file, save_file
 
 from dglframer.common.errors import DamagedFile
 from dglframer.common.files import atomic_path, canonical_json
+from dglframer.common.progress import tracked
 
 Cap = Literal["component", "norm", "none"]
 
@@ -75,7 +76,8 @@ def continued(
     """Frames 0 to ``frames``, with the given states as frame 0."""
     shape = (len(charges_N5), frames + 1, PARTICLES, 3)
     positions, velocities = np.empty(shape), np.empty(shape)
-    for rows in blocks(len(charges_N5)):
+    parts = list(blocks(len(charges_N5)))
+    for rows in tracked(parts, "blocks of simulations", len(parts)):
         x, v = positions_N53[rows], velocities_N53[rows]
         positions[rows, 0], velocities[rows, 0] = x, v
         for frame in range(1, frames + 1):

@@ -16,6 +16,7 @@ from torch import nn
 
 from dglframer.common.errors import DamagedFile, TrainingFailed
 from dglframer.common.files import read_json, sha256, write_json, write_text
+from dglframer.common.progress import tracked
 from dglframer.common.version import __version__
 from dglframer.nbody.models import build
 from dglframer.nbody.task import Examples, squared_errors
@@ -64,7 +65,8 @@ def train(description: Description, train_set: Examples, val_set: Examples) -> T
     curve, watch = LearningCurve(description, network, val_set), Stopwatch(device)
     losses: list[torch.Tensor] = []
     watch.start()
-    for step, rows in enumerate(batches(len(train_set), steps, description.seed), 1):
+    drawn = tracked(batches(len(train_set), steps, description.seed), "steps", steps)
+    for step, rows in enumerate(drawn, 1):
         batch = train_set.rows(rows.to(device))
         output = network(batch.positions, batch.velocities, batch.charges)
         loss = squared_errors(output, batch.targets).mean()

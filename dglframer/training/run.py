@@ -14,6 +14,7 @@ import torch
 from dglframer.common.elements import element_counts
 from dglframer.common.errors import Interrupted
 from dglframer.common.files import hash_of, remove_left_overs
+from dglframer.common.progress import progress
 from dglframer.config import Config, hash_of_config
 from dglframer.config.networks import symmetry_group
 from dglframer.config.stages import stage_settings
@@ -115,13 +116,15 @@ class TrainingRun:
         trainer = self.trainer
         self.resume()
         metrics_log = self.open_log()
-        for epoch in range(trainer.next_epoch, trainer.training.epochs):
-            metrics = trainer.epoch(epoch, self.after_step, self.each_val_batch)
-            metrics_log.add(metrics)
-            self.lines = metrics_log.lines
-            log.info("%s", self.pace.at_end(metrics))
-            self.after_epoch()
-            each_epoch(metrics)
+        n_epochs = trainer.training.epochs
+        with progress(f"seed {trainer.seed}", n_epochs) as self.advance:
+            for epoch in range(trainer.next_epoch, n_epochs):
+                metrics = trainer.epoch(epoch, self.after_step, self.each_val_batch)
+                metrics_log.add(metrics)
+                self.lines = metrics_log.lines
+                log.info("%s", self.pace.at_end(metrics))
+                self.after_epoch()
+                each_epoch(metrics)
         return metrics_log.lines[-1]
 
     def open_log(self) -> MetricsLog:
@@ -166,6 +169,9 @@ class TrainingRun:
         minutes = (time.monotonic() - self.last_save) / 60
         if self.checkpoints and minutes >= trainer.training.checkpoint_minutes:
             self.save()
+        if trainer.current:
+            share = trainer.current.crystals / len(trainer.train_set)
+            self.advance(trainer.next_epoch + share, "of the epochs")
         if self.pace.due() and trainer.current:
             log.info("%s", self.pace.inside(trainer.current))
 

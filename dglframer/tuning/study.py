@@ -22,6 +22,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from dglframer.common.errors import UserError
+from dglframer.common.progress import Advance, progress
 from dglframer.tuning.leases import Watch, lease_of_this_process
 
 log = logging.getLogger(__name__)
@@ -47,12 +48,27 @@ def work(
     Raises UserError if nearly every trial is Impossible. If the objective raises another exception,
     the trial is queued again and the exception is raised.
     """
+    with progress("trials", wanted) as advance:
+        return run_trials(study, wanted, objective, max_retries, lease_seconds, advance)
+
+
+def run_trials(
+    study: optuna.Study,
+    wanted: int,
+    objective: Callable[[optuna.Trial], float],
+    max_retries: int,
+    lease_seconds: float,
+    advance: Advance,
+) -> list[int]:
+    """``work``; ``advance`` is told how many trials have finished."""
     watch = Watch(lease_seconds)
     ran: list[int] = []
     while True:
         requeue_lost(study, watch, max_retries)
         trials = study.get_trials(deepcopy=False)
-        if sum(trial.state in FINISHED for trial in trials) >= wanted:
+        n_finished = sum(trial.state in FINISHED for trial in trials)
+        advance(n_finished)
+        if n_finished >= wanted:
             return ran
         check_possible(trials, wanted)
         waiting = any(trial.state == TrialState.WAITING for trial in trials)

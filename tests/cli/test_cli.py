@@ -20,7 +20,7 @@ from dglframer.config.data import DatasetConfig
 VERBS = (
     "sources download crystals clean inspect split leakage init graphs tune train evaluate"
     " compare-plan compare report predict models import-checkpoint curve-splits learning-curve nbody"
-    " export doctor config"
+    " export doctor config completion"
 ).split()
 
 

@@ -1,5 +1,7 @@
 """DGLGraphs of structures, and back."""
 
+import sys
+
 import ase
 import numpy as np
 import pytest
@@ -72,3 +74,19 @@ def test_what_is_not_one_graph_is_refused(tmp_path):
         dglframer.to_dgl([STRUCTURE, STRUCTURE])
     with pytest.raises(UserError, match="no such file"):
         dglframer.to_dgl(tmp_path / "absent.cif")
+
+
+def test_pytorch_geometric_has_the_same_fields():
+    pytest.importorskip("torch_geometric", reason="PyTorch Geometric is not installed")
+    data, graph = dglframer.to_pyg(STRUCTURE, 5.0), dglframer.to_dgl(STRUCTURE, 5.0)
+    assert data.validate() and data.num_nodes == 3
+    src_E, dst_E = graph.edges()
+    assert data.edge_index.tolist() == [src_E.tolist(), dst_E.tolist()]
+    for name, values in (*graph.ndata.items(), *graph.edata.items()):
+        assert torch.equal(data[name], values), name
+
+
+def test_without_pytorch_geometric_the_message_names_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch_geometric.data", None)
+    with pytest.raises(UserError, match="pip install torch_geometric"):
+        dglframer.to_pyg(STRUCTURE)

@@ -25,6 +25,7 @@ from filelock import FileLock, Timeout
 from dglframer.common.disk import cannot_write
 from dglframer.common.errors import DamagedFile, NetworkError, UserError
 from dglframer.common.files import read_json, sync_folder, write_json
+from dglframer.common.progress import progress
 from dglframer.common.version import __version__
 
 log = logging.getLogger(__name__)
@@ -183,12 +184,13 @@ def write_body(answer: httpx.Response, part: Path, mode: str, expected: int) -> 
     started = logged = watched = time.monotonic()
     came = 0
     try:
-        with open(part, mode) as out:
+        with open(part, mode) as out, progress(part.stem, expected / 1e6) as advance:
             for chunk in answer.iter_raw():
                 if out.tell() + len(chunk) > expected:
                     raise NetworkError(f"{answer.url}: sends more than the {expected} bytes stated")
                 out.write(chunk)
                 came += len(chunk)
+                advance(out.tell() / 1e6, "MB")
                 now = time.monotonic()
                 if now - logged > PROGRESS_SECONDS:
                     log.info(

@@ -24,6 +24,7 @@ from dglframer.common.files import (
     write_json,
     write_text,
 )
+from dglframer.common.progress import tracked
 from dglframer.config.data import MaterialsProjectConfig
 from dglframer.data.sources.catalogue import BY_NAME
 from dglframer.data.sources.downloads import SILENCE_SECONDS, cache_folder, one_process, open_client
@@ -111,7 +112,7 @@ class MaterialsProject:
             folder = self.folder / f"{version}-{total}"
             log.info("Materials Project %s: %d documents; %s", version, total, folder)
             paths = [folder / f"page-{k:05d}.json" for k in range(ceil(total / PAGE))]
-            for k, path in enumerate(paths):
+            for k, path in enumerate(tracked(paths, "pages", len(paths))):
                 if path.is_file():
                     continue
                 documents = summary.search(

@@ -7,6 +7,7 @@ numbers between the markers in README.md. `--readme` only does the last.
 
 import argparse
 import json
+import math
 import os
 import platform
 import re
@@ -128,36 +129,50 @@ def median_seconds(work: Callable[[], object]) -> float:
 def rendered(numbers: dict[str, Any]) -> str:
     """The README's block of numbers."""
     stages = numbers["stage_seconds"]
-    lines = [f"Measured by that script on {numbers['machine']}:", ""]
-    lines += ["| stage | " + " | ".join(stages) + " | all |", "|---|" + "---|" * (len(stages) + 1)]
-    cells = [*stages.values(), sum(stages.values())]
-    lines += ["| seconds | " + " | ".join(f"{value:.0f}" for value in cells) + " |", ""]
+    lines = [
+        f"Measured by that script on {numbers['machine']}: {sum(stages.values()):.0f} s, of which tuning "
+        f"{stages['tune']:.0f} and training {stages['train']:.0f}.",
+        "",
+    ]
     for name, target in numbers["targets"].items():
-        unit = target["unit"]
-        seeds = ", ".join(f"{value:.3f}" for value in target["test_mae_by_seed"].values())
-        test = target["splits"]["test"]
+        test, seeds = target["splits"]["test"], target["test_mae_by_seed"]
+        error, of_error = with_error(test)
+        digits = max(0, -math.floor(math.log10(of_error)))
+        others = ", ".join(
+            f"{words} {target[key]['test_mae']:.{digits}f}"
+            for key, words in BASELINES.items()
+            if key in target
+        )
         lines += [
-            f"- `{name}`, test MAE on {test['crystals']} crystals: **{test['mae']:.3f} {unit}** for "
-            f"the ensemble ({seeds} for its members). {boosting(target)}The training median errs by "
-            f"{target['median_baseline']['test_mae']:.3f}, a ridge regression on element fractions, "
-            f"which sees no structure, by {target['composition_baseline']['test_mae']:.3f}.",
+            f"- `{name}`, {target['splits']['train']['crystals']} training crystals; test MAE on "
+            f"{test['crystals']} others, an ensemble of {len(seeds)}: "
+            f"**{error:.{digits}f} ± {of_error:.{digits}f} {target['unit']}**, the standard error over the "
+            f"crystals. Without a network: {others}.",
         ]
-    speed = ", ".join(f"{k} {v:.0f}" for k, v in numbers["crystals_per_second"].items())
+    speed = ", ".join(f"{k} {rounded(v)}" for k, v in numbers["crystals_per_second"].items())
     lines += [
-        f"- {numbers['parameters']:,} parameters, {numbers['model_megabytes']} MB on disk.",
-        f"- Crystals per second on one thread: {speed}.",
+        f"- {numbers['parameters']:,} parameters, {numbers['model_megabytes']} MB on disk. Crystals per "
+        f"second on one thread: {speed}.",
     ]
     return "\n".join(lines)
 
 
-def boosting(target: dict[str, Any]) -> str:
-    """The error of the strong baseline; empty for results of before there was one."""
-    if "boosting_baseline" not in target:
-        return ""
-    return (
-        "Gradient boosting on composition and cell volume errs by "
-        f"{target['boosting_baseline']['test_mae']:.3f}. "
-    )
+BASELINES = {
+    "boosting_baseline": "gradient boosting on composition and cell volume",
+    "composition_baseline": "ridge regression on element fractions",
+    "median_baseline": "the training median",
+}
+
+
+def with_error(split: dict[str, Any]) -> tuple[float, float]:
+    """The MAE of a split and its standard error over the crystals, from MAE and RMSE."""
+    spread = math.sqrt(max(split["rmse"] ** 2 - split["mae"] ** 2, 0.0))
+    return split["mae"], spread / math.sqrt(split["crystals"] - 1)
+
+
+def rounded(value: float) -> str:
+    """A rate to two digits: a second run on the same machine changes the third."""
+    return f"{float(f'{value:.2g}'):,.0f}"
 
 
 def main() -> None:

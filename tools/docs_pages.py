@@ -1,10 +1,12 @@
-"""Pages of the documentation's site that are generated: the configuration, the commands, the project's files.
+"""Pages of the documentation's site that are generated: configuration, commands, notebooks, project.
 
 mkdocs calls the functions (``hooks`` in mkdocs.yml). The Markdown files of the repository link to each
 other as they lie; links to files outside docs/ become links to the generated pages, or plain names.
 """
 
 import argparse
+import base64
+import json
 import re
 from pathlib import Path
 from posixpath import normpath, relpath
@@ -37,10 +39,10 @@ def on_config(config: MkDocsConfig) -> None:
         if line.startswith("## "):
             sections[line.removeprefix("## ")] = pages = []
         elif found := re.match(r"\| \[([^\]]+)\]\(([^)]+)\) \|", line):
-            pages.append({found[1]: found[2]})
+            pages.append({found[1]: page_of(found[2])})
     reference = [{"Configuration": "reference/configuration.md"}]
     reference += [{"Commands": "reference/commands.md"}, {"Python": "reference/python.md"}]
-    project = [{"Readme": PROJECT["README.md"]}, {"Architecture": "architecture.md"}]
+    project = [{"Readme": PROJECT["README.md"]}]
     project += [{"Contributing": PROJECT["CONTRIBUTING.md"]}, {"Changes": PROJECT["CHANGELOG.md"]}]
     config.nav = [
         {"Start": "README.md"},
@@ -55,9 +57,41 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     pages = {"reference/configuration.md": configuration(), "reference/commands.md": commands()}
     pages["reference/python.md"] = python()
     pages |= {page: (ROOT / name).read_text(encoding="utf-8") for name, page in PROJECT.items()}
+    for path in sorted((ROOT / "docs").rglob("*.ipynb")):
+        name = path.relative_to(ROOT / "docs").as_posix()
+        pages[page_of(name)], pictures = notebook(path)
+        for picture, content in pictures.items():
+            place = f"{Path(name).parent.as_posix()}/{picture}"
+            files.append(File.generated(config, place, content=content))
     for name, text in pages.items():
         files.append(File.generated(config, name, content=text))
     return files
+
+
+def page_of(name: str) -> str:
+    """The page of a file of docs/: a notebook becomes one of the same name."""
+    return re.sub(r"\.ipynb$", ".md", name)
+
+
+def notebook(path: Path) -> tuple[str, dict[str, bytes]]:
+    """A notebook as Markdown, with what its cells gave, and its pictures by name."""
+    parts: list[str] = []
+    pictures: dict[str, bytes] = {}
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            parts.append(source)
+            continue
+        parts.append(f"```python\n{source}\n```")
+        for output in cell["outputs"]:
+            data = output.get("data", {})
+            if "image/png" in data:
+                name = f"{path.stem}_{len(pictures)}.png"
+                pictures[name] = base64.b64decode("".join(data["image/png"]))
+                parts.append(f"![What the cell draws]({name})")
+            elif text := "".join(output.get("text", data.get("text/plain", ""))).rstrip():
+                parts.append(f"```text\n{text}\n```")
+    return "\n\n".join(parts) + "\n", pictures
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
@@ -76,7 +110,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         if path in PROJECT:
             goal = PROJECT[path]
         elif path.startswith("docs/"):
-            goal = path.removeprefix("docs/")
+            goal = page_of(path.removeprefix("docs/"))
         elif (ROOT / path).exists():
             return f"`{path}`" if text.strip("`") == path else f"{text} (`{path}`)"
         else:
@@ -153,9 +187,8 @@ def commands() -> str:
     lines = [
         "# Commands",
         "",
-        "`dglframer VERB --help` prints the same. The exit status is 0 if all is well, 1 if some structures "
-        "could not be predicted, 2 for a mistake that a message names, 3 if another process has the run "
-        "directory, 75 after a signal if the state is saved and the same command goes on.",
+        "`dglframer VERB --help` prints the same. [The guide](../guide/command_line.md) has the exit "
+        "statuses.",
         "",
     ]
     main = parser()

@@ -37,9 +37,8 @@ from dglframer.pretrained.registry import Shipped, as_values, shipped
 
 ROOT = Path(__file__).resolve().parents[1]
 TOLERANCE = 1e-3  # of a test MAE, by how much half precision may change it
-MODELS_BEFORE = (
-    "| [SE(3)-Transformer and TFN]"  # the line of docs/README.md before those of the cards
-)
+# The lines of docs/README.md before those of the cards.
+MODELS_BEFORE = "## Using: shipped models\n\n| page | for |\n|---|---|"
 
 
 class Precision(NamedTuple):

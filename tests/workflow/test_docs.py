@@ -14,6 +14,7 @@ from helpers.paths import ROOT
 from dglframer.config import Config, parse_config
 
 DOCS, PACKAGE = ROOT / "docs", ROOT / "dglframer"
+PRESETS = ROOT / "workflow" / "presets"
 OURS = "benchmarks config dglframer docs envs tests tools workflow".split()
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -126,3 +127,14 @@ def test_the_messages_of_the_troubleshooting_page_are_the_program_s():
     assert len(messages) > 15
     parts = {part.strip() for message in messages for part in message.split("…")} - {""}
     assert not [part for part in sorted(parts) if part not in code]
+
+
+def test_the_page_of_recipes_has_every_preset_and_the_readme_their_number():
+    page = (DOCS / "guide" / "presets.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `(\w+)` \|.*\| (\d*) \|$", page, re.MULTILINE)
+    files = {path.stem: yaml.safe_load(path.read_text()) for path in PRESETS.glob("*.yaml")}
+    assert dict(listed) == {
+        name: str(values.get("training", {}).get("epochs", "")) for name, values in files.items()
+    }
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"[{len(files)} recipes](docs/guide/presets.md)" in readme

@@ -56,3 +56,10 @@ def test_filling_a_page_twice_changes_what_is_between_the_markers_alone(load_scr
     for _ in range(2):
         load_script("pages").fill(page, "<begin>", "<end>", "new\n")
         assert page.read_text() == "before\n<begin>\n\nnew\n\n<end>\nafter\n"
+
+
+def test_the_tables_of_the_page_on_choosing_come_from_the_stored_results(load_script):
+    choosing = load_script("choosing")
+    text = choosing.PAGE.read_text(encoding="utf-8")
+    shown = text.split(choosing.BEGIN)[1].split(choosing.END)[0].strip()
+    assert shown == choosing.rendered().strip(), "run: python benchmarks/choosing.py"

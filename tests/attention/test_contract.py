@@ -37,6 +37,7 @@ CRYSTALS = {
         crystals.diamond(),
         crystals.quartz(),
         crystals.mirror_site(),
+        crystals.hexagonal_site(),
         crystals.own_images(),
         crystals.lonely(),
         crystals.line(),

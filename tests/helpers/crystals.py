@@ -96,6 +96,24 @@ def mirror_site() -> Crystal:
     return crystal("mirror", "Ti O O Sr", lattice_33, sites_N3 @ np.linalg.inv(lattice_33))
 
 
+def hexagonal_site() -> Crystal:
+    """Space group P622: a site with rotations and no mirror, twelve images in a shell.
+
+    The third axes of its tied frames differ in nothing but odd powers of cosines from the seventh on.
+    """
+    turn_33 = np.array([[1, 1, 0], [-1, 0, 0], [0, 0, 1]])  # fractional: a sixth of a turn about c
+    flip_33 = np.array([[0, 1, 0], [1, 0, 0], [0, 0, -1]])  # half a turn about a + b
+    place_3 = np.array([0.36, 0.09, 0.21])
+    oxygen = [
+        place_3 @ flip @ np.linalg.matrix_power(turn_33, n)
+        for flip in (np.eye(3), flip_33)
+        for n in range(6)
+    ]
+    a, c = 7.4, 7.9
+    lattice_33 = [[a, 0, 0], [-a / 2, a * np.sqrt(3) / 2, 0], [0, 0, c]]
+    return crystal("P622", "K" + 12 * " O", lattice_33, [[0, 0, 0], *oxygen])
+
+
 def copper() -> Crystal:
     """One atom with twelve neighbours in one shell."""
     return crystal("copper", "Cu", 1.8 * (np.ones((3, 3)) - np.eye(3)), [[0, 0, 0]])

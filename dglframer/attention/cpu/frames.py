@@ -315,9 +315,13 @@ def alike(keys, a, b, h, limit):
 
 @inner
 def store_key(a, ux, uy, uz, weight, cosine, m, vectors, keys):
-    """Sums of c + c^3 + c^5 and c^2 + c^4 + c^6 over the cosines with axis a tell distributions apart.
+    """Sums of c + c^3 + ... + c^9 and c^2 + c^4 + ... + c^10 over the cosines with axis a.
 
-    The low powers matter: high ones hardly change as an axis along the heaviest image is tilted.
+    They tell distributions apart. The low powers matter: high ones hardly change as an axis along the
+    heaviest image is tilted. So do the high ones: at a site of point group 622 opposite axes along no
+    symmetry direction have equal odd powers below the seventh.
+    The polynomials that are invariant under a crystallographic point group are made of some of degree 9
+    and less, so that axes which no operation relates differ in one of these powers.
     """
     x, y, z = splat_vector(vectors[a, 0]), splat_vector(vectors[a, 1]), splat_vector(vectors[a, 2])
     for f in range(0, m, LANES):
@@ -328,7 +332,7 @@ def store_key(a, ux, uy, uz, weight, cosine, m, vectors, keys):
     for f in range(m):
         c = cosine[f]
         square = c * c
-        both = c * (one + square * (one + square))
+        both = c * (one + square * (one + square * (one + square * (one + square))))
         row = load_row(weight, HEADS * f)
         odd = fma(row, splat_row(both), odd)
         even = fma(row, splat_row(both * c), even)

@@ -266,7 +266,10 @@ def frame(atom, search, H: tl.constexpr, TIE: tl.constexpr):
 
 @triton.jit
 def keys(atom, axis, H: tl.constexpr):
-    """(odd, even): means of c + c^3 + c^5 and c^2 + c^4 + c^6, c = e . u, over other images, by weight."""
+    """(odd, even): means of c + c^3 + ... + c^9 and c^2 + ... + c^10, c = e . u, over other images, by weight.
+
+    The CPU's ``store_key`` says why these powers.
+    """
     last = atom.last
     best_L = to_lanes(atom.best_H)
     head = lanes(atom.head_H.shape[0])[0]
@@ -279,7 +282,8 @@ def keys(atom, axis, H: tl.constexpr):
         cosine_EL = axis_cosines(atom.u_E3, e, e < last, axis)
         square_EL = cosine_EL * cosine_EL
         weight_EL = tl.exp(logit_EL - best_L[None])
-        both_EL = weight_EL * cosine_EL * (1 + square_EL * (1 + square_EL))
+        high_EL = 1 + square_EL * (1 + square_EL * (1 + square_EL))
+        both_EL = weight_EL * cosine_EL * (1 + square_EL * high_EL)
         total_L += tl.sum(weight_EL, 0)
         odd_L += tl.sum(both_EL, 0)
         even_L += tl.sum(both_EL * cosine_EL, 0)

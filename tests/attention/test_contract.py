@@ -16,7 +16,7 @@ from dglframer.attention import attention_over
 from dglframer.attention.contract import Attention, AttentionSums
 from dglframer.attention.cpu.attention import CpuAttention
 from dglframer.attention.reference.attention import ReferenceAttention
-from dglframer.config.networks import CrystalFramerConfig
+from dglframer.config.networks import CrystalFramerConfig, SymmetryGroup
 from dglframer.graphs.batch import Batch, batch_graphs
 from dglframer.structures.periodic_graph import build_graph
 
@@ -55,9 +55,11 @@ def class_of(backend: str, request) -> type[Attention]:
     return getattr(module, f"{backend.capitalize()}Attention")
 
 
-def batch_of(*names: str, dtype: torch.dtype, device: str = "cpu") -> Batch:
+def batch_of(
+    *names: str, dtype: torch.dtype, device: str = "cpu", group: SymmetryGroup = "none"
+) -> Batch:
     graphs = [build_graph(CRYSTALS[name], CUTOFF.get(name, 4.5)) for name in names]
-    return batch_graphs(graphs, dtype).to(device)
+    return batch_graphs(graphs, dtype, group).to(device)
 
 
 def outputs_and_gradients(attention: Attention) -> list[torch.Tensor]:
@@ -139,6 +141,16 @@ def test_a_batch_of_several(request, backend):
     names = "mirror", "lonely", "line", "diamond"
     batch = batch_of(*names, dtype=torch.float64, device=BACKENDS[backend][1])
     assert_as_the_reference(class_of(backend, request), batch)
+
+
+@pytest.mark.parametrize(("frame", "group", "atoms"), [("max", "proper", 5), ("none", "all", 4)])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_one_atom_of_each_orbit(request, backend, frame, group, atoms):
+    """Edges of several images may come from one atom, and from the atom itself."""
+    names, device = ("mirror", "diamond"), BACKENDS[backend][1]
+    batch = batch_of(*names, dtype=torch.float64, device=device, group=group)
+    assert len(batch.numbers_N) == atoms  # of six
+    assert_as_the_reference(class_of(backend, request), batch, frame=frame)
 
 
 @pytest.mark.parametrize("width", [0.02, 0.5])

@@ -45,12 +45,12 @@ for line in sys.stdin:
 
 
 class Tree:
-    """A checkout and the process that runs its steps."""
+    """A checkout and the process that runs its steps; ``variables`` of its environment besides."""
 
-    def __init__(self, path: Path, threads: int):
+    def __init__(self, path: Path, threads: int, **variables: str):
         self.path = path
         environment = {**os.environ, "PYTHONPATH": str(path), "OMP_WAIT_POLICY": "PASSIVE"}
-        environment["OMP_NUM_THREADS"] = str(threads)
+        environment |= {"OMP_NUM_THREADS": str(threads), **variables}
         self.process = subprocess.Popen(
             [sys.executable, "-c", SERVER, str(path), str(threads)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, cwd=path,

@@ -58,6 +58,17 @@ class CpuAttention(Attention):
         return *arrays, *distance_windows(self.d2_E, self.settings)
 
     @functools.cached_property
+    def fault_of_edges(self) -> str:
+        """What is wrong with the edges of the batch, or nothing; looked at once for all blocks."""
+        batch, n_atoms = self.batch, len(self.batch.numbers_N)
+        ends = int(batch.edge_ptr[-1]), len(batch.dst_E), len(batch.r_E3)
+        if len(batch.edge_ptr) != n_atoms + 1 or set(ends) != {len(batch.src_E)}:
+            return "the edges of the batch do not fit each other"
+        if len(batch.src_E) and not 0 <= int(batch.src_E.min()) <= int(batch.src_E.max()) < n_atoms:
+            return "an edge leads to an atom that is not in the batch"
+        return ""
+
+    @functools.cached_property
     def ranges(self) -> list[tuple[int, int]]:
         """First atom, and the one after the last, of what each thread computes."""
         return crystal_ranges(self.batch, torch.get_num_threads())
@@ -132,7 +143,7 @@ class RowOfHeads:
         self.heads = min(HEADS, settings.heads - HEADS * block)
         self.features = q.shape[2]
         self.q, self.k, self.v = (array_of(self.rows(x)) for x in (q, k, v))
-        self.decay = array_of(decay[:, self.chosen])
+        self.decay = array_of(self.heads_of(decay))
         size = window_size(settings)
         functions = cosine_functions(settings, dtype)
         bins = settings.distance_bins
@@ -152,9 +163,15 @@ class RowOfHeads:
             self.given = attention.given_axes(attention.fixed_axes, block)
         self.axes: list[tuple[int, Axes]] = []
 
+    def heads_of(self, x_NHX: Tensor) -> Tensor:
+        """[N, 8, ...]: the heads of this row; a whole row needs no copy."""
+        if self.heads < HEADS:
+            return x_NHX[:, self.chosen]
+        return x_NHX[:, self.chosen[0] : self.chosen[0] + HEADS]
+
     def rows(self, x_NHD: Tensor) -> Tensor:
         """[N, D, 8]: the heads of this row innermost."""
-        return x_NHD[:, self.chosen].transpose(1, 2)
+        return self.heads_of(x_NHD).transpose(1, 2)
 
     def forward(self, sums: Tensor, attends: bool = True, searches: bool = False) -> None:
         """Fill alpha, y and the sums [H, N, B]; remember the axes of each range of atoms."""
@@ -215,11 +232,8 @@ def check_inputs(q: Tensor, k: Tensor, v: Tensor, decay: Tensor, attention: CpuA
             raise ValueError(f"{tuple(x.shape)} {x.dtype}: not {expected} {batch.r_E3.dtype}")
     if tuple(decay.shape) != expected[:2] or decay.dtype != q.dtype:
         raise ValueError(f"decay: {tuple(decay.shape)} {decay.dtype}: not {expected[:2]} {q.dtype}")
-    ends = int(batch.edge_ptr[-1]), len(batch.dst_E), len(batch.r_E3)
-    if len(batch.edge_ptr) != expected[0] + 1 or set(ends) != {len(batch.src_E)}:
-        raise ValueError("the edges of the batch do not fit each other")
-    if len(batch.src_E) and not 0 <= int(batch.src_E.min()) <= int(batch.src_E.max()) < expected[0]:
-        raise ValueError("an edge leads to an atom that is not in the batch")
+    if attention.fault_of_edges:
+        raise ValueError(attention.fault_of_edges)
 
 
 def block_heads(heads: int, block: int) -> list[int]:

@@ -266,9 +266,9 @@ def frame(atom, search, H: tl.constexpr, TIE: tl.constexpr):
 
 @triton.jit
 def keys(atom, axis, H: tl.constexpr):
-    """(odd, even): means of c + c^3 + ... + c^9 and c^2 + ... + c^10, c = e . u, over other images, by weight.
+    """(odd, even): means of c + c^3 + ... + c^9 and c^2 + ... + c^10 over other images, by weight.
 
-    The CPU's ``store_key`` says why these powers.
+    c = e . u; the CPU's ``store_key`` says why these powers.
     """
     last = atom.last
     best_L = to_lanes(atom.best_H)

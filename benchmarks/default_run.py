@@ -8,9 +8,6 @@ numbers between the markers in README.md. `--readme` only does the last.
 import argparse
 import json
 import math
-import os
-import platform
-import re
 import statistics
 import tempfile
 import time
@@ -19,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from pages import fill
+
+from dglframer.common.machine import machine
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS_FILE = ROOT / "benchmarks" / "results" / "default_run.json"
@@ -40,20 +39,6 @@ def measure(results: Path) -> dict[str, Any]:
         "model_megabytes": round(weights.stat().st_size / 1e6, 1),
         "crystals_per_second": throughput(results),
     }
-
-
-def processor() -> str:
-    """The name of the processor."""
-    model = platform.processor() or platform.machine()
-    if Path("/proc/cpuinfo").exists():
-        found = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
-        model = found.group(1) if found else model
-    return model
-
-
-def machine() -> str:
-    """Processor and core count."""
-    return f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}"
 
 
 def stage_seconds(folder: Path) -> dict[str, float]:

@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from default_run import processor
 from pages import publish
+
+from dglframer.common.machine import processor
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS_FILE = ROOT / "benchmarks" / "results" / "predict.json"

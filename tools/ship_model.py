@@ -34,6 +34,7 @@ from dglframer.networks.model_directory import (
 )
 from dglframer.pretrained import registry
 from dglframer.pretrained.registry import Shipped, as_values, shipped
+from dglframer.report.model_card import Card, baseline_lines, error_table
 
 ROOT = Path(__file__).resolve().parents[1]
 TOLERANCE = 1e-3  # of a test MAE, by how much half precision may change it
@@ -189,46 +190,26 @@ def card(
     settings, training = model.network.settings, model.history.get("training", {})
     others = [target.name for target in model.targets if target.name != one.target]
     learned = f" It was learned together with {', '.join(others)}." if others else ""
-    lines = [
-        f"# {name}",
-        "",
+    intro = [
         f'`dglframer predict {name} *.cif`, `dglframer.load("{name}")`, and as a start of fine-tuning',
         f"`training.init_from: {name}`. It predicts `{one.target}` in {one.unit or 'no unit'}.{learned}",
         "Written by tools/ship_model.py from the stored results.",
-        "",
-        "## Errors",
-        "",
-        "| split | crystals | MAE | RMSE | R² |",
-        "|---|---|---|---|---|",
     ]
-    for split, row in errors["splits"].items():
-        numbers = f"{row['mae']:.4g} | {row['rmse']:.4g} | {row['r2']:.4f}"
-        lines.append(f"| {split} | {row['crystals']:,} | {numbers} |")
     seeds = ", ".join(f"{mae:.4g}" for mae in errors["test_mae_by_seed"].values())
-    lines += ["", f"In {one.unit or 'no unit'}; of the members alone, test MAE {seeds}."]
-    for key, label in (
-        ("boosting_baseline", "gradient boosting on composition and cell"),
-        ("median_baseline", "the training median"),
-    ):
-        if key in errors:
-            lines.append(f"Test MAE of {label}: {errors[key]['test_mae']:.4g}.")
-    lines += [
+    found = [
+        *error_table(errors["splits"]),
         "",
-        "## Training",
-        "",
-        f"- Data: {one.training_data}. Licence: {one.licence}.",
-        f"- Citation: {one.citation}",
-        f"- Members: {len(errors['test_mae_by_seed'])}, each of {metrics['parameters']:,} parameters, "
-        f"{type(settings).__name__.removesuffix('Config')}, cutoff {model.cutoff} Å.",
-        f"- Epochs: {training.get('epochs', 'not stated')}. {precision.sentence(one.target, one.unit)}",
-        f"- Elements of the training crystals ({len(one.elements)}): {' '.join(one.elements)}.",
-        "",
-        "## Not for",
-        "",
-        "Crystals with other elements than these, structures far from those of the training data (relaxed "
-        "bulk crystals), molecules, surfaces, defects, and forces.",
+        f"In {one.unit or 'no unit'}; of the members alone, test MAE {seeds}.",
+        *baseline_lines(errors, ["boosting_baseline", "median_baseline"]),
     ]
-    return "\n".join(lines) + "\n"
+    points = [
+        f"Data: {one.training_data}. Licence: {one.licence}.",
+        f"Citation: {one.citation}",
+        f"Members: {len(errors['test_mae_by_seed'])}, each of {metrics['parameters']:,} parameters, "
+        f"{type(settings).__name__.removesuffix('Config')}, cutoff {model.cutoff} Å.",
+        f"Epochs: {training.get('epochs', 'not stated')}. {precision.sentence(one.target, one.unit)}",
+    ]
+    return Card(name, intro, {one.target: found}, points, one.elements).markdown()
 
 
 def add_to_index(index: Path, name: str, one: Shipped) -> None:

@@ -36,7 +36,9 @@ def model(args: argparse.Namespace) -> None:
     from dglframer.common.files import sha256
     from dglframer.networks.archive import write_models
 
-    card = args.card.read_text(encoding="utf-8") if args.card else None
+    beside = args.models / "card.md"  # of the report stage
+    path = args.card or (beside if beside.is_file() else None)
+    card = path.read_text(encoding="utf-8") if path else None
     count = write_models(args.models, args.out, card)
     log.info("%d models in %s, sha256 %s", count, args.out, sha256(args.out))
 
@@ -73,5 +75,9 @@ def add_parser(verbs: Any) -> None:
     )
     models = {"type": Path, "metavar": "MODELS", "help": "model directory or folder of seeds"}
     file = {"type": Path, "metavar": "FILE.zip", "help": "file to write"}
-    card = {"type": Path, "metavar": "FILE.md", "help": "a text for README.md in it"}
+    card = {
+        "type": Path,
+        "metavar": "FILE.md",
+        "help": "README.md in it (default: card.md of MODELS)",
+    }
     add_verb(steps, model, ("models", models), ("out", file), ("--card", card))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dglframer.cli import data as data_commands
-from dglframer.cli import export, learning_curve, nbody
+from dglframer.cli import export, frames, learning_curve, nbody
 from dglframer.cli import models as model_commands
 from dglframer.cli.options import add_verb
 from dglframer.common.disk import cannot_write, place_of
@@ -103,6 +103,7 @@ def parser() -> argparse.ArgumentParser:
     verbs = main.add_subparsers(required=True, metavar="VERB")
     data_commands.add_verbs(verbs)
     model_commands.add_verbs(verbs)
+    frames.add_verbs(verbs)
     learning_curve.add_verbs(verbs)
     nbody.add_parser(verbs)
     export.add_parser(verbs)

@@ -80,13 +80,13 @@ def evaluate(args: argparse.Namespace) -> None:
     from dglframer.common.device import make_reproducible, pick_device
     from dglframer.evaluation.errors import interval_summary, summary
     from dglframer.evaluation.evaluate import evaluate
-    from dglframer.report.plots import calibration_plot, learning_curve_plot, parity_plot
+    from dglframer.report.plots import coverage_plot, learning_curve_plot, parity_plot
 
     device = pick_device(args.device)
     make_reproducible(args.threads, device)
     metrics = evaluate(args.graphs, args.split, args.models, args.out, device)
     parity_plot(args.out / "predictions.parquet", args.out / "parity.svg")
-    calibration_plot(args.out / "predictions.parquet", args.out / "calibration.svg")
+    coverage_plot(metrics, args.out / "coverage.svg")
     learning_curve_plot(args.models, args.out / "learning_curve.svg")
     for name, result in metrics["targets"].items():
         log.info("%s", interval_summary(name, result))
@@ -126,8 +126,10 @@ def report(args: argparse.Namespace) -> None:
         tuned=args.tuned,
         models=args.models,
         evaluation=args.evaluation,
+        learning_curve=args.learning_curve,
+        benchmarks=args.benchmarks,
     )
-    test_error = write_report(inputs, args.out)
+    test_error = write_report(inputs, args.out, args.cards)
     print(f"{test_error}\nThe report is in {args.out}")
 
 
@@ -215,8 +217,12 @@ def add_verbs(verbs: Any) -> None:
         verbs,
         report,
         *(CONFIG, DOWNLOAD, CRYSTALS, REJECTED, CHECKS, inspection, SPLIT, leaks, GRAPHS, TUNED),
-        *(MODEL_DIRS, evaluation, OUT),
-    )
+        *(MODEL_DIRS, evaluation),
+        ("--learning-curve", {"type": Path, "help": "table.json of a learning curve; shown if it is there"}),
+        ("--cards", {"type": Path, "help": "folder for card.md, and for that of each model in its folder"}),
+        ("--benchmarks", {"type": Path, "help": "folder of the workflow's times; shown if it is there"}),
+        OUT,
+    )  # fmt: skip
     model_dir = ("model_dir", {"type": Path, "metavar": "MODEL_DIR", "help": "a model directory"})
     one = {
         "metavar": "MODEL",

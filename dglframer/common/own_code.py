@@ -19,6 +19,7 @@ VARIABLE = (
 FILES = (
     "**/*.py",
     "**/templates/*",
+    "**/scripts/**/*.js",
     "**/minerals/*",
     "pretrained/**/*.json",
     "pretrained/**/*.safetensors",

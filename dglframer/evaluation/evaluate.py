@@ -28,9 +28,10 @@ from dglframer.evaluation.known_elements import (
     known_to,
     unknown_elements,
 )
+from dglframer.evaluation.nearest import nearest_table
 from dglframer.evaluation.spread import spread
 from dglframer.graphs.dataset import GraphDataset
-from dglframer.networks.inference import predict
+from dglframer.networks.inference import predict_and_embed
 from dglframer.networks.model_directory import INTERVALS, TrainedModel, load_model
 
 log = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ def evaluate(
 ) -> dict[str, Any]:
     """Predict every crystal with every model, write the files to ``folder``, return the metrics.
 
-    The files: predictions.parquet, metrics.json and intervals.json.
+    The files: predictions.parquet, nearest.parquet, metrics.json and intervals.json.
 
     Raises UserError if a model does not fit the graphs, or if a target has no label in a split.
     """
@@ -52,12 +53,16 @@ def evaluate(
     dataset = GraphDataset(graphs, ids, symmetry_group(models[0].network.settings))
     check_same_data(models, model_folders, dataset)
     check_labels(dataset, splits_G)
-    predictions_MGT = np.stack(
-        [
-            model.denormalise(torch.from_numpy(predict(model.network, dataset, device))).numpy()
-            for model in tracked(models, "models", len(models))
-        ]
-    )
+    parts_MGT, first_GW = [], None
+    for model in tracked(models, "models", len(models)):
+        output_GT, vectors_GW = predict_and_embed(
+            model.network, dataset, device, embed=first_GW is None
+        )
+        first_GW = vectors_GW if first_GW is None else first_GW
+        parts_MGT.append(model.denormalise(torch.from_numpy(output_GT)).numpy())
+    predictions_MGT = np.stack(parts_MGT)
+    assert first_GW is not None
+    write_parquet(folder / "nearest.parquet", nearest_table(ids, splits_G, first_GW))
     seeds: list[int | None] = [model.history.get("seed") for model in models]
     targets_GT = np.asarray(dataset.targets[dataset.rows])
     units = dataset.manifest["targets"]

@@ -33,11 +33,14 @@ class CrystalFramer(PropertyNetwork):
 
     def encode(self, batch: Batch) -> Features:
         """{0: [N, W, 1]}"""
+        return {0: self.attended(batch, attention_over(batch, self.settings)).unsqueeze(-1)}
+
+    def attended(self, batch: Batch, attend: Attention) -> Tensor:
+        """[N, W]: the embedded atoms after all blocks, with a given attention over the batch."""
         x_NW = self.embedding(batch.numbers_N - 1)
-        attend = attention_over(batch, self.settings)
         for block in self.blocks:
             x_NW = block(x_NW, attend)
-        return {0: x_NW.unsqueeze(-1)}
+        return x_NW
 
     @torch.no_grad()
     def calibrate(self, batch: Batch) -> None:

@@ -12,7 +12,6 @@ from dglframer.graphs.loading import batches, prefetched
 from dglframer.networks.base import PropertyNetwork
 
 
-@torch.no_grad()
 def predict(
     network: PropertyNetwork,
     dataset: GraphDataset,
@@ -25,12 +24,29 @@ def predict(
 
     ``each_batch`` is called after each batch, and may raise. The network is left in training mode.
     """
+    return predict_and_embed(network, dataset, device, batch_size, indices, each_batch)[0]
+
+
+@torch.no_grad()
+def predict_and_embed(
+    network: PropertyNetwork,
+    dataset: GraphDataset,
+    device: torch.device,
+    batch_size: int = 32,
+    indices: Sequence[int] | None = None,
+    each_batch: Callable[[], None] = lambda: None,
+    embed: bool = False,
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Predictions as in ``predict``, and with ``embed`` what the head sees of each crystal, [G, W]."""
     network.eval()
     dataset = dataset.in_group(symmetry_group(network.settings))
     loader = batches(dataset, batch_size, indices, EDGES_PER_BATCH)
-    parts = []
+    outputs, vectors = [], []
     for batch in prefetched(loader, device):
-        parts.append(network(batch).double().cpu())
+        vectors_BW = network.crystal_features(batch)
+        outputs.append(network.head(vectors_BW).double().cpu())
+        if embed:
+            vectors.append(vectors_BW.cpu())
         each_batch()
     network.train()
-    return torch.cat(parts).numpy()
+    return torch.cat(outputs).numpy(), torch.cat(vectors).numpy() if embed else None

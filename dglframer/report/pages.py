@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dglframer.report.digits import fixed, with_error
+from dglframer.report.scenes import data_block, library, script
+
 if TYPE_CHECKING:
     from jinja2 import Environment
 
@@ -21,6 +24,8 @@ def environment() -> "Environment":
         trim_blocks=True,
     )
     pages.filters.update(number=number, embedded=embedded, quote=quoted, median=np.median)
+    pages.filters.update(fixed=fixed, with_error=with_error, data_block=data_block)
+    pages.globals.update(script=script, library=library)
     return pages
 
 

@@ -48,7 +48,7 @@ STYLE = {
     "svg.hashsalt": "dglframer",
     "text.parse_math": False,  # a property may be called cost_$
 }
-MANY_POINTS = 3000  # more points are drawn as pixels: the file stays small
+MANY_POINTS = 400  # more points are drawn as pixels: the file stays small
 SIZE = (4.6, 3.6)  # inches, of one panel
 
 
@@ -63,6 +63,8 @@ class Predictions:
     target: np.ndarray
     prediction: np.ndarray
     spread: np.ndarray
+    low: np.ndarray  # ends of the usual interval, NaN without one
+    high: np.ndarray
     by_seed: dict[str, np.ndarray]
 
     @property
@@ -82,7 +84,9 @@ def read_predictions(path: Path) -> dict[str, Predictions]:
         start = "prediction_seed_"
         seeds = {key[len(start) :]: one[key] for key in one if key.startswith(start)}
         ids, unit = one["id"], one["unit"][0]
-        values = (one["target"], one["prediction"], one["spread"])
+        absent = np.full(int(rows.sum()), np.nan)  # of an older evaluation
+        low, high = (one.get(key, absent) for key in ("low", "high"))
+        values = (one["target"], one["prediction"], one["spread"], low, high)
         result[name] = Predictions(name, unit, ids, one["split"], *values, seeds)
     return result
 
@@ -117,9 +121,12 @@ def parity_plot(predictions_path: Path, svg_path: Path) -> None:
     write_text(svg_path, svg(panels, size=(4.2, 4.2)))
 
 
-def calibration_plot(predictions_path: Path, svg_path: Path) -> None:
-    """Error against the spread of the models on the test split, one panel per property."""
-    panels = [calibration_panel(one) for one in read_predictions(predictions_path).values()]
+def coverage_plot(metrics: Mapping[str, Any], svg_path: Path) -> None:
+    """Coverage of the intervals on test against the nominal one, one panel per property.
+
+    ``metrics``: the content of metrics.json.
+    """
+    panels = [coverage_panel(name, one["intervals"]) for name, one in metrics["targets"].items()]
     write_text(svg_path, svg(panels, size=(4.2, 4.2)))
 
 
@@ -163,40 +170,46 @@ def parity_panel(data: Predictions) -> Panel:
     return draw
 
 
-def calibration_panel(data: Predictions) -> Panel:
-    """Absolute test error against spread: a dot for each crystal, means of bins, and a line.
-
-    The line is the mean absolute error of a normal distribution whose deviation is the spread.
-    """
+def error_panel(data: Predictions) -> Panel:
+    """Prediction minus target against the target, with the intervals on test around zero error."""
 
     def draw(axes: Axes) -> None:
-        rows = (data.split == "test") & np.isfinite(data.spread)
-        spread, error = data.spread[rows], np.abs(data.error[rows])
-        axes.set(title=data.name, xlabel=with_unit("spread of the models", data.unit))
-        axes.set_ylabel(with_unit("absolute test error", data.unit))
-        if not len(spread):
-            text = "A single model has no spread."
-            axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center")
-            return
-        many = len(spread) > MANY_POINTS
-        axes.scatter(spread, error, s=9, color=FAINT, linewidths=0, rasterized=many, zorder=2)
-        means = spread_bins(spread, error)
-        axes.plot(*means.T, "o-", color=BLUE, markersize=5, zorder=4, label="means of equal counts")
-        end = np.array([0, spread.max()])
-        normal = end * np.sqrt(2 / np.pi)
-        axes.plot(end, normal, color=INK, linewidth=0.8, zorder=3, label="spread = deviation")
-        axes.set_xlim(left=0)
-        axes.set_ylim(bottom=0)
-        axes.legend(loc="upper left")
+        for name, style in SPLIT_STYLE.items():
+            rows = data.split == name
+            many = rows.sum() > MANY_POINTS
+            look: dict[str, Any] = {"linewidths": 0, "rasterized": many}
+            look["label"] = f"{name} ({rows.sum()})"
+            axes.scatter(data.target[rows], data.error[rows], **look, **style)
+        axes.axhline(0, color=INK, linewidth=0.8, zorder=1)
+        axes.set(title=data.name, xlabel=with_unit("target", data.unit))
+        axes.set_ylabel(with_unit("prediction − target", data.unit))
+        axes.legend(loc="best", handletextpad=0.1, borderpad=0)
 
     return draw
 
 
-def spread_bins(spread: np.ndarray, error: np.ndarray) -> np.ndarray:
-    """[K, 2]: mean spread and mean error of up to ten groups of about equal size, by rising spread."""
-    order = np.argsort(spread, kind="stable")
-    groups = np.array_split(order, min(10, max(1, len(order) // 5)))
-    return np.array([(spread[group].mean(), error[group].mean()) for group in groups])
+def coverage_panel(name: str, intervals: Mapping[str, Any]) -> Panel:
+    """Share of the test labels inside the intervals against the nominal coverage, in percent.
+
+    ``intervals``: those of a target in metrics.json. Bars are the standard deviation that the number
+    of test crystals leaves to a true coverage of that size.
+    """
+
+    def draw(axes: Axes) -> None:
+        axes.plot([0, 100], [0, 100], color=INK, linewidth=0.8, zorder=1)
+        axes.set(title=name, xlim=(40, 102), ylim=(0, 104), xlabel="nominal coverage (%)")
+        axes.set_ylabel("test labels inside (%)")
+        found = intervals["coverage"]
+        if not found:
+            text = "Too few validation crystals\nfor intervals."
+            axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center")
+            return
+        nominal, share = np.array([float(key) for key in found]), np.array([*found.values()])
+        bars = 100 * np.sqrt(nominal * (1 - nominal) / intervals["test_crystals"])
+        look: dict[str, Any] = {"color": BLUE, "capsize": 3, "markersize": 6, "zorder": 3}
+        axes.errorbar(100 * nominal, 100 * share, yerr=bars, fmt="o", **look)
+
+    return draw
 
 
 def error_text(data: Predictions) -> str:

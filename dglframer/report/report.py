@@ -1,125 +1,89 @@
 """The report: a self-contained HTML page about a run, made from the files of its stages."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import yaml
 
 from dglframer.common.errors import DamagedFile
-from dglframer.common.files import hash_of, read_json, write_text
+from dglframer.common.files import hash_of, write_text
+from dglframer.common.machine import machine
 from dglframer.common.own_code import commit
-from dglframer.common.parquet import read_parquet
 from dglframer.common.version import __version__
-from dglframer.config import hash_of_config, load_config, override
+from dglframer.config import hash_of_config, override
 from dglframer.config.networks import ENCODERS
 from dglframer.config.stages import WITHOUT_EFFECT
 from dglframer.config.training import TrainingConfig
-from dglframer.data.crystals import crystal_rows
 from dglframer.data.label_limits import without_unit
 from dglframer.data.split import SPLITS
 from dglframer.evaluation.errors import summary
-from dglframer.graphs.shards import read_manifest
-from dglframer.networks.model_directory import read_description
+from dglframer.networks.model_directory import load_model
 from dglframer.report import plots
-from dglframer.report.inspection import figures
+from dglframer.report.frames import frames_content
+from dglframer.report.inspection import EXAMPLES, figures
+from dglframer.report.learning_curve import panel as curve_panel
+from dglframer.report.model_card import write_cards
 from dglframer.report.pages import environment
+from dglframer.report.points import SHOWN, interactive
+from dglframer.report.results import results
+from dglframer.report.run_files import Inputs, ReportData
+from dglframer.report.tuning_figures import study_figures
 from dglframer.report.tuning_plots import tuning_panels
-from dglframer.structures.symmetry import SYSTEMS, reduced_formula, system_of
-from dglframer.training.metrics import read_metrics
+from dglframer.structures.crystal import Crystal
+from dglframer.structures.periodic_graph import build_graph
 
+CONTENTS = [
+    ("results", "Results"),
+    ("trust", "Trust"),
+    ("worst", "Worst predictions"),
+    ("frames", "Frames"),
+    ("curve", "Learning curve"),
+    ("training", "Training"),
+    ("tuning", "Tuning"),
+    ("model", "Model"),
+    ("data", "Data"),
+    ("rejected", "Rejected and left out"),
+    ("splits", "Splits"),
+    ("graphs", "Graphs"),
+    ("reproduce", "How to reproduce"),
+]
+FRAME_ATOMS = 20  # of the crystal whose frames are shown
 LISTED = 1000  # ids of one reason on the page
 PACKAGES = "torch dgl numpy pyarrow spglib pymatgen optuna matplotlib".split()
 
 
-@dataclass(frozen=True)
-class Inputs:
-    """Paths of the stages' files; ``tuned`` (best.json) is None if tuning is off."""
+def write_report(inputs: Inputs, out: Path, cards: Path | None = None) -> str:
+    """Write the page and return the test errors, a line for each target; equal inputs give equal bytes.
 
-    config: Path
-    download: Path
-    crystals: Path
-    rejected: Path
-    checks: Path
-    inspection: Path
-    split: Path
-    leakage: Path
-    graphs: Path
-    models: Sequence[Path]
-    evaluation: Path
-    tuned: Path | None = None
-
-
-class ReportData:
-    """The content of the stages' files. Raises DamagedFile if the evaluation has another split."""
-
-    def __init__(self, inputs: Inputs):
-        self.inputs = inputs
-        self.config = load_config(inputs.config)
-        self.download = read_json(
-            inputs.download, "source", "licence", "citation", "notes", "files"
-        )
-        self.crystals = read_parquet(inputs.crystals)
-        self.rejected = read_parquet(inputs.rejected)
-        split = read_parquet(inputs.split)
-        self.split = dict(zip(split["id"].to_pylist(), split["split"].to_pylist(), strict=True))
-        self.left_out = split.filter(pc.invert(pc.is_in(split["split"], pa.array(SPLITS))))
-        self.inspection = read_json(inputs.inspection, "crystals", "elements", "labels")
-        self.leakage = read_json(inputs.leakage)
-        self.manifest = read_manifest(inputs.graphs)
-        self.best = read_json(inputs.tuned, "params") if inputs.tuned else None
-        self.trials = read_json(inputs.tuned.parent / "trials.json") if inputs.tuned else []
-        self.models = [read_description(folder).model_dump() for folder in inputs.models]
-        self.epochs = {
-            f"seed {model['history']['seed']}": read_metrics(folder)
-            for model, folder in zip(self.models, inputs.models, strict=True)
-        }
-        self.metrics = read_json(inputs.evaluation / "metrics.json", "targets")
-        self.predictions = plots.read_predictions(inputs.evaluation / "predictions.parquet")
-        self.structures = {row[0]: row[1:] for row in crystal_rows(self.crystals)}
-        used = {id: part for id, part in self.split.items() if part in SPLITS}
-        evaluated = {
-            id: part
-            for one in self.predictions.values()  # each without the crystals that lack its label
-            for id, part in zip(one.ids, one.split, strict=True)
-        }
-        if evaluated != used:
-            raise DamagedFile(
-                f"{inputs.evaluation}: made with another split than {inputs.split}; "
-                "run evaluate again"
-            )
-        tests = [id for id, part in used.items() if part == "test"]
-        checks = read_parquet(inputs.checks, columns=["id", "space_group"])
-        groups = dict(zip(*(column.to_pylist() for column in checks.columns), strict=True))
-        self.systems = {
-            id: system_of(groups[id]) if self.has_lattice(id) else "molecule" for id in tests
-        }
-
-    def has_lattice(self, id: str) -> bool:
-        """Whether it is a crystal, no molecule."""
-        return self.structures[id][1] is not None
-
-
-def write_report(inputs: Inputs, out: Path) -> str:
-    """Write the page and return the test errors, a line for each target; equal inputs give equal bytes."""
+    ``cards``: a folder for card.md of the ensemble, with a folder for the card of each model.
+    """
     run = ReportData(inputs)
     panels = plots.learning_panels(run.epochs, run.manifest["targets"])
+    every = [results(run, name) for name in run.metrics["targets"]]
     context = {
         "run": run,
         **data(run),
         **settings(run),
         "tuning_svgs": tuning(run),
         "learning_svgs": [plots.svg([panel]) for panel in panels],
-        "results": [results(run, name) for name in run.metrics["targets"]],
+        "curve_svgs": curve(run),
+        "results": every,
+        "interactive": interactive(run, every) | {"tuning": optuna_figures(run)},
+        "shown_points": shown_points(run),
+        "frames": shown_frames(run),
         **reproduction(run),
     }
+    absent = {
+        key for key, found in (("curve", run.curve), ("frames", context["frames"])) if not found
+    }
+    context["contents"] = [(key, title) for key, title in CONTENTS if key not in absent]
     write_text(out, environment().get_template("report.html.j2").render(context))
+    if cards:
+        write_cards(run, cards)
     return "\n".join(summary(name, one) for name, one in run.metrics["targets"].items())
 
 
@@ -131,6 +95,7 @@ def data(run: ReportData) -> dict[str, Any]:
         "inspection": run.inspection,
         **figures(run.inspection),
         "listed": LISTED,
+        "examples": EXAMPLES,
         "without_unit": without_unit(run.config.dataset, run.manifest["targets"]),
         "rejected": ids_by_reason(run.rejected),
         "left_out": ids_by_reason(run.left_out),
@@ -190,54 +155,65 @@ def tuning(run: ReportData) -> dict[str, str]:
     return {name: plots.svg([panel]) for name, panel in panels.items()}
 
 
-def results(run: ReportData, name: str) -> dict[str, Any]:
-    """Figures and tables of one property."""
-    of = run.predictions[name]
-    rows = np.flatnonzero(of.split == "test").tolist()
-    absolute = np.abs(of.error)
-    kinds = {i: len(np.unique(run.structures[of.ids[i]][0])) for i in rows}
-    systems = {i: run.systems[of.ids[i]] for i in rows}
-    groups = {
-        "number of elements": grouped(absolute, kinds, sorted(set(kinds.values()))),
-        "crystal system": grouped(absolute, systems, [*SYSTEMS.values(), "unknown", "molecule"]),
-    }
-    return {
-        "name": name,
-        **run.metrics["targets"][name],
-        "test_mae_error": absolute[rows].std(ddof=min(1, len(rows) - 1)) / len(rows) ** 0.5,
-        "labels": {part: of.target[of.split == part] for part in SPLITS},
-        "labels_svg": plots.svg([plots.label_panel(of)]),
-        "parity_svg": plots.svg([plots.parity_panel(of)], size=(4.4, 4.4)),
-        "calibration_svg": plots.svg([plots.calibration_panel(of)], size=(4.4, 4.4)),
-        "mae_by_seed": {
-            seed: [np.abs(values - of.target)[of.split == part].mean() for part in SPLITS]
-            for seed, values in of.by_seed.items()
-        },
-        "groups": [
-            (title, errors, plots.svg([plots.group_panel(title, errors, of.unit)]))
-            for title, errors in groups.items()
-        ],
-        "worst": [
-            {
-                "id": of.ids[i],
-                "formula": formula(run.structures[of.ids[i]][0]),
-                "system": systems[i],
-                **{key: getattr(of, key)[i] for key in ("target", "prediction", "error", "spread")},
-            }
-            for i in sorted(rows, key=lambda i: (-absolute[i], of.ids[i]))[:10]
-        ],
-    }
+def shown_points(run: ReportData) -> str:
+    """How many crystals of each split the plots show, in words."""
+    parts = list(run.split.values())
+    counts = {name: parts.count(name) for name in SPLITS}
+    if all(counts[name] <= SHOWN[name] for name in SPLITS):
+        return "every crystal"
+    words = [f"{min(counts[name], SHOWN[name])} of {counts[name]} {name}" for name in SPLITS]
+    return ", ".join(words) + " crystals, of test the worst among them"
 
 
-def grouped(values: np.ndarray, names: Mapping[int, Any], order: Sequence[Any]) -> dict[str, Any]:
-    """The values of each group in the given order, without empty groups."""
-    members = {name: [row for row in names if names[row] == name] for name in order}
-    return {str(name): values[rows] for name, rows in members.items() if rows}
+def optuna_figures(run: ReportData) -> dict[str, Any]:
+    """Optuna's own figures of the study, for plotly.js; empty if tuning was off."""
+    return study_figures(run.trials, run.config.tune.search) if run.best else {}
 
 
-def formula(numbers_N: np.ndarray) -> str:
-    """Reduced formula with subscripts."""
-    return reduced_formula(numbers_N).translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉"))
+def shown_frames(run: ReportData) -> dict[str, Any] | None:
+    """The frames that the first model sees in one test crystal; None for an encoder without such.
+
+    It is the crystal of median error among those of two elements or more and at most FRAME_ATOMS atoms.
+    """
+    if run.models[0]["encoder"] != "crystalframer":
+        return None
+    of = next(iter(run.predictions.values()))
+    rows = [
+        k
+        for k in np.flatnonzero(of.split == "test").tolist()
+        if len(np.unique(run.structures[of.ids[k]][0])) > 1
+        and len(run.structures[of.ids[k]][0]) <= FRAME_ATOMS
+    ]
+    if not rows:
+        return None
+    rows.sort(key=lambda k: (abs(of.error[k]), of.ids[k]))
+    id = of.ids[rows[len(rows) // 2]]
+    model = load_model(run.inputs.models[0])
+    graph = build_graph(Crystal(id, *run.structures[id], {}), model.cutoff)
+    about = f"A test crystal of median error, seen by the model of {next(iter(run.epochs))}."
+    return frames_content(model, graph, about)
+
+
+def curve(run: ReportData) -> dict[str, str]:
+    """Test error against the number of training crystals, by property; empty if it was not made."""
+    if run.curve is None:
+        return {}
+    names = [name for name in run.curve["units"] if name in run.metrics["targets"]]
+    return {name: plots.svg([curve_panel(run.curve, name)]) for name in names}
+
+
+def stage_times(folder: Path | None) -> list[tuple[str, float, float | None]]:
+    """Job, seconds and largest memory (MB, None if not measured) of Snakemake's benchmark files."""
+    found = []
+    for path in sorted(folder.glob("*.tsv")) if folder and folder.is_dir() else ():
+        lines = path.read_text(encoding="utf-8").splitlines()
+        row = dict(zip(lines[0].split("\t"), lines[-1].split("\t"), strict=False))
+        try:
+            memory = float(row["max_rss"]) if row["max_rss"] not in ("-", "NA") else None
+            found.append((path.stem, float(row["s"]), memory))
+        except (KeyError, ValueError):
+            raise DamagedFile(f"{path}: not a benchmark of Snakemake") from None
+    return found
 
 
 def reproduction(run: ReportData) -> dict[str, Any]:
@@ -252,4 +228,10 @@ def reproduction(run: ReportData) -> dict[str, Any]:
             "data manifest": hash_of(run.manifest),
         },
         "versions": {"dglframer": f"{__version__} {commit()}".strip(), **versions},
+        "trained_on": sorted({str(one["history"].get("machine", "")) for one in run.models} - {""}),
+        "trained_with": sorted(
+            {str(one["history"].get("commit", "")) for one in run.models} - {""}
+        ),
+        "machine": machine(),
+        "times": stage_times(run.inputs.benchmarks),
     }

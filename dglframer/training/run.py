@@ -14,7 +14,10 @@ import torch
 from dglframer.common.elements import element_counts
 from dglframer.common.errors import Interrupted
 from dglframer.common.files import hash_of, remove_left_overs
+from dglframer.common.machine import machine
+from dglframer.common.own_code import commit
 from dglframer.common.progress import progress
+from dglframer.common.version import __version__
 from dglframer.config import Config, hash_of_config
 from dglframer.config.networks import symmetry_group
 from dglframer.config.stages import stage_settings
@@ -225,6 +228,8 @@ def finished_model(config: Config, trainer: Trainer, last: Metrics) -> TrainedMo
         "data_manifest_hash": hash_of(train_set.manifest),
         "config_hash": hash_of_config(config),
         "last_epoch": last,
+        "machine": machine(),
+        "commit": f"{__version__} {commit()}".strip(),
         **origin(config.training),
     }
     cutoff = train_set.manifest["cutoff_angstrom"]

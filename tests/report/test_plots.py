@@ -4,6 +4,7 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+import pytest
 from helpers.figures import texts
 
 from dglframer.common.files import write_json
@@ -135,18 +136,22 @@ def test_every_crystal_is_in_the_histogram_of_sizes() -> None:
     assert axes.patches[0].get_data().values.sum() == 5
 
 
-def test_calibration_has_the_groups_and_the_line_or_says_why_not(tmp_path: Path) -> None:
-    for seeds in ([0, 1], [0]):
-        write_predictions(tmp_path / "p.parquet", {"gap": "eV"}, seeds, 4)
-        plots.calibration_plot(tmp_path / "p.parquet", tmp_path / "calibration.svg")
-        words = texts((tmp_path / "calibration.svg").read_text(encoding="utf-8"))
-        assert "spread of the models (eV)" in words
-        assert ("means of equal counts" in words) == (len(seeds) == 2)
-        assert ("A single model has no spread." in words) == (len(seeds) == 1)
+def test_coverage_shows_the_intervals_or_says_why_not(tmp_path: Path) -> None:
+    found = {"coverage": {"0.5": 0.4, "0.9": 0.95}, "test_crystals": 20}
+    for intervals in (found, {"coverage": {}, "test_crystals": 20}):
+        plots.coverage_plot({"targets": {"gap": {"intervals": intervals}}}, tmp_path / "c.svg")
+        words = texts((tmp_path / "c.svg").read_text(encoding="utf-8"))
+        assert "nominal coverage (%)" in words
+        assert ("Too few validation crystals" in words) == (not intervals["coverage"])
 
 
-def test_means_of_equal_groups_by_rising_spread():
-    spread = np.arange(20.0)[::-1]
-    means = plots.spread_bins(spread, 2 * spread)
-    assert means.tolist() == [[2, 4], [7, 14], [12, 24], [17, 34]]
-    assert plots.spread_bins(np.ones(1), np.ones(1)).tolist() == [[1, 1]]
+def test_coverage_in_percent() -> None:
+    from matplotlib.figure import Figure
+
+    axes = Figure().subplots()
+    intervals = {"coverage": {"0.5": 0.4, "0.9": 0.95}, "test_crystals": 25}
+    plots.coverage_panel("gap", intervals)(axes)
+    points = axes.containers[0].lines[0].get_xydata()
+    assert points == pytest.approx(np.array([[50, 40], [90, 95]]))
+    bars = axes.containers[0].lines[2][0].get_segments()
+    assert bars[0][:, 1] == pytest.approx([30, 50]), "50 % of 25 crystals deviate by 10 %"

@@ -1,6 +1,7 @@
 """The report: complete, honest, self-contained, the same for equal inputs, safe for any id."""
 
 import dataclasses
+import json
 import re
 import shlex
 import shutil
@@ -8,150 +9,27 @@ from html import unescape
 from pathlib import Path
 
 import numpy as np
-import optuna
 import pyarrow as pa
 import pytest
 import spglib
-import torch
+from helpers.report_run import SCRIPT, write_stages
 
 from dglframer.cli import main as cli
 from dglframer.common.errors import DamagedFile
 from dglframer.common.files import hash_of, read_json, write_json
+from dglframer.common.machine import machine
 from dglframer.common.parquet import read_parquet, write_parquet
-from dglframer.config import Config, override
-from dglframer.config.data import GraphsConfig
-from dglframer.data.cleaning import check_crystals
-from dglframer.data.crystals import crystals_table, validated
-from dglframer.data.leakage import leakage
-from dglframer.data.rejections import Rejections
-from dglframer.data.split import split_crystals, write_split
-from dglframer.evaluation.evaluate import evaluate
-from dglframer.graphs.shards import write_graphs
-from dglframer.networks.crystalframer import CrystalFramer
-from dglframer.networks.model_directory import Target, TrainedModel, save_model
-from dglframer.report import report
-from dglframer.report.inspection import inspect
+from dglframer.data.split import write_split
+from dglframer.report import points, report
+from dglframer.report.digits import decimals_of, fixed
 from dglframer.report.pages import number
-from dglframer.report.report import Inputs, ReportData, formula, write_report
-from dglframer.structures.crystal import Record
-from dglframer.training.metrics import MetricsLog
-from dglframer.tuning.tune import write_results
+from dglframer.report.report import Inputs, ReportData, write_report
+from dglframer.report.results import formula, results
 
-SCRIPT = "<script>alert(1)</script>"
-TINY = {"frame": "none", "blocks": 1, "width": 8, "heads": 2, "feedforward": 8, "distance_bins": 4}
-SECTIONS = "data rejected splits graphs tuning model training results reproduce".split()
-UNITS = {"energy": "eV/atom", "gap": "eV"}
-
-
-def records(targets: list[str]) -> list[Record]:
-    """Rock salt, cells of one and of three elements, and one record of every bad kind."""
-    rng = np.random.default_rng(0)
-    result = []
-    for k in range(24):
-        species = (["Na", "Cl"], ["Cu"], ["Ca", "Ti", "O"])[k % 3]
-        cell = np.diag([3.0, 3.0, 3.0 + k % 2])
-        coords = np.linspace(0, 0.5, len(species), endpoint=False)[:, None] * np.ones(3)
-        labels = {name: float(rng.normal()) for name in targets}
-        split = "test" if k < 12 else "val" if k < 15 else "train"
-        result.append(Record(f"c{k:02d}", species, cell, coords, labels, split))
-    one = result[0]
-    spoiled = [
-        dataclasses.replace(one, id=SCRIPT, labels={name: 50.0 for name in targets}),
-        dataclasses.replace(one, id="in-two-parts", split="val+test"),
-        dataclasses.replace(one, id="not-an-element", species=["Na", "<b>Xx"]),
-        dataclasses.replace(one, id="no-label", labels={}),
-        dataclasses.replace(one, id=f"rejected-{SCRIPT}", species=[]),
-    ]
-    return result + spoiled
-
-
-def write_stages(folder: Path, targets: list[str], seeds: tuple[int, ...], tuned: bool) -> Inputs:
-    """The files of the stages before the report, written by these stages."""
-    folder.mkdir()
-    tuning = {"tune.trials": 3 if tuned else 0, "training.epochs": 3, "training.averaged_epochs": 1}
-    plain = {f"crystalframer.{key}": value for key, value in TINY.items()} | tuning
-    config = override(Config(), {**plain, "dataset.targets": targets})
-    files = Inputs(
-        config=folder / "config.json",
-        download=folder / "download.json",
-        crystals=folder / "crystals.parquet",
-        rejected=folder / "rejected.parquet",
-        checks=folder / "checks.parquet",
-        inspection=folder / "inspection.json",
-        split=folder / "split.parquet",
-        leakage=folder / "leakage.json",
-        graphs=folder / "graphs",
-        models=[folder / "models" / f"seed-{seed}" for seed in seeds],
-        evaluation=folder / "evaluation",
-        tuned=folder / "tune" / "best.json" if tuned else None,
-    )
-    write_json(files.config, config.model_dump(mode="json"))
-    source = {"source": "made up", "licence": "CC0", "citation": "A & B", "notes": ["A note."]}
-    listed = [{"path": "some/where/data.csv", "bytes": 12, "sha256": "0" * 64}]
-    write_json(files.download, {**source, "files": listed})
-    rejections = Rejections()
-    valid = validated(records(targets), targets, rejections)
-    write_parquet(files.crystals, crystals_table(valid, "made up", targets, UNITS))
-    write_parquet(files.rejected, rejections.table())
-    checks = check_crystals(files.crystals, config.cleaning)
-    write_parquet(files.checks, checks)
-    write_json(files.inspection, inspect(files.crystals, rejections.table(), checks))
-    splits = split_crystals(read_parquet(files.crystals), config.split)
-    write_split(splits, files.split, "canonical")
-    write_json(files.leakage, leakage(checks, read_parquet(files.split)))
-    write_graphs(
-        files.crystals, files.graphs, GraphsConfig(cutoff_angstrom=4.0, crystals_per_shard=100)
-    )
-    best = write_study(files.tuned.parent) if files.tuned else {"params": {}}
-    for seed, model in zip(seeds, files.models, strict=True):
-        write_model(override(config, best["params"]), files.graphs, seed, model, targets)
-    evaluate(files.graphs, files.split, files.models, files.evaluation, torch.device("cpu"))
-    return files
-
-
-def write_study(folder: Path) -> dict:
-    """best.json and trials.json of a study of two finished trials and a pruned one."""
-    study = optuna.create_study(study_name="tune-made-up")
-    space = {"training.learning_rate": optuna.distributions.FloatDistribution(1e-5, 1.0)}
-    for rate, loss, state in (
-        (3e-4, 0.5, "COMPLETE"),
-        (0.0625, 0.25, "COMPLETE"),
-        (0.5, 1, "PRUNED"),
-    ):
-        trial = optuna.trial.create_trial(
-            state=optuna.trial.TrialState[state],
-            params={"training.learning_rate": rate},
-            distributions=space,
-            value=loss,
-            intermediate_values={1: loss},
-        )
-        study.add_trial(trial)
-    return write_results(study, folder, Config())
-
-
-def write_model(config: Config, graphs: Path, seed: int, folder: Path, targets: list[str]) -> None:
-    """A model directory with initial weights and three epochs of metrics."""
-    lines = [
-        {
-            "epoch": epoch,
-            "step": epoch,
-            "averaged": epoch == 3,
-            "train_loss": 1 / epoch,
-            "val_mae": {name: 1 / (epoch + seed) for name in targets},
-            "train_seconds": 30.0,
-            "val_seconds": 6.0,
-        }
-        for epoch in (1, 2, 3)
-    ]
-    MetricsLog(folder / "metrics.jsonl", lines)
-    history = {
-        "seed": seed,
-        "training": config.training.model_dump(mode="json"),
-        "data_manifest_hash": hash_of(read_json(graphs / "manifest.json")),
-    }
-    network = CrystalFramer(config.crystalframer, len(targets)).draw(seed)
-    statistics = tuple(Target(name, UNITS[name], 0.0, 1.0) for name in targets)
-    save_model(TrainedModel(network, 4.0, statistics, history), folder)
+SECTIONS = (
+    "results trust worst frames training tuning model data rejected splits graphs reproduce".split()
+)
+PAGE_BYTES = 3 * 10**6
 
 
 @pytest.fixture(scope="module")
@@ -187,7 +65,14 @@ def section(page: str, key: str) -> str:
     return found[1]
 
 
+def without_scripts(page: str) -> str:
+    """The page without libraries, data and its own scripts."""
+    return re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
+
+
 def test_makes_no_request(page: str) -> None:
+    assert "default-src 'none'; img-src data: blob:" in page, "and its policy forbids any"
+    page = without_scripts(page)
     for attribute in re.findall(r"""(?:src|href|srcset|action)\s*=\s*["']?([^"'\s>]*)""", page):
         assert attribute.startswith(("#", "data:")), attribute
     assert not re.search(r"@import|<script|<link|<iframe|<object", page)
@@ -201,12 +86,14 @@ def test_every_section_is_there_and_linked(page: str, key: str) -> None:
 
 
 def test_ids_in_the_page_are_unique_and_found(page: str) -> None:
+    page = without_scripts(page)
     ids = re.findall(r'\sid="([^"]*)"', page)
     assert len(ids) == len(set(ids))
     assert {ref for ref in re.findall(r'(?:href="|url\()#([^")]*)', page)} <= set(ids)
 
 
 def test_figures_have_labels_and_tables_captions(page: str) -> None:
+    page = without_scripts(page)
     assert page.count("<svg") == page.count('<svg role="img" aria-label="') >= 12
     assert len(re.findall(r"<table>\s*<caption>\w", page)) == page.count("<table>") >= 12
 
@@ -214,7 +101,8 @@ def test_figures_have_labels_and_tables_captions(page: str) -> None:
 def test_a_malicious_id_is_only_text(page: str) -> None:
     escaped = "&lt;script&gt;alert(1)&lt;/script&gt;"
     assert SCRIPT not in page and "<b>Xx" not in page
-    assert escaped in section(page, "results"), "the worst test prediction"
+    assert escaped in section(page, "worst"), "the worst test prediction"
+    assert r"\u003cscript>alert(1)" in page, "in the data of the plots"
     assert f"rejected-{escaped}" in section(page, "rejected")
 
 
@@ -237,22 +125,111 @@ def test_of_many_rejected_records_the_page_lists_some(
     changed = dataclasses.replace(one_target, rejected=tmp_path / "rejected.parquet")
     write_report(changed, tmp_path / "report.html")
     shown = section((tmp_path / "report.html").read_text(encoding="utf-8"), "rejected")
-    assert "no-label, …" in shown and "also-without" not in shown
+    assert "no-label … (1 of 2 ids)" in shown and "also-without" not in shown
     assert "All of them are in rejected.parquet" in shown
 
 
 def test_the_headline_is_the_number_in_metrics(two_targets: Inputs, page: str) -> None:
-    metrics = read_json(two_targets.evaluation / "metrics.json")["targets"]
+    """With its interval, and the baselines, in the digits that its error allows."""
+    run = ReportData(two_targets)
     values = re.findall(r'<p class="value">([\d.]+) <small>(.*?)</small>', page)
-    assert values == [
-        (number(one["splits"]["test"]["mae"]), one["unit"]) for one in metrics.values()
-    ]
     assert len(values) == 2
-    for one in metrics.values():
-        boosting = number(one["boosting_baseline"]["test_mae"])
+    for (shown, unit), one in zip(
+        values, [results(run, name) for name in run.predictions], strict=True
+    ):
+        decimals = decimals_of(one["test_mae_error"])
+        assert (shown, unit) == (fixed(one["splits"]["test"]["mae"], decimals), one["unit"])
+        low, high = (fixed(end, decimals) for end in one["interval"])
+        assert float(low) < float(shown) < float(high)
+        assert f"95 % interval {low} to {high}, over" in page
+        boosting = fixed(one["boosting_baseline"]["test_mae"], decimals)
         assert "<dt>gradient boosting</dt>" in page and f">{boosting}</dd>" in page
-    ratios = re.findall(r"<strong>([\d.]+) %</strong>", page)
-    assert ratios == [f"{100 * one['test_mae_over_median']:.1f}" for one in metrics.values()]
+
+
+def test_results_come_before_everything_else(page: str) -> None:
+    found = re.findall(r'<section id="(.*?)">', page)
+    assert found == SECTIONS
+    assert (
+        page.index('class="headline"') < page.index('id="figure-parity1"') < page.index("<h2>Data")
+    )
+
+
+def test_long_lists_are_folded(page: str) -> None:
+    for key, words in (
+        ("model", "settings ("),
+        ("data", "with their hashes"),
+        ("reproduce", "Hashes"),
+    ):
+        assert re.search(rf"<summary>[^<]*{re.escape(words)}", section(page, key)), key
+
+
+def test_machine_and_times_are_stated(one_target: Inputs, tmp_path: Path) -> None:
+    row = "s\th:m:s\tmax_rss\n12.5\t0:00:12\t345.6\n"
+    (tmp_path / "train-seed-7.tsv").write_text(row, encoding="utf-8")
+    write_report(dataclasses.replace(one_target, benchmarks=tmp_path), tmp_path / "r.html")
+    shown = section((tmp_path / "r.html").read_text(encoding="utf-8"), "reproduce")
+    assert machine() in shown and "seed 7: 1.8 minutes" in shown
+    assert '<th scope="row">train-seed-7</th><td class="n">12.5</td><td class="n">346</td>' in shown
+
+
+def test_the_plots_have_the_numbers_of_the_predictions(two_targets: Inputs, page: str) -> None:
+    data = json.loads(re.search(r'id="report-data">(.*?)</script>', page)[1])
+    assert data["crystals"]["points"] == len(data["crystals"]["id"]) == 25
+    rows = {
+        (row["id"], row["property"]): row
+        for row in read_parquet(two_targets.evaluation / "predictions.parquet").to_pylist()
+    }
+    for target in data["targets"]:
+        for id, label, value in zip(
+            data["crystals"]["id"], target["target"], target["prediction"], strict=True
+        ):
+            row = rows[(id, target["name"])]
+            step = 0.51 * 10 ** -(target["decimals"] + 1)
+            assert abs(row["target"] - label) <= step and abs(row["prediction"] - value) <= step
+    assert set(data["tuning"]) >= {"history", "slice"}, "Optuna's own figures"
+
+
+def test_elements_that_no_training_crystal_has_are_marked(two_targets: Inputs, page: str) -> None:
+    trained = set(ReportData(two_targets).training_elements)
+    marked = re.findall(r'<span class="([^"]*)" data-element="(\w+)"', section(page, "trust"))
+    unseen = {symbol for classes, symbol in marked if "unseen" in classes}
+    assert (
+        {symbol for _, symbol in marked} - unseen == trained == {"Na", "Cl", "Cu", "Ca", "Ti", "O"}
+    )
+
+
+def test_of_many_crystals_some_are_shown_and_the_page_says_so(
+    one_target: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(points.SHOWN, "test", 4)
+    write_report(one_target, tmp_path / "r.html")
+    page = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "The plots show 4 of 13 test" in page or "4 of 13 test crystals" in page
+    data = json.loads(re.search(r'id="report-data">(.*?)</script>', page)[1])
+    shown = data["crystals"]["split"][: data["crystals"]["points"]]
+    assert shown.count("test") == 4 and SCRIPT in data["crystals"]["id"], "the worst is among them"
+
+
+@pytest.mark.slow
+def test_a_page_of_a_thousand_test_crystals_is_small(tmp_path: Path) -> None:
+    inputs = write_stages(tmp_path / "run", ["energy"], (0, 1), True, frame="max", count=2000)
+    write_report(inputs, tmp_path / "report.html")
+    assert (tmp_path / "report.html").stat().st_size < PAGE_BYTES
+
+
+def test_each_model_gets_a_card(two_targets: Inputs, tmp_path: Path) -> None:
+    write_report(two_targets, tmp_path / "r.html", cards=tmp_path)
+    metrics = read_json(two_targets.evaluation / "metrics.json")["targets"]["gap"]
+    first, ensemble = (
+        path.read_text() for path in (tmp_path / "seed-0" / "card.md", tmp_path / "card.md")
+    )
+    assert first.startswith("# energy, gap: seed 0\n") and "## Errors of gap" in first
+    mae = metrics["test_mae_by_seed"]["0"]
+    assert f"| test | 13 | {mae:.4g} |" in first
+    assert f"| test | 13 | {metrics['splits']['test']['mae']:.4g} |" in ensemble
+    for card in (first, ensemble):
+        assert "Licence: CC0" in card and "Citation: A & B" in card and "## Not for" in card
+        assert "Elements of the training crystals (6): O Na Cl Ca Ti Cu." in card
 
 
 def test_returns_the_test_errors_and_writes_equal_bytes_again(
@@ -273,12 +250,12 @@ def test_returns_the_test_errors_and_writes_equal_bytes_again(
 
 def test_errors_of_each_seed_are_those_of_the_evaluation(two_targets: Inputs, page: str) -> None:
     metrics = read_json(two_targets.evaluation / "metrics.json")["targets"]
-    cells = r'<tr><th scope="row">seed (\d)</th>(?:<td class="n">\S+</td>){2}<td class="n">(\S+)</td></tr>'
-    assert re.findall(cells, section(page, "results")) == [
-        (seed, number(mae))
-        for one in metrics.values()
-        for seed, mae in one["test_mae_by_seed"].items()
-    ]
+    cells = r'<tr><th scope="row">seed (\d)</th><td class="n">([\d.]+) ± ([\d.]+)</td></tr>'
+    found = re.findall(cells, section(page, "results"))
+    wanted = [pair for one in metrics.values() for pair in one["test_mae_by_seed"].items()]
+    assert len(found) == len(wanted) == 4
+    for (seed, mae, error), (name, value) in zip(found, wanted, strict=True):
+        assert seed == name and fixed(value, decimals_of(float(error))) == mae
 
 
 def test_crystal_systems_are_those_of_the_checks(
@@ -298,8 +275,8 @@ def test_crystal_systems_are_those_of_the_checks(
 
 
 def test_worst_predictions_come_first(page: str) -> None:
-    table = section(page, "results").split("10 worst test predictions")[1].split("</table>")[0]
-    ids = re.findall(r'<th scope="row">(.*?)</th>', table)
+    table = section(page, "worst").split("10 worst of 13 test predictions")[1].split("</table>")[0]
+    ids = re.findall(r'<th scope="row" class="id">(.*?)</th>', table)
     assert len(ids) == 10 and unescape(ids[0]) == SCRIPT
 
 
@@ -356,7 +333,9 @@ def test_an_evaluation_of_another_split_is_refused(one_target: Inputs, tmp_path:
 
 
 def test_the_commands_are_those_of_the_command_line(two_targets: Inputs, page: str) -> None:
-    code = "\n".join(re.findall(r"<pre><code>(.*?)</code></pre>", page, re.DOTALL))
+    code = "\n".join(
+        re.findall(r"<pre><code>(.*?)</code></pre>", section(page, "reproduce"), re.DOTALL)
+    )
     lines = [line for line in unescape(code).splitlines() if line.startswith("dglframer ")]
     verbs = [cli.parser().parse_args(shlex.split(line)[1:]).run.__name__ for line in lines]
     stages = "download crystals clean inspect split leakage graphs tune train train evaluate report".split()

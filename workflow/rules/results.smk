@@ -11,6 +11,7 @@ rule evaluate:
         metrics=expand("results/models/seed-{seed}/metrics.jsonl", seed=SEEDS),
     output:
         predictions="results/evaluation/predictions.parquet",
+        nearest="results/evaluation/nearest.parquet",
         intervals="results/evaluation/intervals.json",
         metrics=report(
             "results/evaluation/metrics.json",
@@ -24,11 +25,11 @@ rule evaluate:
             category="Results",
             labels={"what": "parity plot", "format": "SVG"},
         ),
-        calibration=report(
-            "results/evaluation/calibration.svg",
-            caption="../report/calibration.rst",
+        coverage=report(
+            "results/evaluation/coverage.svg",
+            caption="../report/coverage.rst",
             category="Results",
-            labels={"what": "spread against error", "format": "SVG"},
+            labels={"what": "coverage of the intervals", "format": "SVG"},
         ),
         curves=report(
             "results/evaluation/learning_curve.svg",
@@ -62,8 +63,14 @@ rule evaluate:
         )
 
 
+# Of each model, and of the ensemble.
+CARDS = expand("results/models/seed-{seed}/card.md", seed=SEEDS) + ["results/models/card.md"] * (
+    len(SEEDS) > 1
+)
+
+
 rule report:
-    """One page to read."""
+    """One page to read, and a card for each model."""
     input:
         download="results/download.json",
         crystals="results/crystals.parquet",
@@ -75,15 +82,18 @@ rule report:
         graphs="results/graphs/manifest.json",
         tuned="results/tune/best.json",
         models=expand("results/models/seed-{seed}/model.json", seed=SEEDS),
+        weights=expand("results/models/seed-{seed}/model.safetensors", seed=SEEDS),
         metrics="results/evaluation/metrics.json",
         predictions="results/evaluation/predictions.parquet",
+        nearest="results/evaluation/nearest.parquet",
     output:
-        report(
+        page=report(
             "results/report.html",
             caption="../report/report.rst",
             category="Results",
             labels={"what": "report", "format": "HTML"},
         ),
+        cards=CARDS,
     log:
         "results/logs/report.txt",
     benchmark:
@@ -100,6 +110,9 @@ rule report:
         models=folders("models"),
         graphs=subpath(input.graphs, parent=True),
         evaluation=subpath(input.metrics, parent=True),
+        curve=lambda wildcards, output: str(Path(output.page).parent / "learning_curve/table.json"),
+        cards=lambda wildcards, output: str(Path(output.page).parent / "models"),
+        benchmarks=lambda wildcards, output: str(Path(output.page).parent / "benchmarks"),
     shell:
         command(
             "dglframer report",
@@ -115,5 +128,8 @@ rule report:
             "--tuned {input.tuned:q}",
             "--models {params.models:q}",
             "--evaluation {params.evaluation:q}",
-            "--out {output:q}",
+            "--learning-curve {params.curve:q}",
+            "--benchmarks {params.benchmarks:q}",
+            "--cards {params.cards:q}",
+            "--out {output.page:q}",
         )

@@ -5,7 +5,7 @@ import functools
 from torch import Tensor
 
 from dglframer.attention.contract import Attention, AttentionSums, tie_width
-from dglframer.attention.frames import max_axes
+from dglframer.attention.frames import WeightedAxes, max_axes
 from dglframer.attention.gaussians import distance_basis
 from dglframer.attention.reference.bases import basis_sums
 from dglframer.attention.reference.weights import log_weights
@@ -35,13 +35,16 @@ class ReferenceAttention(Attention):
         edge_ptr, settings = self.batch.edge_ptr, self.settings
         logits_EH = log_weights(self.ops, q_NHD, k_NHD, decay_NH, self.d2_E, self.batch.dst_E)
         alpha_EH = self.ops.softmax(logits_EH)
-        if settings.frame == "max":
-            width = tie_width(settings)
-            axes = max_axes(logits_EH.detach(), self.u_E3, self.d2_E, edge_ptr, width)
-        else:
-            axes = self.other_axes(alpha_EH.detach())
+        axes = self.axes(logits_EH.detach(), alpha_EH.detach())
         values_NHD = self.ops.source_sum(alpha_EH, v_NHD)
         distances_HNK, cosines_HNQ = basis_sums(
             alpha_EH, self.basis_EK, self.u_E3, self.d2_E, axes, edge_ptr, settings
         )
         return AttentionSums(values_NHD, distances_HNK, cosines_HNQ)
+
+    def axes(self, logits_EH: Tensor, alpha_EH: Tensor) -> WeightedAxes:
+        """The axes of one block, from the log weights and the weights, both without gradient."""
+        if self.settings.frame != "max":
+            return self.other_axes(alpha_EH)
+        width = tie_width(self.settings)
+        return max_axes(logits_EH, self.u_E3, self.d2_E, self.batch.edge_ptr, width)

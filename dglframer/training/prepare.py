@@ -17,7 +17,12 @@ from dglframer.common.errors import UserError
 from dglframer.common.files import read_json
 from dglframer.common.transforms import TransformName
 from dglframer.config import Config
-from dglframer.config.networks import EncoderConfig, encoder_of, symmetry_group
+from dglframer.config.networks import (
+    CrystalFramerConfig,
+    EncoderConfig,
+    encoder_of,
+    symmetry_group,
+)
 from dglframer.config.training import TrainingConfig
 from dglframer.graphs.dataset import GraphDataset
 from dglframer.graphs.loading import calibration_batch, moved
@@ -28,6 +33,8 @@ from dglframer.networks.model_directory import TrainedModel, load_model
 log = logging.getLogger(__name__)
 
 OUTPUT_LAYER = "head.output."
+ANGLES = "angle_3HDK"  # what a network with frames has, and one without does not
+FRAME = "crystalframer.frame"
 
 
 @dataclass(frozen=True)
@@ -94,7 +101,10 @@ def starting_model(
         return None
     start = load_model(Path(training.init_from))
     theirs, ours = (described(one) for one in (start.network.settings, settings))
-    changes = [f"{key}: {value}" for key, value in theirs.items() if ours.get(key) != value]
+    changed = {key: value for key, value in theirs.items() if ours.get(key) != value}
+    if gains_frames(start.network.settings, settings):
+        del changed[FRAME]
+    changes = [f"{key}: {value}" for key, value in changed.items()]
     if changes:
         lines = "".join(f"\n  {change}" for change in changes)
         raise UserError(
@@ -124,6 +134,16 @@ def starting_model(
     return start
 
 
+def gains_frames(theirs: EncoderConfig, ours: EncoderConfig) -> bool:
+    """Whether a model without frames starts a network with them, which can be the same function.
+
+    It is with angle projections of zero, if distances have no coefficient: without frames they have none.
+    """
+    if not isinstance(theirs, CrystalFramerConfig) or not isinstance(ours, CrystalFramerConfig):
+        return False
+    return theirs.frame == "none" and ours.frame != "none" and ours.distance_coefficient == 1
+
+
 def described(settings: EncoderConfig) -> dict[str, Any]:
     """The encoder and its settings under the configuration's keys; symmetry changes no result."""
     encoder = encoder_of(settings)
@@ -137,8 +157,15 @@ def same_targets(start: TrainedModel, train_set: GraphDataset) -> bool:
 
 
 def adopt_weights(network: PropertyNetwork, start: TrainedModel, train_set: GraphDataset) -> None:
-    """Copy weights and calibration. If the targets differ, the output layer keeps its drawn weights."""
+    """Copy weights and calibration. If the targets differ, the output layer keeps its drawn weights.
+
+    Angle projections that the model does not have begin at zero.
+    """
     weights = start.network.state_dict()
+    if gains_frames(start.network.settings, network.settings):
+        angles = {k: v for k, v in network.state_dict().items() if k.endswith(ANGLES)}
+        weights |= {name: torch.zeros_like(value) for name, value in angles.items()}
+        log.info("training.init_from: the model has no frames, so the angle projections are zero")
     if not same_targets(start, train_set):
         weights = {k: v for k, v in weights.items() if not k.startswith(OUTPUT_LAYER)}
         log.info("training.init_from: the model has other targets, so the output layer is new")

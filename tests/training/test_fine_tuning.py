@@ -56,6 +56,22 @@ def test_it_starts_with_the_weights_and_the_calibration_of_the_model(sets, first
         assert torch.equal(value, start.network.state_dict()[name]), name
 
 
+def test_frames_are_added_to_a_model_without_them(sets, tmp_path):
+    """Before the first step the network is the same function, and then its frames learn."""
+    without = SMALL.model_copy(update={"frame": "none"})
+    plain = Config(crystalframer=without, training=config().training)
+    save_model(train_model(plain, *sets, 0, CPU), tmp_path)
+    start = prepared(sets, tmp_path, target_statistics="keep")
+    mine = predict(start.network, sets[1], CPU)
+    np.testing.assert_allclose(mine, predict(load_model(tmp_path).network, sets[1], CPU), atol=1e-5)
+    learned = train_model(config(init_from=str(tmp_path)), *sets, 0, CPU).network
+    for block in learned.blocks:
+        assert block.attention.angle_3HDK.abs().max() > 1e-4
+    halved = SMALL.model_copy(update={"distance_coefficient": 0.5})
+    with pytest.raises(UserError, match=r"crystalframer\.distance_coefficient: 1\.0"):
+        prepared(sets, tmp_path, halved)
+
+
 @pytest.mark.parametrize("which", ["refit", "keep"])
 def test_statistics_are_those_asked_for(sets, first, which):
     model, start = load_model(first), prepared(sets, first, target_statistics=which)

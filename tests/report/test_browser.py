@@ -38,10 +38,7 @@ def program(*names: str) -> str | None:
     return next((path for path in map(shutil.which, names) if path), None)
 
 
-pytestmark = [
-    pytest.mark.skipif(missing() is not None, reason=str(missing())),
-    pytest.mark.xdist_group("browser"),
-]
+pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
 
 
 @pytest.fixture(scope="module")

@@ -51,7 +51,7 @@ CONTENTS = [
     ("graphs", "Graphs"),
     ("reproduce", "How to reproduce"),
 ]
-FRAME_ATOMS = 20  # of the crystal whose frames are shown
+FRAME_ATOMS = 12  # of the crystal whose frames are shown
 LISTED = 1000  # ids of one reason on the page
 PACKAGES = "torch dgl numpy pyarrow spglib pymatgen optuna matplotlib".split()
 

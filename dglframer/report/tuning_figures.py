@@ -8,6 +8,8 @@ from typing import Any
 from dglframer.config.tuning import SearchChoices, SearchRange
 from dglframer.report.tuning_plots import Trial, completed
 
+LOSS = "validation loss"
+
 
 def study_figures(
     trials: Sequence[Trial], search: Mapping[str, SearchRange | SearchChoices]
@@ -24,11 +26,12 @@ def study_figures(
 
     study = study_of(usable, search)
     same = all(set(trial["params"]) == set(search) for trial in completed(usable))
-    figures = {"history": visualization.plot_optimization_history(study)}
+    figures = {"history": visualization.plot_optimization_history(study, target_name=LOSS)}
     if any(len(trial["val_loss_by_epoch"]) > 1 for trial in usable):
         figures["intermediate"] = visualization.plot_intermediate_values(study)
+        figures["intermediate"].update_layout(xaxis_title="epoch", yaxis_title=LOSS)
     if same:
-        figures["slice"] = visualization.plot_slice(study)
+        figures["slice"] = visualization.plot_slice(study, target_name=LOSS)
         evaluator = importance.PedAnovaImportanceEvaluator()
         if len(search) > 1:
             figures["importance"] = visualization.plot_param_importances(study, evaluator=evaluator)
@@ -81,6 +84,12 @@ def plain(figure: Any) -> dict[str, Any]:
     layout = content["layout"]
     for key in ("template", "title", "width", "height"):
         layout.pop(key, None)
-    layout |= {"margin": {"l": 60, "r": 15, "t": 20, "b": 50}, "paper_bgcolor": "#ffffff"}
+    for key in [key for key in layout if key.startswith("xaxis")]:  # narrow columns of long names
+        title = layout[key].get("title", {})
+        if "text" in title:
+            title["text"] = title["text"].rsplit(".", 1)[-1]
+        layout[key]["automargin"] = True
+    layout["legend"] = {"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top"}
+    layout |= {"margin": {"l": 60, "r": 15, "t": 32, "b": 80}, "paper_bgcolor": "#ffffff"}
     layout |= {"plot_bgcolor": "#ffffff", "font": {"family": "system-ui, sans-serif", "size": 12}}
     return {"data": content["data"], "layout": layout}

@@ -210,6 +210,21 @@ def test_of_many_crystals_some_are_shown_and_the_page_says_so(
     assert shown.count("test") == 4 and SCRIPT in data["crystals"]["id"], "the worst is among them"
 
 
+def test_the_learning_curve_is_shown_if_it_is_there(
+    one_target: Inputs, plain_page: str, tmp_path: Path
+) -> None:
+    errors = {"ensemble": 0.25, "by_seed": [0.25], "test_crystals": 13}
+    errors |= {f"{key}_baseline": 0.5 for key in ("boosting", "composition", "median")}
+    rows = [{"training_crystals": n, "targets": {"energy": errors}} for n in (50, 1000)]
+    table = {"encoder": "crystalframer", "seeds": [7], "units": {"energy": "eV/atom"}, "rows": rows}
+    write_json(tmp_path / "table.json", table)
+    with_curve = dataclasses.replace(one_target, learning_curve=tmp_path / "table.json")
+    write_report(with_curve, tmp_path / "r.html")
+    shown = section((tmp_path / "r.html").read_text(encoding="utf-8"), "curve")
+    assert '<svg role="img" aria-label="Test error of energy' in shown and "1 000" in shown
+    assert 'id="curve"' not in plain_page and 'href="#curve"' not in plain_page
+
+
 @pytest.mark.slow
 def test_a_page_of_a_thousand_test_crystals_is_small(tmp_path: Path) -> None:
     inputs = write_stages(tmp_path / "run", ["energy"], (0, 1), True, frame="max", count=2000)

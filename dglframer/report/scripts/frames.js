@@ -7,7 +7,8 @@ document.addEventListener("DOMContentLoaded", () => {
   const { make, fixed } = page;
   const COLOURS = ["#d55e00", "#009e73", "#0072b2"];
   const NAMES = ["e₁", "e₂", "e₃"];
-  const ARROW = 2.6; // angstrom
+  const ARROWS = [3.2, 2.6, 2.0]; // angstrom: of tied frames one axis may lie along another
+  const NEAR = 4.0; // angstrom: what fills the view at first
   const state = { atom: 0, block: data.first[0], head: data.first[1], frame: "all" };
   let viewer = null;
 
@@ -44,16 +45,16 @@ document.addEventListener("DOMContentLoaded", () => {
     for (const [e, weight] of others) {
       const centre = point(atom.edges[e].slice(1));
       viewer.addSphere({ center: centre, radius: 0.9 * Math.cbrt(weight / largest), color: "#cc79a7", alpha: 0.45 });
-      viewer.addCylinder({ start: point([0, 0, 0]), end: centre, radius: 0.05 * Math.sqrt(weight / largest), color: "#cc79a7" });
+      viewer.addCylinder({ start: point([0, 0, 0]), end: centre, radius: 0.02, color: "#cc79a7" });
     }
     for (const [k, vector, share] of all) {
-      viewer.addArrow({ start: point([0, 0, 0]), end: point(vector, ARROW), radius: 0.09, radiusRatio: 2.2, mid: 0.85, color: COLOURS[k], alpha: share > 0.99 ? 1 : Math.max(0.3, share) });
+      viewer.addArrow({ start: point([0, 0, 0]), end: point(vector, ARROWS[k]), radius: 0.05 + 0.07 * share, radiusRatio: 2.2, mid: 0.85, color: COLOURS[k] });
     }
     const labelled = new Set();
     for (const [k, vector] of all) {
       if (labelled.has(k)) continue;
       labelled.add(k);
-      viewer.addLabel(NAMES[k], { position: point(vector, ARROW + 0.3), fontColor: COLOURS[k], fontSize: 15, backgroundOpacity: 0 });
+      viewer.addLabel(NAMES[k], { position: point(vector, ARROWS[k] + 0.3), fontColor: COLOURS[k], fontSize: 15, backgroundOpacity: 0 });
     }
     crystal.cell(viewer, data.structure.l, origin(atom.atom).map((x) => -x));
     viewer.render();
@@ -112,7 +113,7 @@ document.addEventListener("DOMContentLoaded", () => {
   const filters = box.querySelector(".filters");
   const framed = data.atoms.some((one) => one.frames[0][0].tied.length);
   filters.append(...lists.map((one) => one.box), ...(framed ? [frameList.box] : []));
-  const axesLegend = [...NAMES.flatMap((name, k) => [make("b", { style: `color: ${COLOURS[k]}` }, name), " "]), "are the axes; faint ones have small shares."];
+  const axesLegend = [...NAMES.flatMap((name, k) => [make("b", { style: `color: ${COLOURS[k]}` }, name), " "]), "are the axes; thin ones have small shares."];
   const legend = make("p", { class: "quiet" }, "Pink: attention weight. ", ...(framed ? axesLegend : []));
 
   const start = () => {
@@ -121,8 +122,7 @@ document.addEventListener("DOMContentLoaded", () => {
       viewer = crystal.viewer(view);
       tiedFrames();
       draw();
-      viewer.zoomTo();
-      viewer.zoom(1.6);
+      viewer.zoomTo({ predicate: (site) => Math.hypot(site.x, site.y, site.z) < NEAR });
       viewer.rotate(20, "y");
       viewer.rotate(12, "x");
       viewer.render();

@@ -32,14 +32,15 @@ document.addEventListener("DOMContentLoaded", () => {
   }
   function show(i, place = home) {
     place.append(panel);
-    const head = ["", "target", "prediction", "error", "90 % interval"].map((text, k) => make("th", { scope: "col", class: k ? "n" : null }, text));
-    const rows = targets.filter((t) => t.target[i] != null).map((t) => {
-      const error = t.prediction[i] - t.target[i];
-      const interval = t.low[i] == null ? "–" : `${fixed(t.low[i], t.decimals)} to ${fixed(t.high[i], t.decimals)}`;
-      const cells = [fixed(t.target[i], t.decimals), fixed(t.prediction[i], t.decimals), fixed(error, t.decimals), interval];
-      const name = t.unit ? `${t.name} (${t.unit})` : t.name;
-      return make("tr", {}, make("th", { scope: "row" }, name), ...cells.map((text) => make("td", { class: "n" }, text)));
-    });
+    const known = targets.filter((t) => t.target[i] != null);
+    const head = ["", ...known.map((t) => (t.unit ? `${t.name} (${t.unit})` : t.name))].map((text, k) => make("th", { scope: "col", class: k ? "n" : null }, text));
+    const numbers = {
+      target: (t) => fixed(t.target[i], t.decimals),
+      prediction: (t) => fixed(t.prediction[i], t.decimals),
+      error: (t) => fixed(t.prediction[i] - t.target[i], t.decimals),
+      "90 % interval": (t) => (t.low[i] == null ? "–" : `${fixed(t.low[i], t.decimals)} to ${fixed(t.high[i], t.decimals)}`),
+    };
+    const rows = Object.entries(numbers).map(([name, of]) => make("tr", {}, make("th", { scope: "row" }, name), ...known.map((t) => make("td", { class: "n" }, of(t)))));
     const table = make("table", {}, make("thead", {}, make("tr", {}, ...head)), make("tbody", {}, ...rows));
     const words = panel.querySelector(".words");
     words.replaceChildren(
@@ -134,6 +135,7 @@ document.addEventListener("DOMContentLoaded", () => {
         ...traces(t, (i) => t.target[i], (i) => t.prediction[i])],
       layout(named("target", unit), named("prediction", unit), true),
     ]);
+    parity.querySelector("figcaption").textContent = "On the line prediction and target are equal.";
     let axis = "target";
     replaced(errors, () => [
       traces(t, (i) => AXES[axis](t, i), (i) => t.prediction[i] - t.target[i]),

@@ -3,20 +3,20 @@
 import logging
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
 from dglframer.common.errors import UserError
-from dglframer.common.progress import progress
+from dglframer.common.progress import Advance, progress
 from dglframer.common.version import __version__
 from dglframer.data.sources.file_ids import file_ids
 from dglframer.evaluation.demands import NO_DEMANDS, Demands, check_demands, finished
 from dglframer.evaluation.ensemble import Ensemble, load_ensemble
 from dglframer.evaluation.intervals import find_intervals
-from dglframer.evaluation.items import Position, Wanted, chunks
+from dglframer.evaluation.items import Item, Position, Wanted, chunks
 from dglframer.evaluation.partial_rows import PartialRows, description
 from dglframer.evaluation.prediction_rows import (
     Row,
@@ -113,9 +113,15 @@ def predicted(
     ids, n_done = file_ids(files), 0
     items = read_in_processes(files, ids, start, wanted, workers, reading.edges_per_batch)
     with progress("files", len(files)) as advance:
-        for chunk in chunks(items, reading.edges_per_batch):
+        for chunk in chunks(counted(items, advance), reading.edges_per_batch):
             yield ensemble.rows(chunk, with_embedding), chunk[-1].next
             n_before, n_done = n_done, n_done + len(chunk)
-            advance(chunk[-1].next[0], f"{n_done:,} structures")
             if n_done // LOG_EVERY > n_before // LOG_EVERY:
                 log.info("%d structures", n_done)
+
+
+def counted(items: Iterable[Item], advance: Advance) -> Iterator[Item]:
+    """The items; the bar moves as they are read."""
+    for count, item in enumerate(items, 1):
+        advance(item.next[0], f"{count:,} structures")
+        yield item

@@ -64,6 +64,7 @@ def train(args: argparse.Namespace) -> None:
         checkpoints=args.checkpoints or args.out / "checkpoints",
         restart=args.restart,
         when_changed=args.when_changed,
+        own_shards=args.own_shards,
     )
     device = pick_device(args.device)
     # Before processes_on: it imports parts of torch that keep a process group alive. gloo's threads
@@ -190,6 +191,10 @@ def add_verbs(verbs: Any) -> None:
         "action": "store_true",
         "help": "discard the checkpoints in that folder and begin anew",
     }
+    own_shards = {
+        "action": "store_true",
+        "help": "with torchrun: each process reads its own shards alone (docs/guide/training.md)",
+    }
     changed: dict[str, Any] = {"choices": ("refuse", "fresh"), "default": "refuse"}
     changed["help"] = "what to do if the checkpoints have other settings or data (default: refuse)"
     add_verb(
@@ -199,6 +204,7 @@ def add_verbs(verbs: Any) -> None:
         ("--checkpoints", checkpoints),
         ("--restart", restart),
         ("--when-changed", changed),
+        ("--own-shards", own_shards),
     )
     add_verb(verbs, evaluate, GRAPHS, SPLIT, MODEL_DIRS, THREADS, DEVICE, OUT)
     budget: dict[str, Any] = {"choices": ("epochs", "time"), "required": True}

@@ -5,16 +5,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from dglframer.common.remote import location
+
 Option = tuple[str, dict[str, Any]]  # flag or name, arguments of argparse's add_argument
 Verb = Callable[[argparse.Namespace], int | None]
 
 CONFIG = ("--config", {"type": Path, "required": True, "help": "YAML or JSON configuration"})
 OUT = ("--out", {"type": Path, "required": True, "help": "file or folder to write"})
-GRAPHS = ("--graphs", {"type": Path, "required": True, "help": "folder of graph shards"})
-SPLIT = ("--split", {"type": Path, "required": True, "help": "split.parquet"})
-CRYSTALS = ("--crystals", {"type": Path, "required": True, "help": "crystals.parquet"})
+GRAPHS = ("--graphs", {"type": location, "required": True, "help": "folder of graph shards"})
+SPLIT = ("--split", {"type": location, "required": True, "help": "split.parquet"})
+CRYSTALS = ("--crystals", {"type": location, "required": True, "help": "crystals.parquet"})
 REJECTED = ("--rejected", {"type": Path, "required": True, "help": "rejected.parquet"})
-CHECKS = ("--checks", {"type": Path, "required": True, "help": "checks.parquet"})
+CHECKS = ("--checks", {"type": location, "required": True, "help": "checks.parquet"})
 DOWNLOAD = ("--download", {"type": Path, "required": True, "help": "download.json"})
 THREADS = ("--threads", {"type": int, "default": 1, "help": "CPU threads (default 1)"})
 DEVICE = ("--device", {"default": "auto", "help": "cpu, cuda, cuda:1, ... (default: auto)"})

@@ -11,6 +11,7 @@ from typing import Any
 
 from dglframer.common.disk import writing
 from dglframer.common.errors import DamagedFile
+from dglframer.common.remote import location
 
 
 @contextmanager
@@ -103,7 +104,7 @@ def hash_of(value: Any) -> str:
 
 def sha256(path: Path) -> str:
     """sha256 of a file's bytes, hexadecimal."""
-    with open(path, "rb") as handle:
+    with location(path).open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
@@ -121,7 +122,7 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path, *keys: str) -> Any:
     """Read JSON; raises DamagedFile naming the file if it is missing, not JSON, or lacks one of ``keys``."""
     try:
-        value = json.loads(Path(path).read_text(encoding="utf-8"))
+        value = json.loads(location(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DamagedFile(f"{path}: no such file") from None
     except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, nested without end

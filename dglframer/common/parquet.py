@@ -6,15 +6,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dglframer.common.errors import DamagedFile
 from dglframer.common.files import atomic_path
+from dglframer.common.remote import RemotePath
 
 GROUP_ROWS = 1 << 20  # of the row groups in which pyarrow writes a table
 READ_BYTES = 1 << 16  # of each column of a Parquet file at a time
+REMOTE_BYTES = 1 << 22  # the same from object storage, where each reading is a request
 
 
 def write_parquet(path: Path, table: pa.Table) -> None:
@@ -70,7 +73,7 @@ def parquet_errors(path: Path) -> Iterator[None]:
 def damaged_row_group(path: Path) -> str:
     """``row group 3`` for the first that cannot be read; "" if none can, or all."""
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        with pq.ParquetFile(source_of(path), page_checksum_verification=True) as file:
             for group in range(file.num_row_groups):
                 try:
                     file.read_row_group(group)
@@ -85,7 +88,7 @@ def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
     """Read a Parquet file and verify its page checksums; raises DamagedFile naming the file."""
     with parquet_errors(path):
         table = pq.read_table(
-            path, columns=columns, page_checksum_verification=True, partitioning=None
+            source_of(path), columns=columns, page_checksum_verification=True, partitioning=None
         )
         table.schema.names  # noqa: B018  (raises where a damaged name is not UTF-8)
         return table
@@ -94,7 +97,7 @@ def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
 def parquet_schema(path: Path) -> pa.Schema:
     """Columns, types and metadata of a Parquet file; raises DamagedFile naming it."""
     with parquet_errors(path):
-        return pq.read_schema(path)
+        return pq.read_schema(source_of(path))
 
 
 @contextmanager
@@ -104,13 +107,24 @@ def parquet_file(path: Path) -> Iterator[pq.ParquetFile]:
     Bytes are read when their rows are asked for. Memory holds neither earlier rows nor the rest of
     the row group, which may be as large as the file.
     """
-    with (
-        parquet_errors(path),
-        pq.ParquetFile(
-            path, page_checksum_verification=True, pre_buffer=False, buffer_size=READ_BYTES
-        ) as file,
-    ):
+    with parquet_errors(path), opened(path) as file:
         yield file
+
+
+def opened(path: Path) -> pq.ParquetFile:
+    """A Parquet file for reading in pieces."""
+    remote = isinstance(path, RemotePath)
+    return pq.ParquetFile(
+        source_of(path),
+        page_checksum_verification=True,
+        pre_buffer=False,
+        buffer_size=REMOTE_BYTES if remote else READ_BYTES,
+    )
+
+
+def source_of(path: Path) -> Any:
+    """What pyarrow reads: the path, or an open file in object storage."""
+    return path.open("rb") if isinstance(path, RemotePath) else path
 
 
 def parquet_batches(
@@ -129,9 +143,7 @@ class RowReader:
     def __init__(self, path: Path):
         self.path = path
         with parquet_errors(path):
-            self.file = pq.ParquetFile(
-                path, page_checksum_verification=True, pre_buffer=False, buffer_size=READ_BYTES
-            )
+            self.file = opened(path)
             metadata = self.file.metadata
             self.counts = [metadata.row_group(k).num_rows for k in range(metadata.num_row_groups)]
         self.ends = list(accumulate(self.counts))

@@ -19,9 +19,11 @@ from torch.utils.data import Dataset
 from dglframer.common.disk import writing
 from dglframer.common.errors import DamagedFile, UserError
 from dglframer.common.files import hash_of
+from dglframer.common.remote import RemotePath
 from dglframer.common.transforms import TRANSFORMS, apply
 from dglframer.config.networks import SymmetryGroup
 from dglframer.graphs.batch import Batch, cell_or_zeros
+from dglframer.graphs.own_shards import WHOLE, Share, own_manifest
 from dglframer.graphs.reduction import reduction
 from dglframer.graphs.shard_table import shard_graphs
 from dglframer.graphs.shards import read_manifest, read_shard
@@ -30,6 +32,7 @@ from dglframer.structures.periodic_graph import PeriodicGraph
 log = logging.getLogger(__name__)
 
 CACHE_VERSION = 5
+CACHE = "DGLFRAMER_CACHE"  # the folder of the decoded arrays of graphs in object storage
 
 
 class GraphDataset(Dataset):
@@ -37,19 +40,25 @@ class GraphDataset(Dataset):
 
     The arrays are memory-mapped: workers and runs on one machine share their pages. Atoms that are
     equivalent under the operations of ``group`` come once in its batches (``graphs/reduction.py``).
+    With a ``share`` only the shards of that process are read, and ``ids`` of the others are left out.
     """
 
     def __init__(
-        self, graphs: Path, ids: Sequence[str] | None = None, group: SymmetryGroup = "none"
+        self,
+        graphs: Path,
+        ids: Sequence[str] | None = None,
+        group: SymmetryGroup = "none",
+        share: Share = WHOLE,
     ):
-        self.graphs, self.group = graphs, group
+        self.graphs, self.group, self.share = graphs, group, share
         self.manifest = read_manifest(graphs)
-        cache = open_cache(graphs, self.manifest, group)
-        self.arrays = open_arrays(cache, self.manifest, group)
+        cache = open_cache(graphs, self.manifest, group, share)
+        self.arrays = open_arrays(cache, own_manifest(self.manifest, share), group)
         self.targets = self.arrays["targets"]
         every_id: list[str] = json.loads((cache / "ids.json").read_text())
         rows = {id: row for row, id in enumerate(every_id)}
-        self.ids = every_id if ids is None else list(ids)
+        self.wanted = every_id if ids is None else list(ids)  # in the shards of all processes
+        self.ids = [id for id in self.wanted if id in rows] if share.size > 1 else self.wanted
         unknown = [id for id in self.ids if id not in rows]
         if unknown:
             raise DamagedFile(f"{graphs}: no graph {unknown[0]} (and {len(unknown) - 1} others)")
@@ -73,8 +82,9 @@ class GraphDataset(Dataset):
             return self
         other = copy.copy(self)
         other.group = group
-        cache = open_cache(self.graphs, self.manifest, group)
-        other.arrays = open_arrays(cache, self.manifest, group) | {"targets": self.targets}
+        cache = open_cache(self.graphs, self.manifest, group, self.share)
+        own = own_manifest(self.manifest, self.share)
+        other.arrays = open_arrays(cache, own, group) | {"targets": self.targets}
         return other
 
     def collate(self, rows: Sequence[int] | np.ndarray) -> Batch:
@@ -203,25 +213,31 @@ def open_arrays(
     }
 
 
-def open_cache(graphs: Path, manifest: dict[str, Any], group: SymmetryGroup) -> Path:
+def open_cache(
+    graphs: Path, manifest: dict[str, Any], group: SymmetryGroup, share: Share = WHOLE
+) -> Path:
     """The folder of a group's decoded arrays beside ``graphs``; it is made now if it is not there.
 
     It is made under another name and then renamed. If two processes decode at once, one rename wins
     and both processes use its folder.
     """
     current = f"{graphs.name}-{hash_of([CACHE_VERSION, manifest])[:16]}"
-    cache = graphs.parent / "cache" / f"{current}-{group}"
+    of = f"-{share.rank}-of-{share.size}" if share.size > 1 else ""
+    remote = isinstance(graphs, RemotePath)
+    caches = Path(os.environ.get(CACHE, "results/cache")) if remote else graphs.parent / "cache"
+    cache = caches / f"{current}-{group}{of}"
     if cache.is_dir():
         return cache
     with writing(cache):
         cache.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{cache.name}.", dir=cache.parent))
         try:
-            decode(graphs, manifest, group, temporary)
+            own = own_manifest(manifest, share)
+            decode(graphs, own, group, temporary)
             temporary.chmod(cache.parent.stat().st_mode)  # mkdtemp makes it for its owner alone
             os.rename(temporary, cache)
-            log.info("decoded %d shards to %s", len(manifest["shards"]), cache)
-            for older in cache.parent.glob(f"{graphs.name}-*"):
+            log.info("decoded %d shards to %s", len(own["shards"]), cache)
+            for older in () if remote else cache.parent.glob(f"{graphs.name}-*"):
                 if not older.name.startswith(current):  # its graphs have been built anew since
                     shutil.rmtree(older, ignore_errors=True)
         except OSError:

@@ -10,6 +10,7 @@ from dglframer.config.networks import SymmetryGroup
 from dglframer.data.split import read_split
 from dglframer.graphs.batch import Batch
 from dglframer.graphs.dataset import GraphDataset
+from dglframer.graphs.own_shards import WHOLE, Share
 
 VISIBLE = ("train", "val")
 
@@ -27,8 +28,9 @@ class TrainValDataset(GraphDataset):
         ids: Sequence[str],
         visible: Sequence[str],
         group: SymmetryGroup = "none",
+        share: Share = WHOLE,
     ):
-        super().__init__(graphs, ids, group)
+        super().__init__(graphs, ids, group, share)
         self.visible_G = np.isin(self.id_of_row.astype(str), list(visible))
         self.refuse(self.rows)
         targets_GT = np.where(self.visible_G[:, None], self.targets, np.nan)
@@ -52,11 +54,15 @@ def visible_datasets(
     split: Path,
     names: Sequence[str] = VISIBLE,
     group: SymmetryGroup = "none",
-) -> list[GraphDataset]:
-    """A dataset for each of ``names``; raises HeldOut for the test split."""
+    share: Share = WHOLE,
+) -> list[TrainValDataset]:
+    """A dataset for each of ``names``; raises HeldOut for the test split.
+
+    With a ``share`` they hold the crystals in the shards of one process.
+    """
     hidden = [name for name in names if name not in VISIBLE]
     if hidden:
         raise HeldOut(f"the {hidden[0]} split cannot be read before the evaluation")
     parts = read_split(split, allowed=VISIBLE)
     visible = [id for name in VISIBLE for id in parts[name]]
-    return [TrainValDataset(graphs, parts[name], visible, group) for name in names]
+    return [TrainValDataset(graphs, parts[name], visible, group, share) for name in names]

@@ -9,19 +9,25 @@ from torch.utils.data import Sampler
 
 from dglframer.graphs.batch import Batch
 from dglframer.graphs.dataset import GraphDataset
+from dglframer.graphs.own_shards import WHOLE, Share
 
 
 class EpochShuffle(Sampler):
-    """A permutation that depends on seed and epoch alone; set ``epoch`` before each pass."""
+    """A permutation that depends on seed and epoch alone; set ``epoch`` before each pass.
 
-    def __init__(self, length: int, seed: int):
-        self.length, self.seed, self.epoch = length, seed, 0
+    With a ``share`` it is one of the crystals of that process, and depends on its rank and the number
+    of processes as well.
+    """
+
+    def __init__(self, length: int, seed: int, share: Share = WHOLE):
+        self.length, self.seed, self.epoch, self.share = length, seed, 0, share
 
     def __len__(self) -> int:
         return self.length
 
     def __iter__(self) -> Iterator[int]:
-        generator = np.random.default_rng([self.seed, self.epoch])
+        of_process = list(self.share) if self.share.size > 1 else []
+        generator = np.random.default_rng([self.seed, self.epoch, *of_process])
         return iter(generator.permutation(self.length).tolist())
 
 

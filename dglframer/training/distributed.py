@@ -12,11 +12,14 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -41,13 +44,24 @@ class Processes:
         parts = flat.split([tensor.numel() for tensor in tensors])
         return [part.view_as(tensor) for part, tensor in zip(parts, tensors, strict=True)]
 
+    def sum_of(self, values: Any) -> np.ndarray:
+        """The sum over all processes of an array (float64) of one shape."""
+        [total] = self.sum([torch.as_tensor(np.asarray(values, np.float64)).to(self.device)])
+        return total.cpu().numpy()
+
+    def same_state(self, network: torch.nn.Module) -> None:
+        """Give the network of every process the leader's parameters and buffers."""
+        if self.size > 1:
+            for tensor in network.state_dict().values():
+                dist.broadcast(tensor, src=0)
+
     def any(self, flag: bool) -> bool:
         """Whether the flag is set in any process; every process gets the same answer."""
         if self.size == 1:
             return flag
         return bool(self.sum([torch.tensor([float(flag)], device=self.device)])[0])
 
-    def from_leader(self, value: str | None) -> str | None:
+    def from_leader(self, value: T) -> T:
         """The leader's value, in every process."""
         values = [value]
         if self.size > 1:

@@ -72,8 +72,12 @@ def l1_loss(output_BT: Tensor, target_BT: Tensor, weight_T: Tensor | None = None
 
 def label_weights(known_BT: np.ndarray) -> Tensor:
     """Crystals over known labels of each target, [T], float32; 0 without a known label."""
-    count_T = known_BT.sum(0)
-    weight_T = np.where(count_T > 0, len(known_BT) / np.maximum(count_T, 1), 0.0)
+    return weights_of(len(known_BT), known_BT.sum(0))
+
+
+def weights_of(crystals: int, known_T: np.ndarray) -> Tensor:
+    """``label_weights`` from the number of crystals and of the known labels of each target."""
+    weight_T = np.where(known_T > 0, crystals / np.maximum(known_T, 1), 0.0)
     return torch.from_numpy(weight_T).float()
 
 

@@ -29,6 +29,7 @@ from dglframer.graphs.loading import calibration_batch, moved
 from dglframer.networks.base import PropertyNetwork
 from dglframer.networks.build import build
 from dglframer.networks.model_directory import TrainedModel, load_model
+from dglframer.training.distributed import Processes
 
 log = logging.getLogger(__name__)
 
@@ -51,38 +52,47 @@ class Prepared:
 
 
 def prepare(
-    config: Config, train_set: GraphDataset, val_set: GraphDataset, seed: int, device: torch.device
+    config: Config,
+    train_set: GraphDataset,
+    val_set: GraphDataset,
+    seed: int,
+    device: torch.device,
+    processes: Processes | None = None,
 ) -> Prepared:
     """Draw a network, or take the weights of the model in ``training.init_from``.
 
     A drawn network is calibrated on a sample of the training set; a trained one brings its
     calibration. Raises UserError if that model does not fit the settings or the graphs, if a target
     is constant or without a label, if ``training.freeze`` names no parameter or all of them, or if no
-    crystal is small enough.
+    crystal is small enough. ``processes``: those whose crystals are counted together, if each has the
+    crystals of its own shards; all start with the weights and the calibration of the first.
     """
+    together = processes if processes and train_set.share.size > 1 else Processes(device)
     settings, training = config.encoder_settings, config.training
     group = symmetry_group(settings)
     train_set = train_set.in_group(group).at_most(training.max_atoms)
     val_set = val_set.in_group(group)
-    check_labels(train_set, val_set)
+    check_labels(train_set, val_set, together)
     transforms = tuple(map(config.dataset.target_transforms.get, train_set.manifest["targets"]))
     train_set, val_set = train_set.transformed(transforms), val_set.transformed(transforms)
     start = starting_model(settings, training, train_set, transforms)
-    mean_T, std_T = statistics(training, start, train_set)
+    mean_T, std_T = statistics(training, start, train_set, together)
     network = build(settings, len(mean_T)).draw(seed).to(device)
     if start is None:
         network.calibrate(moved(calibration_batch(train_set, seed), device))
     else:
         adopt_weights(network, start, train_set)
+    together.same_state(network)
     freeze(network, training.freeze)
     return Prepared(network, transforms, mean_T, std_T, train_set, val_set, seed)
 
 
-def check_labels(train_set: GraphDataset, val_set: GraphDataset) -> None:
+def check_labels(train_set: GraphDataset, val_set: GraphDataset, processes: Processes) -> None:
     """Raise UserError if a target has no label at all in one of the two sets."""
     for part, dataset in (("training", train_set), ("validation", val_set)):
-        for name, known_G in zip(dataset.manifest["targets"], dataset.known().T, strict=True):
-            if not known_G.any():
+        known_T = processes.sum_of(dataset.known().sum(0))
+        for name, known in zip(dataset.manifest["targets"], known_T, strict=True):
+            if not known:
                 raise UserError(f"no {part} crystal has a label {name}")
 
 
@@ -173,13 +183,22 @@ def adopt_weights(network: PropertyNetwork, start: TrainedModel, train_set: Grap
 
 
 def statistics(
-    training: TrainingConfig, start: TrainedModel | None, train_set: GraphDataset
+    training: TrainingConfig,
+    start: TrainedModel | None,
+    train_set: GraphDataset,
+    processes: Processes,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of each target, [T]: of the training set, or the model's own."""
     if start is not None and training.target_statistics == "keep":
         means, stds = zip(*((target.mean, target.std) for target in start.targets), strict=True)
         return np.array(means), np.array(stds)
     mean_T, std_T = train_set.target_statistics()
+    if processes.size > 1:
+        values_GT, known_T = train_set.targets[train_set.rows], train_set.known().sum(0)
+        known_T = processes.sum_of(known_T)
+        mean_T = processes.sum_of(np.nansum(values_GT, axis=0)) / known_T
+        squares_T = processes.sum_of(np.nansum((values_GT - mean_T) ** 2, axis=0))
+        std_T = np.sqrt(squares_T / known_T)
     if not (std_T > 0).all():
         raise UserError("a target has the same value for every training crystal")
     return mean_T, std_T

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from dglframer.common.elements import element_counts
-from dglframer.common.errors import Interrupted
+from dglframer.common.elements import SYMBOLS, element_counts
+from dglframer.common.errors import DamagedFile, Interrupted, UserError
 from dglframer.common.files import hash_of, remove_left_overs
 from dglframer.common.machine import machine
 from dglframer.common.own_code import commit
@@ -23,6 +23,7 @@ from dglframer.config.networks import symmetry_group
 from dglframer.config.stages import stage_settings
 from dglframer.graphs.dataset import GraphDataset
 from dglframer.graphs.held_out import visible_datasets
+from dglframer.graphs.own_shards import WHOLE, Share
 from dglframer.networks.model_directory import Target, TrainedModel, save_model
 from dglframer.training.checkpoints import (
     Checkpoints,
@@ -53,6 +54,7 @@ class TrainingJob:
     checkpoints: Path  # the run directory, which one process at a time may use
     restart: bool = False
     when_changed: WhenChanged = "refuse"
+    own_shards: bool = False  # each of several processes reads its own alone
 
 
 def train_seed(job: TrainingJob, processes: Processes, stop: StopRequest) -> None:
@@ -62,21 +64,37 @@ def train_seed(job: TrainingJob, processes: Processes, stop: StopRequest) -> Non
     another configuration or other data, Interrupted if asked to stop.
     """
     config, leads = job.config, processes.leads
+    share = Share(processes.rank, processes.size) if job.own_shards else WHOLE
     with locked(job.checkpoints) if leads else nullcontext():
         train_set, val_set = visible_datasets(
-            job.graphs, job.split, group=symmetry_group(config.encoder_settings)
+            job.graphs, job.split, group=symmetry_group(config.encoder_settings), share=share
         )
+        check_shares(train_set, val_set, processes)
         identity = identity_of(config, train_set, val_set, job.seed)
         if leads:
             remove_left_overs(job.out)
             checkpoints = open_checkpoints(job.checkpoints, identity, job.restart, job.when_changed)
         else:
             checkpoints = Checkpoints(job.checkpoints, identity)
-        prepared = prepare(config, train_set, val_set, job.seed, processes.device)
+        prepared = prepare(config, train_set, val_set, job.seed, processes.device, processes)
         trainer = Trainer(prepared, config.training, processes)
         last = TrainingRun(trainer, checkpoints, stop, job.out / "metrics.jsonl").finish()
-        if leads:
-            save_model(finished_model(config, trainer, last), job.out)
+        if leads or trainer.own_shards:
+            model = finished_model(config, trainer, last)
+            if leads:
+                save_model(model, job.out)
+
+
+def check_shares(train_set: GraphDataset, val_set: GraphDataset, processes: Processes) -> None:
+    """Raise an error unless the shards of all processes hold all crystals, and each some for training."""
+    if train_set.share.size == 1:
+        return
+    found = processes.sum_of([len(train_set), len(val_set), len(train_set) == 0])
+    wanted = [len(train_set.wanted), len(val_set.wanted)]
+    if found[:2].tolist() != wanted:
+        raise DamagedFile(f"{train_set.graphs}: the shards have not all crystals of the split")
+    if found[2]:
+        raise UserError("a process has no training crystal in its shards: take fewer processes")
 
 
 def train_model(
@@ -144,22 +162,22 @@ class TrainingRun:
         found = None
         if self.checkpoints is not None:
             newest = self.checkpoints.newest() if processes.leads else None
-            where = processes.from_leader(str(newest) if newest else None)
-            found = Path(where) if where else None
-        crystals, done = len(trainer.train_set), 0
+            read = (str(newest), read_snapshot(newest)) if newest else None
+            found = processes.from_leader(read)  # other hosts need not see the folder
+        crystals, done = trainer.train_crystals, 0
         name = f"seed {trainer.seed}, {crystals} training crystals on {trainer.device}"
         if processes.size > 1:
             name += f" x {processes.size} processes"
         if found is None:
             log.info("%s: starting at epoch 1", name)
         else:
-            snapshot = read_snapshot(found)
+            where, snapshot = found
             restore(trainer, snapshot)
-            self.saved = found
+            self.saved = Path(where)
             self.lines = snapshot.values["lines"]
             done = trainer.next_epoch * crystals
             done += trainer.current.crystals if trainer.current else 0
-            log.info("%s: going on after %d steps, from %s", name, trainer.step, found)
+            log.info("%s: going on after %d steps, from %s", name, trainer.step, where)
         self.pace = Pace(trainer.seed, training.epochs, crystals, done)
         self.last_save = time.monotonic()
 
@@ -224,7 +242,7 @@ def finished_model(config: Config, trainer: Trainer, last: Metrics) -> TrainedMo
     history = {
         "seed": trainer.seed,
         "training": config.training.model_dump(mode="json"),
-        "training_crystals": len(train_set),
+        "training_crystals": trainer.train_crystals,
         "data_manifest_hash": hash_of(train_set.manifest),
         "config_hash": hash_of_config(config),
         "last_epoch": last,
@@ -235,6 +253,9 @@ def finished_model(config: Config, trainer: Trainer, last: Metrics) -> TrainedMo
     cutoff = train_set.manifest["cutoff_angstrom"]
     network = copy.deepcopy(trainer.result).eval()
     elements = element_counts(train_set.compositions())
+    if trainer.own_shards:
+        counts = trainer.processes.sum_of([elements.get(symbol, 0) for symbol in SYMBOLS])
+        elements = {symbol: int(n) for symbol, n in zip(SYMBOLS, counts, strict=True) if n}
     return TrainedModel(network, cutoff, targets, history, elements)
 
 
@@ -242,16 +263,17 @@ def identity_of(
     config: Config, train_set: GraphDataset, val_set: GraphDataset, seed: int
 ) -> dict[str, Any]:
     """Everything that a training's result depends on; a checkpoint of another identity is not used."""
-    manifest = train_set.manifest
+    manifest, processes = train_set.manifest, train_set.share.size
     data = {key: value for key, value in manifest.items() if not isinstance(value, list)}
     return {
         "settings": stage_settings(config, "train"),
         "seed": seed,
         **origin(config.training),
+        **({"own_shards_of_processes": processes} if processes > 1 else {}),
         "data": {
             **data,
             "manifest_hash": hash_of(manifest),
-            "train_ids_hash": hash_of(train_set.ids),
-            "val_ids_hash": hash_of(val_set.ids),
+            "train_ids_hash": hash_of(train_set.wanted),
+            "val_ids_hash": hash_of(val_set.wanted),
         },
     }

@@ -77,6 +77,8 @@ def restore(trainer: Trainer, snapshot: Snapshot) -> None:
     trainer.best, trainer.nonfinite = values["best"], values["nonfinite"]
     if values["current"] is not None:
         order_G, sums_2 = tensors["epoch.order"].numpy(), tensors["epoch.sums"].to(trainer.device)
+        if trainer.own_shards:  # the snapshot has the order of the leader's crystals
+            order_G = trainer.begin(values["current"]["number"]).order_G
         trainer.current = EpochState(order_G=order_G, sums_2=sums_2, **values["current"])
     restore_random_states(values["random"])
 

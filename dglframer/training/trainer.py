@@ -22,12 +22,11 @@ from dglframer.graphs.loading import graph_loader, moved, prefetched
 from dglframer.networks.base import PropertyNetwork
 from dglframer.networks.inference import predict
 from dglframer.training.distributed import Processes, parts_by_edges
-from dglframer.training.epoch import EpochState, begin_epoch, own_share, remaining_batches
+from dglframer.training.epoch import EpochState, begin_epoch, remaining_steps
 from dglframer.training.metrics import Metrics
 from dglframer.training.optimiser import (
     clip_and_step,
     is_out_of_memory,
-    label_weights,
     loss_and_gradients,
     optimizers_for,
 )
@@ -47,6 +46,11 @@ class Trainer:
         self.train_set, self.val_set = prepared.train_set, prepared.val_set
         self.edges_G = self.train_set.edge_counts()
         self.known_GT = self.train_set.known()
+        self.own_shards = self.train_set.share.size > 1
+        self.train_crystals, self.val_known_T = len(self.train_set), self.val_set.known().sum(0)
+        if self.own_shards:
+            self.train_crystals = int(processes.sum_of(self.train_crystals))
+            self.val_known_T = processes.sum_of(self.val_known_T).astype(np.int64)
         self.network, self.seed = prepared.network, prepared.seed
         self.transforms = prepared.transforms
         self.mean_T, self.std_T = prepared.mean_T, prepared.std_T
@@ -100,41 +104,34 @@ class Trainer:
     def begin(self, epoch: int) -> EpochState:
         """The state of an epoch: the restored one, or a new one."""
         if self.current is None or self.current.number != epoch:
-            self.current = begin_epoch(epoch, len(self.train_set), self.seed, self.device)
+            self.current = begin_epoch(
+                epoch, len(self.train_set), self.seed, self.device, self.train_set.share
+            )
         return self.current
 
     def take_steps(
         self, current: EpochState, averaging: bool, after_step: Callable[[], None]
     ) -> None:
         """Take the remaining steps of an epoch, and count batches, crystals and seconds."""
-        batches = remaining_batches(current, self.train_set, self.training)
-        shares = [own_share(indices, self.edges_G, self.processes) for indices in batches]
-        loader = graph_loader(self.train_set, [own for own, _ in shares])
-        all_batches = current.batch + len(batches)
+        steps = remaining_steps(
+            current, self.train_set, self.training, self.processes, self.known_GT
+        )
+        loader = graph_loader(self.train_set, [step.own for step in steps])
+        all_batches = current.batch + len(steps)
         resumed, resumed_cpu = time.perf_counter(), time.process_time()
-        for indices, (_, share), batch in zip(
-            batches, shares, prefetched(loader, self.device), strict=True
-        ):
+        for step, batch in zip(steps, prefetched(loader, self.device), strict=True):
             received = time.perf_counter()
             current.waiting_seconds += received - resumed
-            ids = tuple(self.train_set.ids[index] for index in indices)
+            ids = tuple(self.train_set.ids[index] for index in step.named)
             done = (current.number + (current.batch + 0.5) / all_batches) / self.training.epochs
-            self.train_step(batch, averaging, share, ids, self.weights(indices), done)
+            weight_T = None if step.weight_T is None else step.weight_T.to(self.device)
+            self.train_step(batch, averaging, step.share, ids, weight_T, done, step.crystals)
             current.batch += 1
-            current.crystals += len(indices)
+            current.crystals += step.crystals
             current.train_seconds += time.perf_counter() - resumed
             current.cpu_seconds += time.process_time() - resumed_cpu
             after_step()
             resumed, resumed_cpu = time.perf_counter(), time.process_time()
-
-    def weights(self, indices: np.ndarray) -> Tensor | None:
-        """The weights of the targets in the loss of a batch; None if no training label is missing.
-
-        They are those of the whole batch, equal in all processes, so that shares and halves add up.
-        """
-        if self.known_GT.all():
-            return None
-        return label_weights(self.known_GT[indices]).to(self.device)
 
     def metrics_of(
         self, current: EpochState, averaging: bool, val_2T: np.ndarray, val_seconds: float
@@ -154,7 +151,7 @@ class Trainer:
             "train_loss": loss_sum / crystals,
             "val_loss": float(val_2T[0].sum()),
             "val_mae": dict(zip(targets, val_2T[1].tolist(), strict=True)),
-            "val_labels": dict(zip(targets, self.val_set.known().sum(0).tolist(), strict=True)),
+            "val_labels": dict(zip(targets, self.val_known_T.tolist(), strict=True)),
             "nonfinite_steps": len(self.nonfinite),
             "split_batches": current.splits,
             "train_seconds": round(current.train_seconds, 3),
@@ -171,13 +168,14 @@ class Trainer:
         ids: Sequence[str] = (),
         weight_T: Tensor | None = None,
         done: float = 0.0,
+        crystals: int | None = None,
     ) -> Tensor:
         """Take one optimiser step; returns the loss, a scalar on the device.
 
         ``share`` is the weight of this process's batch in the whole batch, ``ids`` are the crystals
-        of the whole, ``weight_T`` the weights of its targets, ``done`` the share of the training that
-        lies behind. If the loss or a gradient is not finite the step changes nothing; ``read_flags``
-        reports it later.
+        of the whole, ``crystals`` is their number if not all have ids here, ``weight_T`` the weights of
+        its targets, ``done`` the share of the training that lies behind. If the loss or a gradient is
+        not finite the step changes nothing; ``read_flags`` reports it later.
         """
         loss, *gradients = self.processes.sum(self.gradients(batch, share, weight_T))
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
@@ -191,7 +189,7 @@ class Trainer:
         ids = tuple(ids) or batch.ids
         if self.current is not None:
             seen_2 = torch.stack([loss.double(), torch.ones_like(loss, dtype=torch.float64)])
-            self.current.sums_2 += torch.where(finite, seen_2 * len(ids), 0.0)
+            self.current.sums_2 += torch.where(finite, seen_2 * (crystals or len(ids)), 0.0)
         self.unread.append((self.step, ids, finite))
         self.step += 1
         if self.averaged is not None and finite:  # torch's average waits for the device as well
@@ -262,7 +260,7 @@ class Trainer:
         [2, T]: in normalised units (of transformed targets: of what is learned), in the user's unit.
         """
         rank, size = self.processes.rank, self.processes.size
-        own = range(rank, len(self.val_set), size)
+        own = range(len(self.val_set)) if self.own_shards else range(rank, len(self.val_set), size)
         sums_2T = torch.zeros(2, len(self.mean_T), dtype=torch.float64, device=self.device)
         if own:
             output_GT = predict(self.result, self.val_set, self.device, 32, own, each_batch)
@@ -277,7 +275,7 @@ class Trainer:
             known_GT = self.val_set.known()[own]
             sums_2T += torch.from_numpy(np.where(known_GT, errors_2GT, 0).sum(1)).to(self.device)
         [total_2T] = self.processes.sum([sums_2T])
-        return total_2T.cpu().numpy() / self.val_set.known().sum(0)
+        return total_2T.cpu().numpy() / self.val_known_T
 
     def in_user_units(self, learned_GT: np.ndarray) -> np.ndarray:
         """What is learned, without the transforms of the targets."""

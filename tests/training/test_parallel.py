@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,8 +12,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
 
+from dglframer.common.elements import element_counts
+from dglframer.common.errors import UserError
+from dglframer.data.split import read_split
+from dglframer.graphs.dataset import GraphDataset
+from dglframer.graphs.loading import EpochShuffle
+from dglframer.graphs.own_shards import Share
+from dglframer.networks.inference import predict
+from dglframer.networks.model_directory import load_model
 from dglframer.training.distributed import parts_by_edges
 
 THEN_LIST_THREADS = """
@@ -152,3 +162,97 @@ def test_a_signal_to_torchrun_saves(tiny_run, tmp_path, sent, options):
     steps = int(re.search(r"stopped by .* after (\d+) steps", text).group(1))
     newest = sorted((tmp_path / "run").glob("model/checkpoints/*/epoch-*"))[-1]
     assert json.loads((newest / "state.json").read_text())["values"]["step"] == steps
+
+
+IN_A_FOLDER_OF_ITS_OWN = """
+import os, sys
+from dglframer.cli.main import main
+place = sys.argv.index("--graphs") + 1
+sys.argv[place] = f"{sys.argv[place]}-{os.environ['RANK']}/graphs"
+sys.exit(main())
+"""
+
+
+@pytest.fixture
+def two_hosts(tiny_run, tmp_path):
+    """A graph folder for each of two processes, in which the shards of the other one are deleted."""
+    for rank in (0, 1):
+        graphs = shutil.copytree(tiny_run.graphs, tmp_path / f"host-{rank}" / "graphs")
+        for one in tiny_run.manifest["shards"][1 - rank :: 2]:
+            (graphs / one["file"]).unlink()
+    return tmp_path / "host"
+
+
+def on_two_hosts(tiny_run, hosts, folder, *options, **training):
+    """The command line of a training whose processes have a graph folder each."""
+    words = command(tiny_run, folder, 2, **training)
+    script = folder / "script.py"
+    script.write_text(IN_A_FOLDER_OF_ITS_OWN)
+    start = words.index("dglframer")
+    words[start - 1 : start + 1] = [str(script)]
+    words[words.index("--graphs") + 1] = str(hosts)
+    return [*words, *options]
+
+
+def test_each_process_reads_its_own_shards_alone(tiny_run, two_hosts, tmp_path):
+    """The files of the other process are not there. Counts, statistics and errors are of all crystals."""
+    words = on_two_hosts(tiny_run, two_hosts, tmp_path / "run", "--own-shards")
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for rank in (0, 1):
+        (cache,) = (two_hosts.parent / f"host-{rank}" / "cache").iterdir()
+        assert cache.name.endswith(f"-{rank}-of-2")
+    parts = read_split(tiny_run.split)
+    train_set, val_set = (GraphDataset(tiny_run.graphs, parts[name]) for name in ("train", "val"))
+    model = load_model(tmp_path / "run" / "model")
+    assert model.history["training_crystals"] == len(train_set)
+    assert model.training_elements == element_counts(train_set.compositions())
+    mean_T, std_T = train_set.target_statistics()
+    assert [one.mean for one in model.targets] == pytest.approx(mean_T, rel=1e-12)
+    assert [one.std for one in model.targets] == pytest.approx(std_T, rel=1e-12)
+    predicted_GT = predict(model.network, val_set, torch.device("cpu"))
+    learned_GT = (val_set.targets[val_set.rows] - mean_T) / std_T
+    last = json.loads((tmp_path / "run/model/metrics.jsonl").read_text().splitlines()[-1])
+    assert last["val_loss"] == pytest.approx(
+        np.abs(predicted_GT - learned_GT).mean(0).sum(), rel=1e-5
+    )
+    shares = [GraphDataset(tiny_run.graphs, parts["train"], share=Share(k, 2)) for k in (0, 1)]
+    steps = max(-(-len(one) // count) for one, count in zip(shares, (3, 2), strict=True))
+    assert last["step"] == 3 * steps  # of 3 crystals of the first process and 2 of the second
+
+
+def test_without_own_shards_the_files_of_the_others_are_missed(tiny_run, two_hosts, tmp_path):
+    words = on_two_hosts(tiny_run, two_hosts, tmp_path / "run")
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode != 0 and "missing or not the bytes in the manifest" in done.stderr
+
+
+@pytest.mark.slow
+def test_own_shards_go_on_to_the_same_bits(tiny_run, two_hosts, tmp_path):
+    """Stopped in the second epoch, also the process that does not write finds its place."""
+    whole = on_two_hosts(tiny_run, two_hosts, tmp_path / "whole", "--own-shards")
+    subprocess.run(whole, check=True, capture_output=True)
+    folder = tmp_path / "killed"
+    words = on_two_hosts(tiny_run, two_hosts, folder, "--own-shards")
+    process = subprocess.Popen(words, stderr=subprocess.DEVNULL, start_new_session=True)
+    deadline = time.monotonic() + 300
+    while not list(folder.glob("model/checkpoints/*/epoch-000001-*")):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    subprocess.run(words, check=True, capture_output=True)
+    name = "model/model.safetensors"
+    assert (folder / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_the_shares_of_two_processes_are_all_crystals(tiny_run):
+    """Each crystal is with one process; the order follows from seed, epoch, rank and number."""
+    every = GraphDataset(tiny_run.graphs)
+    shares = [GraphDataset(tiny_run.graphs, every.ids, share=Share(rank, 2)) for rank in (0, 1)]
+    assert sorted(shares[0].ids + shares[1].ids) == every.ids and all(map(len, shares))
+    first, other = (list(EpochShuffle(6, 0, Share(rank, 2))) for rank in (0, 1))
+    assert sorted(first) == sorted(other) == list(range(6)) and first != other
+    assert first == list(np.random.default_rng([0, 0, 0, 2]).permutation(6))
+    with pytest.raises(UserError, match="3 shards are too few for 4 processes"):
+        GraphDataset(tiny_run.graphs, share=Share(3, 4))

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from dglframer.common.errors import ConfigError, DamagedFile
 from dglframer.common.files import read_json, sha256
+from dglframer.common.remote import RemotePath, location, size_of
 from dglframer.config.data import DatasetConfig, MaterialsProjectConfig
 from dglframer.data.sources.catalogue import JARVIS_NAMES
 from dglframer.structures.crystal import Record
@@ -60,7 +61,9 @@ def open_source(
         qm9,
     )
 
-    path = None if dataset.path is None else Path(dataset.path)
+    path = None if dataset.path is None else location(dataset.path)
+    if isinstance(path, RemotePath) and dataset.source != "parquet":
+        raise ConfigError(f"dataset.path: {path}: of the sources only parquet reads object storage")
     assume_periodic = dataset.periodicity == "assume_periodic"
     targets, units = dataset.targets, dict(dataset.target_units)
     if dataset.source == "jarvis_minerals":
@@ -98,8 +101,7 @@ def describe(source: Source) -> dict[str, Any]:
         "citation": source.citation,
         "notes": source.notes(),
         "files": [
-            {"path": str(path), "bytes": path.stat().st_size, "sha256": sha256(path)}
-            for path in files
+            {"path": str(path), "bytes": size_of(path), "sha256": sha256(path)} for path in files
         ],
     }
 
@@ -108,7 +110,7 @@ def verify(description: Path) -> list[Path]:
     """The files listed in download.json; raises DamagedFile if one has changed since."""
     files = []
     for entry in read_json(description, "files")["files"]:
-        path = Path(entry["path"])
+        path = location(entry["path"])
         if not path.is_file() or sha256(path) != entry["sha256"]:
             raise DamagedFile(f"{path}: changed or gone since the download stage; run it again")
         files.append(path)

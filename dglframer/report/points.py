@@ -91,7 +91,9 @@ def values(run: ReportData, one: dict[str, Any], ids: Sequence[str]) -> dict[str
 
     def column(values_G: np.ndarray) -> list[float | None]:
         found = (None if row is None else float(values_G[row]) for row in rows)
-        return [None if x is None or math.isnan(x) else round(x, decimals + 1) for x in found]
+        return [
+            None if x is None or not math.isfinite(x) else round(x, decimals + 1) for x in found
+        ]
 
     numbers = {key: column(getattr(of, key)) for key in ("target", "prediction", "low", "high")}
     return {"name": one["name"], "unit": one["unit"], "decimals": decimals, **numbers}

@@ -19,8 +19,8 @@ from dglframer.config.data import DatasetConfig
 
 VERBS = (
     "sources download crystals clean inspect split leakage init graphs tune train evaluate"
-    " compare-plan compare report predict models import-checkpoint curve-splits learning-curve nbody"
-    " export doctor config completion"
+    " compare-plan compare report predict models import-checkpoint frames curve-splits"
+    " learning-curve nbody export doctor config completion"
 ).split()
 
 

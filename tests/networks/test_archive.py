@@ -6,6 +6,7 @@ import pytest
 import torch
 from helpers.paths import ROOT
 
+from dglframer.cli import main as cli
 from dglframer.common.errors import DamagedFile, UserError
 from dglframer.networks.archive import unpacked, write_models
 from dglframer.networks.model_directory import load_model
@@ -45,6 +46,20 @@ def test_an_archive_gives_the_same_models(seeds, tmp_path):
     write_models(seeds, path, "# mine\n")
     assert path.read_bytes() == first  # no time in it
     assert unpacked(path) == found[0].folder.parent
+
+
+def test_the_card_beside_the_models_goes_with_them(seeds, tmp_path, monkeypatch):
+    words = ["dglframer", "export", "model", str(seeds), str(tmp_path / "mine.zip")]
+    (tmp_path / "other.md").write_text("# other\n")
+    (seeds / "card.md").write_text("# of the report\n")
+    for more, text in (
+        ([], "# of the report\n"),
+        (["--card", str(tmp_path / "other.md")], "# other\n"),
+    ):
+        monkeypatch.setattr("sys.argv", words + more)
+        assert cli.main() == 0
+        with zipfile.ZipFile(tmp_path / "mine.zip") as archive:
+            assert archive.read("README.md").decode() == text
 
 
 def test_a_damaged_model_is_not_packed(seeds, tmp_path):

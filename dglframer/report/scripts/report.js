@@ -89,6 +89,9 @@ document.addEventListener("DOMContentLoaded", () => {
     "width of the 90 % interval": (t, i) => (t.low[i] == null ? null : t.high[i] - t.low[i]),
   };
 
+  /** For plotly, which reads some tags in texts. */
+  const plainText = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;");
+
   /** The points of one target by split: x and y are functions of a crystal's place. */
   function traces(t, x, y) {
     return Object.keys(COLOURS).map((split) => {
@@ -99,7 +102,7 @@ document.addEventListener("DOMContentLoaded", () => {
       return {
         type: "scatter", mode: "markers", name: `${split} (${places.length})`,
         x: places.map(x), y: places.map(y),
-        customdata: places.map((i) => [i, crystals.id[i], crystals.formula[i], fixed(t.target[i], t.decimals), fixed(t.prediction[i], t.decimals)]),
+        customdata: places.map((i) => [i, plainText(crystals.id[i]), crystals.formula[i], fixed(t.target[i], t.decimals), fixed(t.prediction[i], t.decimals)]),
         hovertemplate: "<b>%{customdata[1]}</b><br>%{customdata[2]}<br>target %{customdata[3]}<br>prediction %{customdata[4]}<extra></extra>",
         marker: { color: COLOURS[split], symbol: MARKS[split], size: SIZES[split], opacity: split === "train" ? 0.6 : 0.85 },
       };

@@ -160,7 +160,7 @@ def elsewhere(name: str, mae: float) -> list[str]:
     there = other["targets"][name]["splits"]["test"]["mae"]
     return [
         f"- Results differ by the type of CPU: {there:.4f} instead of {mae:.4f} on "
-        f"{other['machine'].split(',')[0]}. On one machine they repeat to the bit."
+        f"{other['machine'].split(',')[0]}, some commits later. On one machine they repeat to the bit."
     ]
 
 

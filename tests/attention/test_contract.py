@@ -26,7 +26,7 @@ BACKENDS = {"cpu": (EVERY_FRAME, "cpu"), "gpu": (("max", "none"), DEVICE)}
 # One table: of the sums, absolute; of gradients, relative to the largest.
 TOLERANCE = {torch.float64: (1e-12, 1e-10), torch.float32: (1e-5, 1e-4)}
 # Triton's interpreter takes milliseconds for an edge: one or two shells of the symmetric crystals.
-CUTOFF = {"rocksalt": 3.0, "cscl": 3.6, "copper": 2.6, "diamond": 2.6, "quartz": 2.6}
+CUTOFF = {"rocksalt": 3.0, "cscl": 3.6, "copper": 2.6, "diamond": 2.6, "quartz": 2.6, "sheet": 2.6}
 CRYSTALS = {
     one.id: one
     for one in (
@@ -41,6 +41,8 @@ CRYSTALS = {
         crystals.own_images(),
         crystals.lonely(),
         crystals.line(),
+        crystals.chain(),
+        crystals.sheet(),
     )
 }
 # Where these frames are unique: elsewhere rounding chooses between equal axes (§6).

@@ -139,6 +139,17 @@ def line() -> Crystal:
     return crystal("line", "H Li", 30 * np.eye(3), [[0, 0, 0], [0.02, 0.01, 0.01]])
 
 
+def chain() -> Crystal:
+    """Periodic along one direction: every neighbour is on one line, on both sides."""
+    return crystal("chain", "C N", np.diag([2.6, 30, 30]), [[0, 0, 0], [0.45, 0, 0]])
+
+
+def sheet() -> Crystal:
+    """A flat layer: every neighbour is in one plane, and three are as near as each other."""
+    lattice_33 = [[2.5, 0, 0], [-1.25, 2.5 * np.sqrt(3) / 2, 0], [0, 0, 30]]
+    return crystal("sheet", "B N", lattice_33, [[0, 0, 0], [1 / 3, 2 / 3, 0]])
+
+
 def reasons_by_id(rejections: Rejections) -> dict[str, str]:
     """Why each id was rejected; of an id that was rejected twice, one reason."""
     return {row["id"]: row["reason"] for row in rejections.table().to_pylist()}

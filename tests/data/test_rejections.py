@@ -48,7 +48,11 @@ def test_reasons_are_counted_the_most_frequent_first():
 
 @pytest.mark.parametrize(("n_valid", "n_bad", "max_share"), [(9, 1, 0.1), (1, 0, 0.0), (1, 9, 1.0)])
 def test_rejected_share_up_to_the_allowed_one_passes(n_valid, n_bad, max_share):
+    """And not one record more, where that is possible."""
     check_rejected_share(n_valid, rejected({"bad": n_bad}), max_share)
+    if max_share < 1:
+        with pytest.raises(UserError):
+            check_rejected_share(n_valid, rejected({"bad": n_bad + 1}), max_share)
 
 
 @pytest.mark.parametrize(("n_valid", "n_bad", "max_share"), [(9, 2, 0.1), (9, 1, 0.0)])

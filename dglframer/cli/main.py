@@ -14,6 +14,7 @@ from typing import Any
 from dglframer.cli import data as data_commands
 from dglframer.cli import export, frames, learning_curve, nbody
 from dglframer.cli import models as model_commands
+from dglframer.cli import workflow as workflow_command
 from dglframer.cli.options import add_verb
 from dglframer.common.disk import cannot_write, place_of
 from dglframer.common.errors import Interrupted, UserError
@@ -107,6 +108,7 @@ def parser() -> argparse.ArgumentParser:
     learning_curve.add_verbs(verbs)
     nbody.add_parser(verbs)
     export.add_parser(verbs)
+    workflow_command.add_verbs(verbs)
     compiled = {
         "action": "store_true",
         "help": "compile the loops for CPUs now, not at their first use",

@@ -5,12 +5,15 @@ of the checkout that made it.
 """
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 from dglframer.common.errors import UserError
+from dglframer.common.version import __version__
 
 PACKAGE = Path(__file__).resolve().parents[1]
 VARIABLE = (
@@ -45,6 +48,19 @@ def commit() -> str:
     except OSError:  # no git
         return ""
     return found.stdout.strip()
+
+
+def requirement() -> str:
+    """What pip takes to install this package again: the address it came from, else its name and version.
+
+    The address is in direct_url.json, which pip writes (PEP 610).
+    """
+    found = metadata.distribution("dglframer").read_text("direct_url.json")
+    origin = json.loads(found) if found else {}
+    url = origin.get("url", "")
+    if commit_id := origin.get("vcs_info", {}).get("commit_id"):
+        return f"{origin['vcs_info']['vcs']}+{url}@{commit_id}"
+    return f"dglframer @ {url}" if url else f"dglframer=={__version__}"
 
 
 def export_code() -> None:

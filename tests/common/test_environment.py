@@ -48,7 +48,7 @@ def pins(python: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("file", ["data.yaml", "model.yaml"])
 def test_conda_environments_pin_what_the_lock_pins(file):
-    environment = yaml.safe_load((ROOT / "envs" / file).read_text(encoding="utf-8"))
+    environment = yaml.safe_load((ROOT / "workflow" / "envs" / file).read_text(encoding="utf-8"))
     python, pip, packages = environment["dependencies"]
     assert environment["channels"] == ["conda-forge", "nodefaults"]
     assert (python, pip) == ("python=3.11", "pip")

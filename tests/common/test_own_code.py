@@ -1,11 +1,14 @@
 """A command started by a workflow refuses to be other code than the workflow was read with."""
 
+import json
 import sys
 
 import pytest
 
 from dglframer.cli import main as cli
 from dglframer.common import own_code
+from dglframer.common.errors import UserError
+from dglframer.common.version import __version__
 
 
 @pytest.fixture
@@ -39,16 +42,28 @@ def test_the_hash_is_of_names_and_contents_wherever_they_are(copied):
     assert len({first, second, own_code.hash_of_code()}) == 3
 
 
-def test_without_a_workflow_nothing_is_compared(copied, monkeypatch):
-    monkeypatch.delenv(own_code.VARIABLE, raising=False)
-    own_code.check_code()
+def is_refused() -> bool:
+    """Whether a command of this package may not run here."""
+    try:
+        own_code.check_code()
+    except UserError:
+        return True
+    return False
+
+
+def test_without_a_workflow_nothing_is_compared(exported, copied, monkeypatch):
+    assert is_refused(), "this is other code"
+    monkeypatch.delenv(own_code.VARIABLE)
+    assert not is_refused()
 
 
 def test_the_same_folder_passes_although_it_was_edited(copied, monkeypatch):
     monkeypatch.setenv(own_code.VARIABLE, "")
     own_code.export_code()
     (copied / "cli" / "main.py").write_text("edited")
-    own_code.check_code()
+    assert not is_refused()
+    monkeypatch.setattr(own_code, "PACKAGE", copied / "cli")
+    assert is_refused(), "in another folder the edit counts"
 
 
 def test_other_code_is_refused_before_its_arguments_are_read(exported, copied, monkeypatch, capsys):
@@ -60,5 +75,31 @@ def test_other_code_is_refused_before_its_arguments_are_read(exported, copied, m
 
 
 def test_a_copy_of_the_same_code_passes(exported, copied, monkeypatch):
+    assert is_refused()
     monkeypatch.setattr(own_code, "hash_of_code", lambda: exported)
-    own_code.check_code()
+    assert not is_refused()
+
+
+@pytest.mark.parametrize(
+    ("origin", "wanted"),
+    [
+        (None, f"dglframer=={__version__}"),
+        (
+            {"url": "file:///w/dglframer.whl", "archive_info": {}},
+            "dglframer @ file:///w/dglframer.whl",
+        ),
+        (
+            {"url": "https://host/dglframer", "vcs_info": {"vcs": "git", "commit_id": "abc"}},
+            "git+https://host/dglframer@abc",
+        ),
+    ],
+    ids=["index", "file", "repository"],
+)
+def test_what_pip_takes_to_install_it_again(monkeypatch, origin, wanted):
+    class Distribution:
+        def read_text(self, name):
+            assert name == "direct_url.json"
+            return json.dumps(origin) if origin else None
+
+    monkeypatch.setattr(own_code.metadata, "distribution", lambda name: Distribution())
+    assert own_code.requirement() == wanted

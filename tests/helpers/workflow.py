@@ -33,9 +33,11 @@ def plain_command(folder: Path, *arguments: str) -> dict:
 
 def copy_checkout(folder: Path) -> Path:
     """Another checkout of the same rules and code, in ``folder``."""
-    ignored = shutil.ignore_patterns("__pycache__")
-    for name in ("workflow", "dglframer", "envs"):
-        shutil.copytree(ROOT / name, folder / name, ignore=ignored)
+    ignored = shutil.ignore_patterns(
+        "__pycache__"
+    )  # links stay links: the package has one to the rules
+    for name in ("workflow", "dglframer"):
+        shutil.copytree(ROOT / name, folder / name, ignore=ignored, symlinks=True)
     for name in ("Snakefile", "config.yaml", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, folder / name)
     return folder

@@ -33,7 +33,9 @@ def test_both_environments_are_made_and_rules_run_in_them(conda, tmp_path):
     done = run(conda, command_line(tmp_path, *arguments, config={"seeds": [0]}))
     assert done.returncode == 0, done.stdout
     made = list((tmp_path / ".snakemake" / "conda").glob("*/environment.yaml"))
-    expected = {(ROOT / "envs" / name).read_text() for name in ("data.yaml", "model.yaml")}
+    expected = {
+        (ROOT / "workflow" / "envs" / name).read_text() for name in ("data.yaml", "model.yaml")
+    }
     assert {path.read_text() for path in made} == expected
     assert conda.installs() == [f"-e {ROOT}"] * 2
     assert (tmp_path / "results" / "tune" / "best.json").is_file()
@@ -108,6 +110,6 @@ def test_the_same_code_elsewhere_is_the_same(conda, tmp_path, other):
 
 def test_environments_of_another_release_are_others():
     """Snakemake finds an environment by the text of its files: the version is part of it."""
-    scripts = {path.read_text() for path in (ROOT / "envs").glob("*.post-deploy.sh")}
+    scripts = {path.read_text() for path in (ROOT / "workflow" / "envs").glob("*.post-deploy.sh")}
     (script,) = scripts
     assert f"\n# dglframer {__version__}\n" in script

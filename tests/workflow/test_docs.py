@@ -15,7 +15,7 @@ from dglframer.config import Config, parse_config
 
 DOCS, PACKAGE = ROOT / "docs", ROOT / "dglframer"
 PRESETS = ROOT / "workflow" / "presets"
-OURS = "benchmarks config dglframer docs envs tests tools workflow".split()
+OURS = "benchmarks config dglframer docs tests tools workflow".split()
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 PATH = re.compile(

@@ -18,7 +18,7 @@ rule compare_plan_epochs:
     benchmark:
         "results/benchmarks/compare-plan-epochs.tsv"
     conda:
-        "../../envs/model.yaml"
+        "../envs/model.yaml"
     threads: 1
     resources:
         mem_mb=2000,
@@ -107,7 +107,7 @@ rule compare:
     benchmark:
         "results/benchmarks/compare.tsv"
     conda:
-        "../../envs/model.yaml"
+        "../envs/model.yaml"
     threads: 1
     resources:
         mem_mb=2000,

@@ -13,7 +13,7 @@ rule configuration:
         "results/benchmarks/configuration.tsv"
     localrule: True
     conda:
-        "../../envs/data.yaml"
+        "../envs/data.yaml"
     threads: 1
     resources:
         mem_mb=2000,
@@ -36,7 +36,7 @@ rule download:
         "results/benchmarks/download.tsv"
     retries: 2
     conda:
-        "../../envs/data.yaml"
+        "../envs/data.yaml"
     threads: 1
     resources:
         mem_mb=2000,
@@ -69,7 +69,7 @@ checkpoint crystals:
     benchmark:
         "results/benchmarks/crystals.tsv"
     conda:
-        "../../envs/data.yaml"
+        "../envs/data.yaml"
     threads: 1
     resources:
         mem_mb=4000,
@@ -98,7 +98,7 @@ rule clean:
     benchmark:
         "results/benchmarks/clean.tsv"
     conda:
-        "../../envs/data.yaml"
+        "../envs/data.yaml"
     threads: 8
     resources:
         mem_mb=8000,
@@ -135,7 +135,7 @@ rule inspect:
     benchmark:
         "results/benchmarks/inspect.tsv"
     conda:
-        "../../envs/model.yaml"
+        "../envs/model.yaml"
     threads: 1
     resources:
         mem_mb=4000,
@@ -167,7 +167,7 @@ rule split:
     benchmark:
         "results/benchmarks/split.tsv"
     conda:
-        "../../envs/data.yaml"
+        "../envs/data.yaml"
     threads: 1
     resources:
         mem_mb=4000,
@@ -204,7 +204,7 @@ rule leakage:
     benchmark:
         "results/benchmarks/leakage.tsv"
     conda:
-        "../../envs/data.yaml"
+        "../envs/data.yaml"
     threads: 1
     resources:
         mem_mb=4000,
@@ -231,7 +231,7 @@ rule graphs_part:
     benchmark:
         "results/benchmarks/graphs-part-{part}-of-{parts}.tsv"
     conda:
-        "../../envs/data.yaml"
+        "../envs/data.yaml"
     threads: 1
     resources:
         mem_mb=2000,
@@ -262,7 +262,7 @@ rule graphs:
     benchmark:
         "results/benchmarks/graphs.tsv"
     conda:
-        "../../envs/data.yaml"
+        "../envs/data.yaml"
     threads: 1
     resources:
         mem_mb=2000,

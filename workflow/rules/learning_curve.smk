@@ -14,7 +14,7 @@ rule curve_splits:
     benchmark:
         "results/benchmarks/curve-splits.tsv"
     conda:
-        "../../envs/model.yaml"
+        "../envs/model.yaml"
     threads: 1
     resources:
         mem_mb=2000,
@@ -78,7 +78,7 @@ rule learning_curve:
     benchmark:
         "results/benchmarks/learning-curve.tsv"
     conda:
-        "../../envs/model.yaml"
+        "../envs/model.yaml"
     threads: 1
     resources:
         mem_mb=2000,

@@ -20,7 +20,7 @@ rule tune:
     benchmark:
         "results/benchmarks/tune.tsv"
     conda:
-        "../../envs/model.yaml"
+        "../envs/model.yaml"
     threads: 2
     resources:
         mem_mb=8000,
@@ -72,7 +72,7 @@ rule train_seed:
     benchmark:
         "results/benchmarks/train-seed-{seed}.tsv"
     conda:
-        "../../envs/model.yaml"
+        "../envs/model.yaml"
     threads: 1
     resources:
         mem_mb=8000,

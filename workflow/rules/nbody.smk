@@ -13,7 +13,7 @@ rule nbody_simulate:
     benchmark:
         "results/benchmarks/nbody-simulate-{cap}.tsv"
     conda:
-        "../../envs/model.yaml"
+        "../envs/model.yaml"
     threads: 1
     resources:
         mem_mb=2000,
@@ -42,7 +42,7 @@ rule nbody_bounds:
     benchmark:
         "results/benchmarks/nbody-bounds-{cap}.tsv"
     conda:
-        "../../envs/model.yaml"
+        "../envs/model.yaml"
     threads: 1
     resources:
         mem_mb=4000,
@@ -74,7 +74,7 @@ rule nbody_train:
     benchmark:
         "results/benchmarks/nbody-train-{cap}-{model}-{frames}-{seed}.tsv"
     conda:
-        "../../envs/model.yaml"
+        "../envs/model.yaml"
     threads: 1
     resources:
         mem_mb=4000,
@@ -111,7 +111,7 @@ rule nbody_evaluate:
     benchmark:
         "results/benchmarks/nbody-evaluate-{cap}.tsv"
     conda:
-        "../../envs/model.yaml"
+        "../envs/model.yaml"
     threads: 1
     resources:
         mem_mb=4000,
@@ -145,7 +145,7 @@ rule nbody_table:
     benchmark:
         "results/benchmarks/nbody-table.tsv"
     conda:
-        "../../envs/model.yaml"
+        "../envs/model.yaml"
     threads: 1
     resources:
         mem_mb=2000,

@@ -1,4 +1,4 @@
-# The package that goes with these rules: that of the same checkout, or of the same release.
+# The package that goes with these rules: that of the same checkout or release, or the one they lie in.
 import os
 import sys
 from pathlib import Path
@@ -8,9 +8,15 @@ from snakemake.sourcecache import HostingProviderFile, LocalGitFile, LocalSource
 
 HERE = workflow.current_basedir
 
-# What pip installs to have this package: a checkout, or a tag of a repository.
-if isinstance(HERE, LocalSourceFile):
-    SOURCE = str(Path(HERE).resolve().parents[1])
+# What pip installs to have this package: a checkout, or a tag of a repository. Of an installed package
+# (`dglframer workflow`) that is known when it is imported.
+BESIDE = Path(HERE).resolve().parents[1]
+INSTALLED = isinstance(HERE, LocalSourceFile) and (BESIDE / "common" / "own_code.py").is_file()
+if INSTALLED:
+    SOURCE = str(BESIDE)
+    sys.path.insert(0, str(BESIDE.parent))
+elif isinstance(HERE, LocalSourceFile):
+    SOURCE = str(BESIDE)
     sys.path.insert(0, SOURCE)
 elif isinstance(HERE, LocalGitFile):
     SOURCE = f"git+{Path(HERE.repo_path).resolve().as_uri()}@{HERE.ref}"
@@ -22,7 +28,7 @@ else:
 try:
     import dglframer
     from dglframer.common.errors import ConfigError
-    from dglframer.common.own_code import PACKAGE, export_code
+    from dglframer.common.own_code import PACKAGE, export_code, requirement
     from dglframer.config import load_config, merged_config
     from dglframer.config.run_config import freeze
     from dglframer.config.stages import stage_settings
@@ -34,7 +40,10 @@ except ImportError as error:
         f'runs needs it, too, for example by pip install "{SOURCE}"'
     )
 
-if isinstance(HERE, LocalSourceFile):
+if INSTALLED:
+    SAME = PACKAGE == BESIDE
+    SOURCE = requirement() if SAME else SOURCE
+elif isinstance(HERE, LocalSourceFile):
     SAME = PACKAGE == Path(SOURCE) / "dglframer"
 else:  # that file holds the version
     beside = Path(workflow.source_path("../../dglframer/common/version.py"))

@@ -42,7 +42,7 @@ rule evaluate:
     benchmark:
         "results/benchmarks/evaluate.tsv"
     conda:
-        "../../envs/model.yaml"
+        "../envs/model.yaml"
     threads: 2
     resources:
         mem_mb=8000,
@@ -99,7 +99,7 @@ rule report:
     benchmark:
         "results/benchmarks/report.tsv"
     conda:
-        "../../envs/model.yaml"
+        "../envs/model.yaml"
     threads: 1
     resources:
         mem_mb=4000,

@@ -2,7 +2,7 @@
 # Snakemake runs this inside the new environment. It installs dglframer itself, which the environment
 # file cannot name: the rules know whether they come from a checkout or from a tag (package.smk).
 # An environment is found again by the text of its files: this line makes those of each release its own.
-# dglframer 0.1.0
+# dglframer 0.2.0
 set -eu
 
 if [ -z "${DGLFRAMER_SOURCE:-}" ]; then

@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help env run docs test test-slow test-cluster lint lock clean
+.PHONY: help env run docs test test-slow test-cluster lint lock audit clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -104,6 +104,13 @@ lock:  ## write requirements.lock anew from pyproject.toml
 	    --extra dev --extra docs --extra mp --extra qm9 --extra slurm --extra tensorboard --constraint requirements-torch.txt \
 	    $(addprefix --no-emit-package ,$(UNLOCKED)) --custom-compile-command "make lock" \
 	    $(LOCK_ARGS) --output-file requirements.lock pyproject.toml
+
+# It asks PyPI about every pinned version. Strict: a package that PyPI does not answer for is no pass.
+audit: env  ## look for known weaknesses of the pinned packages (needs a network)
+	@scratch=$$(mktemp -d)
+	trap 'rm -rf "$$scratch"' EXIT
+	$(PIP) install --quiet --target "$$scratch" pip-audit==2.10.1
+	PYTHONPATH="$$scratch" $(BIN)/python -m pip_audit --strict --disable-pip --require-hashes -r requirements.lock $(ARGS)
 
 clean:  ## remove the results and Snakemake's state (keeps .venv)
 	@rm -rf results .snakemake

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from helpers.crystals import TARGETS
 from helpers.paths import ROOT
 from helpers.workflow import SMALL_RUN, copy_checkout
 
@@ -106,18 +105,17 @@ def in_folder(folder: Path, config: dict) -> list[str]:
     return ["python", "-m", "snakemake", "--cores", "2", "--configfile", "mine.json"]
 
 
-def test_the_rules_of_the_installed_package_run(installed, tiny_run, tmp_path):
-    """Up to the split; what comes after would compile everything anew (below)."""
-    dataset = {"source": "parquet", "path": str(tiny_run.crystals), "targets": list(TARGETS)}
-    words = in_folder(tmp_path, CONFIG | {"dataset": dataset, "split": {"method": "random"}})
+def test_the_rules_of_the_installed_package_run(installed, tmp_path):
+    """Up to the download; what comes after compiles the loops anew (below)."""
+    words = in_folder(tmp_path, CONFIG)
     where = run(installed, tmp_path, "dglframer", "workflow").strip()
-    made = ["results/split.parquet", "results/config.json"]
+    made = ["results/download.json", "results/config.json"]
     run(installed, tmp_path, *words, "--snakefile", where, "--", *made)
     assert all((tmp_path / name).is_file() for name in made)
     config = json.loads((tmp_path / "results" / "config.json").read_text())
     assert config["seeds"] == [3] and config["training"]["averaged_epochs"] == 1
     assert config["cleaning"], "defaults are filled in"
-    assert (tmp_path / "results" / "logs" / "split.txt").stat().st_size > 0
+    assert (tmp_path / "results" / "logs" / "download.txt").stat().st_size > 0
     plan = run(installed, tmp_path, *words, "--snakefile", where, "--dry-run")
     assert re.search(r"^train_seed +1$", plan, re.M) and re.search(r"^report +1$", plan, re.M)
 

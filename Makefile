@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help env run docs test test-slow test-cluster lint lock audit clean
+.PHONY: help env run docs test test-slow test-cluster test-scale lint lock audit clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -75,6 +75,10 @@ test-slow: env  ## run the tests that take minutes
 
 test-cluster: env  ## run the workflow through a Slurm of its own (as root, packages of docs/guide/clusters.md)
 	@$(BIN)/python -m pytest -m cluster --timeout 1800 -rs tests/cluster $(ARGS)
+
+# What each stage took stands in results/scale/SIZE/stages.json; the same command goes on where it was stopped.
+test-scale: env  ## a million crystals through every stage (an hour or more, some 2 GB in results/scale)
+	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/scale.py $(ARGS)
 
 lint: env  ## check style, formatting, types and imports
 	@$(BIN)/ruff check .

@@ -120,13 +120,26 @@ def test_of_many_rejected_records_the_page_lists_some(
     one_target: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(report, "LISTED", 1)
-    row = {"id": ["no-label", "also-without"], "reason": ["no label energy"] * 2}
+    row = {
+        "id": ["no-label", "also-without", "x"],
+        "reason": [*["no label energy"] * 2, "unheard of"],
+    }
     write_parquet(tmp_path / "rejected.parquet", pa.table(row))
-    changed = dataclasses.replace(one_target, rejected=tmp_path / "rejected.parquet")
+    files = [{"path": f"/{name}", "bytes": 1000, "sha256": name * 3} for name in "abc"]
+    write_json(tmp_path / "download.json", read_json(one_target.download) | {"files": files})
+    changed = dataclasses.replace(
+        one_target,
+        rejected=tmp_path / "rejected.parquet",
+        download=tmp_path / "download.json",
+    )
     write_report(changed, tmp_path / "report.html")
-    shown = section((tmp_path / "report.html").read_text(encoding="utf-8"), "rejected")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    shown = section(page, "rejected")
     assert "no-label … (1 of 2 ids)" in shown and "also-without" not in shown
+    assert "1 further reasons" in shown and "unheard of" not in shown
     assert "All of them are in rejected.parquet" in shown
+    shown = section(page, "data")
+    assert "2 further files" in shown and "aaa" in shown and "bbb" not in shown
 
 
 def test_the_headline_is_the_number_in_metrics(two_targets: Inputs, page: str) -> None:

@@ -20,6 +20,7 @@ def load_script(monkeypatch):
         ("default_run", "default_run.py --readme"),
         ("speed_tables", "speed.py --page"),
         ("graphs", "graphs.py --page"),
+        ("scale", "scale.py --page"),
         ("failure_drills", "failure_drills.py --page"),
         ("precision", "precision.py --page"),
         ("compare", "compare.py --page"),

@@ -63,6 +63,11 @@ def requirement() -> str:
     return f"dglframer @ {url}" if url else f"dglframer=={__version__}"
 
 
+def code() -> str:
+    """The version, and the commit of a checkout."""
+    return f"{__version__} {commit()}".strip()
+
+
 def export_code() -> None:
     """Make this package the one that commands started from here must be."""
     os.environ[VARIABLE] = f"{hash_of_code()} {PACKAGE}"

@@ -33,6 +33,9 @@ from dglframer.networks.build import build, shapes
 
 FORMAT_VERSION = 4
 FILES = ("model.json", "model.safetensors")
+TRAINED_ON = (
+    "trained_on.json"  # machine and code of the training: the model is the same on every one
+)
 INTERVALS = "intervals.json"  # of the evaluation of models, beside their directories
 MAX_DESCRIPTION_BYTES = 16 * 2**20
 MAX_TARGETS = 1000

@@ -188,12 +188,14 @@ def training_points(run: ReportData, places: Sequence[int]) -> list[str]:
     first, history = models[0], models[0]["history"]
     lines = [list(run.epochs.values())[place] for place in places]
     minutes = [sum(x["train_seconds"] + x["val_seconds"] for x in one) / 60 for one in lines]
-    machines = sorted({str(one["history"].get("machine", "not recorded")) for one in models})
-    commits = sorted({str(one["history"].get("commit", one["written_by"])) for one in models})
+    made = [run.trained_on[place] for place in places]
+    machines = sorted({one.get("machine", "a machine that is not recorded") for one in made})
+    written = zip(made, models, strict=True)
+    codes = sorted({one.get("code", model["written_by"]) for one, model in written})
     return [
         f"Members: {len(models)}, each of {run.metrics['parameters']:,} parameters, {first['encoder']}, "
         f"cutoff {first['cutoff_angstrom']} Å.",
         f"Epochs: {history['training'].get('epochs', 'not stated')}. "
         f"Minutes: {', '.join(f'{one:.1f}' for one in minutes)}, on {'; '.join(machines)}.",
-        f"Code: {'; '.join(commits)}.",
+        f"Code: {'; '.join(codes)}.",
     ]

@@ -228,10 +228,8 @@ def reproduction(run: ReportData) -> dict[str, Any]:
             "data manifest": hash_of(run.manifest),
         },
         "versions": {"dglframer": f"{__version__} {commit()}".strip(), **versions},
-        "trained_on": sorted({str(one["history"].get("machine", "")) for one in run.models} - {""}),
-        "trained_with": sorted(
-            {str(one["history"].get("commit", "")) for one in run.models} - {""}
-        ),
+        "trained_on": sorted({one["machine"] for one in run.trained_on if one}),
+        "trained_with": sorted({one["code"] for one in run.trained_on if one}),
         "machine": machine(),
         "times": stage_times(run.inputs.benchmarks),
     }

@@ -18,7 +18,7 @@ from dglframer.data.split import SPLITS
 from dglframer.evaluation.known_elements import unknown_elements
 from dglframer.evaluation.nearest import read_nearest
 from dglframer.graphs.shards import read_manifest
-from dglframer.networks.model_directory import read_description
+from dglframer.networks.model_directory import TRAINED_ON, read_description
 from dglframer.report import plots
 from dglframer.structures.symmetry import system_of
 from dglframer.training.metrics import read_metrics
@@ -64,6 +64,7 @@ class ReportData:
         self.best = read_json(inputs.tuned, "params") if inputs.tuned else None
         self.trials = read_json(inputs.tuned.parent / "trials.json") if inputs.tuned else []
         self.models = [read_description(folder).model_dump() for folder in inputs.models]
+        self.trained_on = [optional(Path(one) / TRAINED_ON) or {} for one in inputs.models]
         self.epochs = {
             f"seed {model['history']['seed']}": read_metrics(folder)
             for model, folder in zip(self.models, inputs.models, strict=True)

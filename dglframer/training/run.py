@@ -13,18 +13,17 @@ import torch
 
 from dglframer.common.elements import SYMBOLS, element_counts
 from dglframer.common.errors import DamagedFile, Interrupted, UserError
-from dglframer.common.files import hash_of, remove_left_overs
+from dglframer.common.files import hash_of, remove_left_overs, write_json
 from dglframer.common.machine import machine
-from dglframer.common.own_code import commit
+from dglframer.common.own_code import code
 from dglframer.common.progress import progress
-from dglframer.common.version import __version__
 from dglframer.config import Config, hash_of_config
 from dglframer.config.networks import symmetry_group
 from dglframer.config.stages import stage_settings
 from dglframer.graphs.dataset import GraphDataset
 from dglframer.graphs.held_out import visible_datasets
 from dglframer.graphs.own_shards import WHOLE, Share
-from dglframer.networks.model_directory import Target, TrainedModel, save_model
+from dglframer.networks.model_directory import TRAINED_ON, Target, TrainedModel, save_model
 from dglframer.training.checkpoints import (
     Checkpoints,
     WhenChanged,
@@ -83,6 +82,7 @@ def train_seed(job: TrainingJob, processes: Processes, stop: StopRequest) -> Non
             model = finished_model(config, trainer, last)
             if leads:
                 save_model(model, job.out)
+                write_json(job.out / TRAINED_ON, {"machine": machine(), "code": code()})
 
 
 def check_shares(train_set: GraphDataset, val_set: GraphDataset, processes: Processes) -> None:
@@ -246,8 +246,6 @@ def finished_model(config: Config, trainer: Trainer, last: Metrics) -> TrainedMo
         "data_manifest_hash": hash_of(train_set.manifest),
         "config_hash": hash_of_config(config),
         "last_epoch": last,
-        "machine": machine(),
-        "commit": f"{__version__} {commit()}".strip(),
         **origin(config.training),
     }
     cutoff = train_set.manifest["cutoff_angstrom"]

@@ -222,14 +222,49 @@ def test_no_room_for_the_decoded_graphs(disk, run, inputs, reason, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_workflow_goes_on_after_a_full_disk(disk, tiny_run):
-    """Room for a part of the results alone, then for all: the failing job says why."""
-    for left in (200_000, 400_000, 800_000):
-        disk.fill(left)
-        stopped = snakemake(disk.folder, config=CONFIG, check=False)
+def test_the_workflow_goes_on_after_a_full_disk(disk):
+    """Results and Snakemake's own state on it: whichever finds no room first says so."""
+    disk.fill(200_000)
+    stopped = snakemake(disk.folder, config=CONFIG, check=False)
+    text = stopped.stdout + stopped.stderr
+    assert stopped.returncode != 0 and "Traceback" not in text
+    assert "the disk is full" in text or "No space left on device" in text, text
+    disk.mend()
+    go_on_to_the_end(disk.folder)
+
+
+@pytest.mark.slow
+def test_the_workflow_goes_on_after_its_results_had_no_room_or_were_read_only(tmp_path):
+    """Results on a disk of their own: a job of ours fails, and says why."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    disk = Disk(folder / "results")
+    try:
+        disk.make_read_only()
+        stopped = snakemake(folder, config=CONFIG, check=False)
         text = stopped.stdout + stopped.stderr
-        assert stopped.returncode != 0 and "the disk is full" in text, text
+        assert stopped.returncode != 0
+        # Snakemake clears the place of an output before a job starts: it may be the first to say so.
+        assert "the file system is read-only" in text or "Read-only file system" in text, text
         disk.mend()
-        snakemake(disk.folder, "--unlock", config=CONFIG, check=False)
-    snakemake(disk.folder, "--rerun-incomplete", config=CONFIG)
-    assert (disk.folder / "results" / "report.html").stat().st_size > 0
+        for left in (150_000, 400_000):
+            disk.fill(left)
+            stopped = snakemake(folder, config=CONFIG, check=False)
+            text = stopped.stdout + stopped.stderr
+            assert stopped.returncode != 0 and "Traceback" not in text, text
+            assert "the disk is full" in text and "results/" in text, text
+            disk.mend()
+        go_on_to_the_end(folder)
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk.folder)], check=True)
+
+
+def go_on_to_the_end(folder: Path) -> None:
+    """The same command comes to its end, and what it left half written is gone."""
+    snakemake(folder, "--unlock", config=CONFIG, check=False)
+    snakemake(folder, "--rerun-incomplete", config=CONFIG)
+    results = folder / "results"
+    assert (results / "report.html").stat().st_size > 10_000
+    assert not [path for path in results.rglob("*") if ".tmp-" in path.name]
+    again = snakemake(folder, "--dry-run", config=CONFIG)
+    assert "Nothing to be done" in again.stdout + again.stderr

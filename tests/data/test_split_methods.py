@@ -314,11 +314,23 @@ def test_from_file_is_what_the_file_says(tmp_path, caplog, suffix):
     assert "1 ids of" in caplog.text and "elsewhere" in caplog.text
 
 
+def test_a_split_of_ours_says_why_a_crystal_is_in_no_part(tmp_path):
+    """split.parquet of another run is such a list; its reasons are kept."""
+    path = tmp_path / "split.parquet"
+    write_parquet(path, pa.table({"id": ["a", "b"], "split": ["train", "left out"]}))
+    assert read_listed(path) == {"a": "train", "b": "left out"}
+
+
 @pytest.mark.parametrize(
     ("name", "text", "error", "message"),
     [
         ("a.csv", "id,split\na,train\na,test\n", ConfigError, "a is listed in train and in test"),
-        ("a.csv", "id,split\na,tset\n", ConfigError, "a is in 'tset'"),
+        (
+            "a.csv",
+            "id,split\na,tset\n",
+            ConfigError,
+            "a is in 'tset'; the parts are train, val, test$",
+        ),
         ("a.csv", "jid,split\na,test\n", ConfigError, "cannot be read as a split"),
         ("a.json", '["a"]', ConfigError, "cannot be read as a split"),
         ("a.json", "{", DamagedFile, "not valid JSON"),

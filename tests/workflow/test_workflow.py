@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from helpers.paths import ROOT
 from helpers.same_bytes import assert_same_bytes
@@ -343,10 +344,15 @@ def test_an_interrupted_training_goes_on(finished, tmp_path):
 
 
 def test_a_damaged_shard_stops_training_and_is_built_again_alone(finished, tmp_path):
+    """A flipped byte in a page of data: the shard and its row group are named."""
     shutil.copytree(finished / "results", tmp_path / "results")
     shard = tmp_path / "results" / "graphs" / "shard-00001.parquet"
     whole = shard.read_bytes()
-    shard.write_bytes(whole[:-10])
+    column = pq.read_metadata(shard).row_group(0).column(0)
+    start = column.dictionary_page_offset or column.data_page_offset
+    damaged = bytearray(whole)
+    damaged[start + column.total_compressed_size - 1] ^= 1
+    shard.write_bytes(damaged)
     shutil.rmtree(tmp_path / "results" / "cache")
     command = "train --config results/config.json --graphs results/graphs --seed 0 --out model"
     output = subprocess.run(
@@ -356,7 +362,8 @@ def test_a_damaged_shard_stops_training_and_is_built_again_alone(finished, tmp_p
         text=True,
     )
     assert output.returncode == 2
-    assert "shard-00001.parquet" in output.stderr and "Traceback" not in output.stderr
+    assert "shard-00001.parquet, row group 0" in output.stderr
+    assert "Traceback" not in output.stderr
     assert "snakemake --forcerun graphs" in output.stderr
     others = [one for one in shard.parent.glob("shard-*") if one != shard]
     made = [path.stat().st_mtime_ns for path in others]

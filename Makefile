@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help env run docs test test-slow test-cluster test-scale lint lock audit clean
+.PHONY: help env run docs test test-slow test-cluster test-scale mutants lint lock audit clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -79,6 +79,13 @@ test-cluster: env  ## run the workflow through a Slurm of its own (as root, pack
 # What each stage took stands in results/scale/SIZE/stages.json; the same command goes on where it was stopped.
 test-scale: env  ## a million crystals through every stage (an hour or more, some 2 GB in results/scale)
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/scale.py $(ARGS)
+
+# mutmut is no part of .venv: nothing else needs it.
+mutants: env  ## put small faults into the code and see which the tests miss (tens of minutes)
+	@scratch=$$(mktemp -d)
+	trap 'rm -rf "$$scratch"' EXIT
+	$(PIP) install --quiet --target "$$scratch" mutmut==3.8.1
+	PYTHONPATH="$$scratch" OMP_NUM_THREADS=1 $(BIN)/python tools/mutants.py $(ARGS)
 
 lint: env  ## check style, formatting, types and imports
 	@$(BIN)/ruff check .

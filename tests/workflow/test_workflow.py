@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pyarrow.parquet as pq
 import pytest
 from helpers.paths import ROOT
@@ -284,6 +285,53 @@ def test_the_same_bytes_in_another_folder_although_everything_was_killed_twice(f
     trials = json.loads((tmp_path / "results" / "tune" / "trials.json").read_text())
     assert [trial["number"] for trial in trials] == [0]
     assert trials[0]["number_in_storage"] == 1, "the one that was killed is number 0"
+
+
+def test_the_driver_alone_is_killed_and_its_job_goes_on(finished, tmp_path):
+    """kill -9 of Snakemake: its training lives. A second one in the same folder leaves it alone and says
+    whose it is; once it has ended, the results are those of a run that nothing disturbed."""
+    for name in ("results", ".snakemake"):
+        shutil.copytree(finished / name, tmp_path / name)
+    shutil.rmtree(tmp_path / "results" / "models")
+    shutil.rmtree(tmp_path / "results" / "evaluation")
+    shutil.rmtree(tmp_path / "results" / "checkpoints")
+    (tmp_path / "results" / "report.html").unlink()  # else nothing is missing at the end
+    log = tmp_path / "results" / "logs" / "train-seed-0.txt"
+    log.unlink()
+    driver = subprocess.Popen(
+        **command_line(tmp_path, "--cores", "1", "train"),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    while not (log.exists() and "seed 0 epoch 1/2" in log.read_text()):
+        assert driver.poll() is None, "it ended before the first epoch"
+        time.sleep(0.02)
+    (job,) = trainings(tmp_path)
+    driver.kill()
+    driver.wait()
+    job.suspend()  # not before: a group that is stopped as it loses its parent is sent SIGHUP
+    assert job.is_running()
+    snakemake(tmp_path, "--unlock")
+    second = snakemake(tmp_path, "--rerun-incomplete", "--cores", "1", check=False)
+    said = second.stdout + second.stderr
+    assert second.returncode != 0
+    assert f"is in use by {job.pid}@" in said and "Traceback" not in said, said
+    job.resume()
+    psutil.wait_procs([job], timeout=120)
+    snakemake(tmp_path, "--rerun-incomplete")
+    for name in FINAL:
+        first, second = (folder / "results" / name for folder in (finished, tmp_path))
+        assert_same_bytes(first, second)
+
+
+def trainings(folder: Path) -> list[psutil.Process]:
+    """The processes that train in a folder."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "cwd"]):
+        words = process.info["cmdline"] or []
+        if process.info["cwd"] == str(folder) and {"train", "--seed"} <= set(words):
+            found.append(process)
+    return found
 
 
 def test_an_interrupted_command_says_what_it_has_to_say(finished, tmp_path):

@@ -9,7 +9,7 @@ import sqlite3
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from dglframer.cli import data as data_commands
 from dglframer.cli import export, frames, learning_curve, nbody
@@ -140,7 +140,12 @@ def parse() -> argparse.Namespace | None:
 
 def drop_output() -> None:
     """Send the rest of the output nowhere; otherwise Python complains as it ends."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    drop(sys.stdout)
+
+
+def drop(stream: TextIO) -> None:
+    """Send what is left in a stream nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def main() -> int:
@@ -157,6 +162,10 @@ def main() -> int:
 def command() -> int:
     """The program: ``main``, and no last search for garbage, which takes half a second with torch."""
     status = main()
+    try:
+        sys.stderr.flush()
+    except BrokenPipeError:  # the log has no reader; Python would end with status 120
+        drop(sys.stderr)
     gc.freeze()
     return status
 
@@ -172,7 +181,6 @@ def run(args: argparse.Namespace) -> int:
     started = time.perf_counter()
     try:
         status = args.run(args) or 0
-        sys.stdout.flush()
     except BrokenPipeError:
         if getattr(args, "out", None):  # a stage prints little: the broken pipe is another one
             raise
@@ -186,6 +194,12 @@ def run(args: argparse.Namespace) -> int:
         if problem is None:
             raise
         raise problem from None
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        drop_output()
+        if not getattr(args, "out", None):  # what it printed is all that it does
+            return SIGPIPE
     if getattr(args, "out", None) or getattr(args, "html", None):  # it has written files
         log.info("%s done in %.1f s", args.run.__name__, time.perf_counter() - started)
     return status

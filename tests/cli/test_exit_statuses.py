@@ -1,7 +1,9 @@
 """The documented exit statuses are those of the program, and each is met."""
 
+import os
 import re
 import signal
+import subprocess
 import sys
 import types
 
@@ -78,3 +80,20 @@ def test_a_fault_of_the_program_keeps_its_traceback(monkeypatch):
     monkeypatch.setattr(program, "parse", lambda: types.SimpleNamespace(run=verb))
     with pytest.raises(ZeroDivisionError):  # Python prints it and ends with status 1
         program.main()
+
+
+@pytest.mark.parametrize(("out", "status"), [("files", 0), (None, 141)])
+def test_output_that_nobody_reads_is_no_error_of_a_verb_that_writes_files(out, status):
+    script = f"""
+import argparse, sys
+from dglframer.cli import main as program
+verb = argparse.Namespace(run=lambda args: print("a table"), out={out!r})
+program.main = lambda: program.run(verb)
+sys.exit(program.command())
+"""
+    read, write = os.pipe()
+    os.close(read)
+    output = {"stdout": write, "stderr": write, "env": os.environ | {"PYTHONUNBUFFERED": ""}}
+    done = subprocess.run([sys.executable, "-c", script], **output, check=False)
+    os.close(write)
+    assert done.returncode == status

@@ -10,14 +10,12 @@ HERE = workflow.current_basedir
 
 # What pip installs to have this package: a checkout, or a tag of a repository. Of an installed package
 # (`dglframer workflow`) that is known when it is imported.
-BESIDE = Path(HERE).resolve().parents[1]
-INSTALLED = isinstance(HERE, LocalSourceFile) and (BESIDE / "common" / "own_code.py").is_file()
-if INSTALLED:
+INSTALLED = False
+if isinstance(HERE, LocalSourceFile):
+    BESIDE = Path(HERE).resolve().parents[1]
+    INSTALLED = (BESIDE / "common" / "own_code.py").is_file()
     SOURCE = str(BESIDE)
-    sys.path.insert(0, str(BESIDE.parent))
-elif isinstance(HERE, LocalSourceFile):
-    SOURCE = str(BESIDE)
-    sys.path.insert(0, SOURCE)
+    sys.path.insert(0, str(BESIDE.parent) if INSTALLED else SOURCE)
 elif isinstance(HERE, LocalGitFile):
     SOURCE = f"git+{Path(HERE.repo_path).resolve().as_uri()}@{HERE.ref}"
 elif isinstance(HERE, HostingProviderFile):

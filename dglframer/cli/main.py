@@ -134,17 +134,12 @@ def parse() -> argparse.Namespace | None:
         finally:
             sys.stdout.flush()  # the help
     except BrokenPipeError:
-        drop_output()
+        drop_output(sys.stdout)
         return None
 
 
-def drop_output() -> None:
-    """Send the rest of the output nowhere; otherwise Python complains as it ends."""
-    drop(sys.stdout)
-
-
-def drop(stream: TextIO) -> None:
-    """Send what is left in a stream nowhere."""
+def drop_output(stream: TextIO) -> None:
+    """Send the rest of a stream nowhere; otherwise Python complains as it ends."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
@@ -165,7 +160,7 @@ def command() -> int:
     try:
         sys.stderr.flush()
     except BrokenPipeError:  # the log has no reader; Python would end with status 120
-        drop(sys.stderr)
+        drop_output(sys.stderr)
     gc.freeze()
     return status
 
@@ -184,7 +179,7 @@ def run(args: argparse.Namespace) -> int:
     except BrokenPipeError:
         if getattr(args, "out", None):  # a stage prints little: the broken pipe is another one
             raise
-        drop_output()
+        drop_output(sys.stdout)
         return SIGPIPE
     except Interrupted as stopped:
         print(f"dglframer: {stopped}", file=sys.stderr)
@@ -197,7 +192,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        drop_output()
+        drop_output(sys.stdout)
         if not getattr(args, "out", None):  # what it printed is all that it does
             return SIGPIPE
     if getattr(args, "out", None) or getattr(args, "html", None):  # it has written files

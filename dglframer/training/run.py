@@ -191,7 +191,7 @@ class TrainingRun:
         if self.checkpoints and minutes >= trainer.training.checkpoint_minutes:
             self.save()
         if trainer.current:
-            share = trainer.current.crystals / len(trainer.train_set)
+            share = trainer.current.crystals / trainer.train_crystals
             self.advance(trainer.next_epoch + share, "of the epochs")
         if self.pace.due() and trainer.current:
             log.info("%s", self.pace.inside(trainer.current))

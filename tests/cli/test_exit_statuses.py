@@ -54,7 +54,7 @@ def test_a_verb_that_ends_so_has_the_status(monkeypatch, capfd, raised, status):
             raise raised
 
     monkeypatch.setattr(program, "parse", lambda: types.SimpleNamespace(run=verb))
-    monkeypatch.setattr(program, "drop_output", lambda: None)
+    monkeypatch.setattr(program, "drop_output", lambda stream: None)
     assert program.main() == status and status in documented()
     error = capfd.readouterr().err
     assert "Traceback" not in error

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pages import publish
 
-from dglframer.nbody.table import markdown as rendered
+from dglframer.experiments.nbody.table import markdown as rendered
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS_FILE = ROOT / "benchmarks" / "results" / "nbody.json"

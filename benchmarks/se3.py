@@ -24,7 +24,7 @@ from pages import publish
 from torch import Tensor
 from torch.nn import functional
 
-from dglframer.nbody.models import SE3Transformer, complete_graph
+from dglframer.experiments.nbody.models import SE3Transformer, complete_graph
 from dglframer.networks.se3_transformer.angles import harmonics_by_angles
 from dglframer.networks.se3_transformer.basis import Pair
 from dglframer.networks.se3_transformer.edges import Edges

@@ -13,8 +13,9 @@ log = logging.getLogger(__name__)
 def simulate(args: argparse.Namespace) -> None:
     """simulate the train, val and test parts with one force cap; write a safetensors file"""
     from dglframer.config import load_config
-    from dglframer.nbody.budgets import budget_of
-    from dglframer.nbody.simulation import PARTS, simulate, write_data_set
+    from dglframer.experiments.data_set import PARTS
+    from dglframer.experiments.nbody.budgets import budget_of
+    from dglframer.experiments.nbody.simulation import simulate, write_data_set
 
     config = load_config(args.config).nbody
     sizes = dict(zip(PARTS, budget_of(config).simulations, strict=True))
@@ -27,9 +28,9 @@ def bounds(args: argparse.Namespace) -> None:
     """measure the error of constant velocity and the minimal error of equivariant models"""
     from dglframer.common.files import write_json
     from dglframer.config import load_config
-    from dglframer.nbody.bounds import measure_bounds
-    from dglframer.nbody.budgets import budget_of
-    from dglframer.nbody.simulation import cap_of, read_data_set
+    from dglframer.experiments.nbody.bounds import measure_bounds
+    from dglframer.experiments.nbody.budgets import budget_of
+    from dglframer.experiments.nbody.simulation import cap_of, read_data_set
 
     config = load_config(args.config).nbody
     budget, parts = budget_of(config), read_data_set(args.data)
@@ -48,10 +49,11 @@ def train(args: argparse.Namespace) -> None:
     from dglframer.common.errors import UserError
     from dglframer.common.files import sha256
     from dglframer.config import load_config, nearest
-    from dglframer.nbody.budgets import budget_of
-    from dglframer.nbody.simulation import read_data_set
-    from dglframer.nbody.task import examples
-    from dglframer.nbody.training import Description, save_trained, train
+    from dglframer.experiments.model_folder import save_trained
+    from dglframer.experiments.nbody.budgets import budget_of
+    from dglframer.experiments.nbody.simulation import read_data_set
+    from dglframer.experiments.nbody.task import examples
+    from dglframer.experiments.nbody.training import Description, train
 
     device = pick_device(args.device)
     make_reproducible(args.threads, device)
@@ -64,14 +66,14 @@ def train(args: argparse.Namespace) -> None:
     trained = train(description, *sets)
     best = trained.best
     log.info("best at step %(step)d: validation x %(val_mse_x).4f v %(val_mse_v).4f", best)
-    save_trained(trained, description, sha256(args.data), args.threads, args.out)
+    save_trained(trained, vars(description), sha256(args.data), args.threads, args.out)
 
 
 def evaluate(args: argparse.Namespace) -> None:
     """measure test errors and equivariance errors of the models of one data set"""
     from dglframer.common.device import make_reproducible, pick_device
     from dglframer.common.files import write_json
-    from dglframer.nbody.evaluation import evaluate
+    from dglframer.experiments.nbody.evaluation import evaluate
 
     device = pick_device(args.device)
     make_reproducible(args.threads, device)
@@ -84,8 +86,8 @@ def evaluate(args: argparse.Namespace) -> None:
 def table(args: argparse.Namespace) -> None:
     """write table.json, table.md and three figures from evaluations and bounds"""
     from dglframer.common.files import read_json, write_json, write_text
-    from dglframer.nbody.figures import horizon_figure, learning_figure, rotation_figure
-    from dglframer.nbody.table import markdown, read_results
+    from dglframer.experiments.nbody.figures import horizon_figure, learning_figure, rotation_figure
+    from dglframer.experiments.nbody.table import markdown, read_results
 
     results = read_results(args.evaluations, args.bounds)
     write_json(args.out / "table.json", results)

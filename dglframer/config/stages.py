@@ -23,7 +23,7 @@ STAGES: dict[str, tuple[int, tuple[str, ...]]] = {
     "learning_curve": (1, ("learning_curve",)),
     "nbody_simulate": (1, ("nbody",)),
     "nbody_bounds": (1, ("nbody",)),
-    "nbody_train": (1, ("nbody",)),
+    "nbody_train": (2, ("nbody",)),
     "nbody_evaluate": (1, ()),
     "nbody_table": (1, ()),
 }

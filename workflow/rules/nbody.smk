@@ -1,5 +1,5 @@
 # The N-body experiment (docs/measured/nbody.md): `snakemake nbody`. Nothing else needs it, and it needs nothing else.
-from dglframer.nbody.budgets import budget_of, trainings
+from dglframer.experiments.nbody.budgets import budget_of, trainings
 
 BUDGET = budget_of(SETTINGS.nbody)
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from dglframer.config.experiments import NbodyConfig
-from dglframer.nbody.simulation import FRAMES
+from dglframer.experiments.nbody.simulation import FRAMES
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,12 @@ import torch
 from helpers.edges import check_twins
 
 from dglframer.config.experiments import NbodyModel
-from dglframer.nbody.evaluation import equivariance_errors
-from dglframer.nbody.models import RECEIVERS, SENDERS, Linear, build, complete_graph
-from dglframer.nbody.table import LABELS
-from dglframer.nbody.task import Examples, random_rotations, squared_errors, turn
-from dglframer.nbody.training import predictions
+from dglframer.experiments.nbody.evaluation import equivariance_errors
+from dglframer.experiments.nbody.models import RECEIVERS, SENDERS, Linear, build, complete_graph
+from dglframer.experiments.nbody.table import LABELS
+from dglframer.experiments.nbody.task import Examples, squared_errors
+from dglframer.experiments.nbody.training import predictions
+from dglframer.experiments.rotations import random_rotations, turn
 
 NAMES = get_args(NbodyModel)
 EQUIVARIANT = ("tfn", "se3_transformer", "egnn")

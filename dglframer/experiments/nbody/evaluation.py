@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from dglframer.common.errors import DamagedFile
-from dglframer.common.files import read_json, read_json_lines, sha256
-from dglframer.nbody.models import Linear
-from dglframer.nbody.simulation import FRAMES, cap_of, read_data_set
-from dglframer.nbody.task import Examples, examples, random_rotations, squared_errors, turn
-from dglframer.nbody.training import load_trained, predictions
+from dglframer.experiments.model_folder import load_trained, row_of
+from dglframer.experiments.nbody.models import Linear
+from dglframer.experiments.nbody.simulation import FRAMES, cap_of, read_data_set
+from dglframer.experiments.nbody.task import Examples, examples, squared_errors
+from dglframer.experiments.nbody.training import build_described, predictions
+from dglframer.experiments.rotations import random_rotations, turn
 
 ROTATION_SEED = 7
 
@@ -22,16 +22,12 @@ def evaluate(data: Path, models: Sequence[Path], device: torch.device) -> dict[s
 
     Raises DamagedFile if a model was trained on other data.
     """
-    test, data_hash = read_data_set(data)["test"], sha256(data)
+    test = read_data_set(data)["test"]
     rows: list[dict[str, Any]] = [{"model": "linear", "frames": FRAMES, "parameters": 0}]
     networks: list[nn.Module] = [Linear(FRAMES)]
     for folder in models:
-        network, values = load_trained(folder)
-        if values["data_sha256"] != data_hash:
-            raise DamagedFile(f"{folder}: trained on another data set than {data}")
-        keys = ("model", "frames", "seed", "steps", "degrees", "parameters", "best")
-        timing, curve = read_json(folder / "timing.json"), read_json_lines(folder / "curve.jsonl")
-        rows.append({**{key: values[key] for key in keys}, **timing, "curve": curve})
+        network, values = load_trained(folder, build_described)
+        rows.append(row_of(folder, values, data))
         networks.append(network)
     shown = {}
     for row, network in zip(rows, networks, strict=True):

@@ -1,22 +1,15 @@
 """The table: the results of the evaluations of both data sets, beside the published ones."""
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
 from dglframer.common.files import read_json
-from dglframer.nbody.simulation import FRAMES
+from dglframer.experiments import cells, names
+from dglframer.experiments.nbody.simulation import FRAMES
 
-LABELS = {
-    "linear": "Linear",
-    "deepset": "DeepSet",
-    "tfn": "TFN",
-    "set_transformer": "Set Transformer",
-    "se3_transformer": "SE(3)-Transformer",
-    "egnn": "EGNN",
-}
+LABELS = {"linear": "Linear", **names.LABELS, "egnn": "EGNN"}
 # Table 1 of the SE(3)-Transformer paper: MSE x and MSE v, on other data (the authors' simulations are
 # not public) and after 100,000 steps. The rows in UNCHECKED are from memory.
 PUBLISHED = {
@@ -73,9 +66,7 @@ def over_seeds(name: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """A row: means over seeds, deviations if there are several seeds, maxima of the maximal Δ_EQ."""
     result: dict[str, Any] = {"model": name, "seeds": [row.get("seed") for row in rows]}
     for key in ERRORS:
-        values = [row[key] for row in rows]
-        result[key] = mean(values)
-        result[f"{key}_std"] = stdev(values) if len(values) > 1 else None
+        result[key], result[f"{key}_std"] = cells.over_seeds([row[key] for row in rows])
         result[f"{key}_error"] = mean(row[f"{key}_error"] for row in rows)
     for key in EQUIVARIANCE:
         result[key] = (max if "_max_" in key else mean)(row[key] for row in rows)
@@ -130,18 +121,18 @@ def error_lines(one: Mapping[str, Any]) -> list[str]:
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in one["rows"]:
-        cells = [
+        line = [
             LABELS[row["model"]],
-            with_error(row, "mse_x", "std", 4),
-            with_error(row, "mse_v", "std", 4),
-            small(row["delta_eq_x_float32"]),
-            small(row["delta_eq_v_float32"]),
+            cells.with_error(row["mse_x"], row["mse_x_std"], 4),
+            cells.with_error(row["mse_v"], row["mse_v_std"], 4),
+            cells.small(row["delta_eq_x_float32"]),
+            cells.small(row["delta_eq_v_float32"]),
             f"{row['parameters']:,}",
             "–" if row["steps"] is None else f"{row['steps']:,}",
             "–" if row["ms_per_step"] is None else f"{row['ms_per_step']:.1f}",
             *(("–" if of is None else f"{of}") for of in row["published"].values()),
         ]
-        lines.append("| " + " | ".join(cells) + " |")
+        lines.append("| " + " | ".join(line) + " |")
         if row["model"] == "linear":
             known = one["calibration"]
             lines.append(bound_line(f"Linear on {known['simulations']:,} others", known))
@@ -161,8 +152,8 @@ def error_lines(one: Mapping[str, Any]) -> list[str]:
 
 def bound_line(name: str, errors: Mapping[str, Any]) -> str:
     """A row in italics: errors that belong to no trained model, with their standard errors."""
-    cells = [with_error(errors, key, "error", 4) for key in ERRORS]
-    return f"| *{name}* | {' | '.join(cells)} |" + " – |" * 7
+    both = [cells.with_error(errors[key], errors[f"{key}_error"], 4) for key in ERRORS]
+    return f"| *{name}* | {' | '.join(both)} |" + " – |" * 7
 
 
 def error_range(one: Mapping[str, Any], key: str) -> str:
@@ -182,18 +173,6 @@ def equivariance_lines(one: Mapping[str, Any]) -> list[str]:
     lines = ["| Δ_EQ of | " + " | ".join(heads) + " |", "|---" * 9 + "|"]
     for row in one["rows"]:
         lines.append(
-            f"| {LABELS[row['model']]} | {' | '.join(small(row[key]) for key in EQUIVARIANCE)} |"
+            f"| {LABELS[row['model']]} | {' | '.join(cells.small(row[key]) for key in EQUIVARIANCE)} |"
         )
     return lines
-
-
-def with_error(values: Mapping[str, Any], key: str, kind: str, digits: int) -> str:
-    """The value with its error, like 0.0710 ± 0.0014; the value alone if there is no error."""
-    error = values[f"{key}_{kind}"]
-    text = f"{values[key]:.{digits}f}"
-    return text if error is None or math.isnan(error) else f"{text} ± {error:.{digits}f}"
-
-
-def small(value: float) -> str:
-    """A number with two digits."""
-    return "0" if value == 0 else f"{value:.1e}"

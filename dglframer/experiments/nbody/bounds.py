@@ -9,8 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from dglframer.nbody.simulation import FRAME_TIME, FRAMES, Cap, Trajectories, continued, simulate
-from dglframer.nbody.task import random_rotations
+from dglframer.experiments.nbody.simulation import (
+    FRAME_TIME,
+    FRAMES,
+    Cap,
+    Trajectories,
+    continued,
+    simulate,
+)
+from dglframer.experiments.rotations import random_rotations
 
 CHANGED = 1e-3  # a label with a larger deviation of Δx counts as changed by the rotation
 

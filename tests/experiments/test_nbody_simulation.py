@@ -5,11 +5,15 @@ import pytest
 
 from dglframer.common.errors import DamagedFile
 from dglframer.common.files import sha256
-from dglframer.nbody.bounds import constant_velocity_errors, label_variances, measure_bounds
-from dglframer.nbody.simulation import (
+from dglframer.experiments.data_set import PARTS
+from dglframer.experiments.nbody.bounds import (
+    constant_velocity_errors,
+    label_variances,
+    measure_bounds,
+)
+from dglframer.experiments.nbody.simulation import (
     FORCE_CAP,
     FRAMES,
-    PARTS,
     TIME_STEP,
     advanced,
     cap_of,
@@ -20,7 +24,7 @@ from dglframer.nbody.simulation import (
     simulate,
     write_data_set,
 )
-from dglframer.nbody.task import random_rotations
+from dglframer.experiments.rotations import random_rotations
 
 CAPS = ("component", "norm", "none")
 

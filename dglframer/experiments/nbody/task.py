@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.spatial.transform import Rotation
 
-from dglframer.nbody.simulation import Trajectories
+from dglframer.experiments.nbody.simulation import Trajectories
+from dglframer.experiments.rotations import turn
 
 
 @dataclass(frozen=True)
@@ -57,14 +57,3 @@ def examples(
 def squared_errors(output_B523: torch.Tensor, target_B523: torch.Tensor) -> torch.Tensor:
     """[B, 2]: squared errors of Δx and Δv, averaged over particles and components."""
     return ((output_B523 - target_B523) ** 2).mean(dim=(1, 3))
-
-
-def turn(rotations_B33: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
-    """Vectors [B, ..., 3], each rotated by the rotation of its row."""
-    return torch.einsum("bij,b...j->b...i", rotations_B33, vectors)
-
-
-def random_rotations(count: int, seed: int) -> np.ndarray:
-    """Uniform rotations, float64 [count, 3, 3]. (Rounded to float32 they would limit Δ_EQ to 4e-8.)"""
-    quaternions = np.random.default_rng(seed).standard_normal((count, 4))
-    return Rotation.from_quat(quaternions).as_matrix()

@@ -5,14 +5,14 @@ charges as plain numbers; the others are equivariant. A permutation of the parti
 """
 
 from collections.abc import Callable
-from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from dglframer.config.networks import Se3TransformerConfig, TfnConfig
-from dglframer.nbody.simulation import FRAME_TIME, PARTICLES
+from dglframer.experiments.nbody.simulation import FRAME_TIME, PARTICLES
+from dglframer.experiments.sets import DeepSet, SetTransformer
 from dglframer.networks.se3_transformer.edges import Edges
 from dglframer.networks.se3_transformer.encoder import SE3Encoder
 
@@ -29,9 +29,9 @@ def build(name: str, degrees: int, seed: int) -> nn.Module:
     The global random generators keep their state.
     """
     makers: dict[str, Callable[[], nn.Module]] = {
-        "deepset": DeepSet,
+        "deepset": lambda: Plain(DeepSet(7, 6)),
         "tfn": lambda: TFN(degrees),
-        "set_transformer": SetTransformer,
+        "set_transformer": lambda: Plain(SetTransformer(7, 6)),
         "se3_transformer": lambda: SE3Transformer(degrees),
         "egnn": EGNN,
     }
@@ -57,50 +57,15 @@ def plain_inputs(positions: Tensor, velocities: Tensor, charges: Tensor) -> Tens
     return torch.cat([centred, velocities, charges[..., None]], dim=2)
 
 
-class DeepSet(nn.Module):
-    """Zaheer et al. 2017: layers x_i -> relu(A x_i + B mean_j x_j), which are permutation-equivariant."""
+class Plain(nn.Module):
+    """A network of sets on ``plain_inputs``; each particle has six outputs."""
 
-    def __init__(self, width: int = 128, layers: int = 5):
+    def __init__(self, network: nn.Module):
         super().__init__()
-        sizes = [7] + [width] * (layers - 1) + [6]
-        pairs = list(pairwise(sizes))
-        self.own = nn.ModuleList(nn.Linear(a, b) for a, b in pairs)
-        self.mean = nn.ModuleList(nn.Linear(a, b, bias=False) for a, b in pairs)
+        self.network = network
 
     def forward(self, positions: Tensor, velocities: Tensor, charges: Tensor) -> Tensor:
-        x = plain_inputs(positions, velocities, charges)
-        for k, (own, mean) in enumerate(zip(self.own, self.mean, strict=True)):
-            x = own(x.relu() if k else x) + mean(x.relu() if k else x).mean(dim=1, keepdim=True)
-        return x.unflatten(2, (2, 3))
-
-
-class SetAttention(nn.Module):
-    """Lee et al. 2019, "SAB": attention among all particles, then a linear layer per particle."""
-
-    def __init__(self, width: int, heads: int):
-        super().__init__()
-        self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
-        self.alone = nn.Linear(width, width)
-        self.norms = nn.ModuleList([nn.LayerNorm(width), nn.LayerNorm(width)])
-
-    def forward(self, x_BPC: Tensor) -> Tensor:
-        attended, _ = self.attention(x_BPC, x_BPC, x_BPC, need_weights=False)
-        x_BPC = self.norms[0](x_BPC + attended)
-        return self.norms[1](x_BPC + self.alone(x_BPC).relu())
-
-
-class SetTransformer(nn.Module):
-    """Lee et al. 2019 without pooling: each particle has an output."""
-
-    def __init__(self, width: int = 64, heads: int = 4, blocks: int = 4):
-        super().__init__()
-        self.enter = nn.Linear(7, width)
-        self.blocks = nn.Sequential(*(SetAttention(width, heads) for _ in range(blocks)))
-        self.leave = nn.Linear(width, 6)
-
-    def forward(self, positions: Tensor, velocities: Tensor, charges: Tensor) -> Tensor:
-        x = self.blocks(self.enter(plain_inputs(positions, velocities, charges)))
-        return self.leave(x).unflatten(2, (2, 3))
+        return self.network(plain_inputs(positions, velocities, charges)).unflatten(2, (2, 3))
 
 
 def perceptron(inside: int, width: int, outside: int) -> nn.Sequential:

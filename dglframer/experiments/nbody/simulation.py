@@ -7,24 +7,19 @@ simulator limits each *component* of the force on a particle to ±100, so its mo
 The cap ``norm`` limits the length of the force instead, and the motion does not depend on the axes.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import safetensors
-from safetensors.numpy import load_file, save_file
 
-from dglframer.common.errors import DamagedFile
-from dglframer.common.files import atomic_path, canonical_json
 from dglframer.common.progress import tracked
+from dglframer.experiments.data_set import PARTS, description_of, read_arrays, write_arrays
 
 Cap = Literal["component", "norm", "none"]
 
 PARTICLES = 5
-PARTS = ("train", "val", "test")
 TIME_STEP = 1e-3
 STEPS_PER_FRAME = 100
 FRAME_TIME = TIME_STEP * STEPS_PER_FRAME
@@ -32,6 +27,7 @@ FRAMES = 10  # after frame 0; Table 1 of the paper predicts the last frame from 
 FORCE_CAP = 100.0  # the public simulator's 0.1/dt
 SPEED = 0.5
 FORMAT_VERSION = 1
+ARRAYS = ("positions", "velocities", "charges")  # of Trajectories
 
 FIRST, SECOND = np.triu_indices(PARTICLES, 1)
 BLOCK = 256  # simulations; the arrays of a block fit into a processor's cache
@@ -149,38 +145,18 @@ def capped(force_53N: np.ndarray, cap: Cap) -> np.ndarray:
 
 
 def write_data_set(path: Path, parts: Mapping[str, Trajectories], cap: Cap, seed: int) -> None:
-    """Write a safetensors file: ``train.positions`` and so on, with cap and seed in its metadata.
-
-    The metadata have a single key: safetensors writes several in any order, and equal data must give
-    equal bytes.
-    """
-    tensors = {
-        f"{part}.{name}": np.ascontiguousarray(getattr(one, name))
-        for part, one in parts.items()
-        for name in ("positions", "velocities", "charges")
-    }
+    """Write the parts with cap and seed as a file."""
+    arrays = {part: {name: getattr(one, name) for name in ARRAYS} for part, one in parts.items()}
     description = {"format_version": FORMAT_VERSION, "cap": cap, "seed": seed}
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata={"nbody": canonical_json(description)})
+    write_arrays(path, arrays, "nbody", description)
 
 
 def read_data_set(path: Path) -> dict[str, Trajectories]:
     """The parts of a data set; raises DamagedFile if the file is not a data set."""
-    try:
-        tensors = load_file(path)
-        return {
-            part: Trajectories(
-                *(tensors[f"{part}.{name}"] for name in ("positions", "velocities", "charges"))
-            )
-            for part in PARTS
-        }
-    except (OSError, KeyError, safetensors.SafetensorError) as error:
-        raise DamagedFile(
-            f"{path}: not a data set of `dglframer nbody simulate` ({error})"
-        ) from None
+    parts = read_arrays(path, "nbody", ARRAYS)
+    return {part: Trajectories(**arrays) for part, arrays in parts.items()}
 
 
 def cap_of(path: Path) -> Cap:
     """The force cap of the simulator that made a data set."""
-    with safetensors.safe_open(path, framework="numpy") as file:
-        return json.loads(file.metadata()["nbody"])["cap"]
+    return description_of(path, "nbody")["cap"]

@@ -10,19 +10,25 @@ from dglframer.common.errors import DamagedFile, TrainingFailed
 from dglframer.common.files import sha256, write_json
 from dglframer.config import Config
 from dglframer.config.experiments import NbodyConfig
-from dglframer.nbody.bounds import measure_bounds
-from dglframer.nbody.budgets import BUDGETS, budget_of, trainings
-from dglframer.nbody.evaluation import evaluate
-from dglframer.nbody.figures import horizon_figure, learning_figure, rotation_figure, turned_along
-from dglframer.nbody.simulation import PARTS, simulate, write_data_set
-from dglframer.nbody.table import LABELS, markdown, read_results
-from dglframer.nbody.task import examples
-from dglframer.nbody.training import (
+from dglframer.experiments.data_set import PARTS
+from dglframer.experiments.fitting import Course, batches
+from dglframer.experiments.model_folder import load_trained, save_trained
+from dglframer.experiments.nbody.bounds import measure_bounds
+from dglframer.experiments.nbody.budgets import BUDGETS, budget_of, trainings
+from dglframer.experiments.nbody.evaluation import evaluate
+from dglframer.experiments.nbody.figures import (
+    horizon_figure,
+    learning_figure,
+    rotation_figure,
+    turned_along,
+)
+from dglframer.experiments.nbody.simulation import simulate, write_data_set
+from dglframer.experiments.nbody.table import LABELS, markdown, read_results
+from dglframer.experiments.nbody.task import examples
+from dglframer.experiments.nbody.training import (
     Description,
-    batches,
-    load_trained,
+    build_described,
     mean_errors,
-    save_trained,
     train,
 )
 
@@ -66,7 +72,8 @@ def models(parts, data):
         description = Description(name, frames, seed, steps=12, degrees=2)
         sets = [examples(parts[part], frames) for part in ("train", "val")]
         folders.append(data.parent / f"{name}-{frames}-{seed}")
-        save_trained(train(description, *sets), description, sha256(data), 1, folders[-1])
+        trained = train(description, *sets)
+        save_trained(trained, vars(description), sha256(data), 1, folders[-1])
     return folders
 
 
@@ -78,14 +85,17 @@ def test_targets_are_what_has_changed(parts):
 
 
 def test_every_shuffle_has_every_row_at_most_once():
-    rows = list(batches(300, 7, seed=0))
+    def drawn(count, steps, seed):
+        return list(batches(Course("", count, 128, steps, 1, seed)))
+
+    rows = drawn(300, 7, seed=0)
     assert len(rows) == 7 and all(len(one) == 128 for one in rows)
     for first in range(0, 6, 2):
         assert len(set(torch.cat(rows[first : first + 2]).tolist())) == 256
-    again = list(batches(300, 7, seed=0))
+    again = drawn(300, 7, seed=0)
     assert all(torch.equal(a, b) for a, b in zip(rows, again, strict=True))
-    assert not torch.equal(rows[0], next(batches(300, 1, seed=1)))
-    assert [len(one) for one in batches(20, 2, seed=0)] == [20, 20]
+    assert not torch.equal(rows[0], drawn(300, 1, seed=1)[0])
+    assert [len(one) for one in drawn(20, 2, seed=0)] == [20, 20]
 
 
 def test_equal_arguments_give_equal_weights_and_curves(parts):
@@ -119,7 +129,7 @@ def test_an_infinite_error_stops_the_training(parts):
 
 
 def test_models_are_read_as_they_were_written(models, parts):
-    network, values = load_trained(models[0])
+    network, values = load_trained(models[0], build_described)
     of = examples(parts["val"], 10)
     assert mean_errors(network, of) == (values["best"]["val_mse_x"], values["best"]["val_mse_v"])
     assert values["parameters"] == 134_288
@@ -155,7 +165,7 @@ def test_rows_of_the_evaluation(results, models, parts):
     evaluation = json.loads(results[0].read_text())
     rows = {(row["model"], row["frames"], row.get("seed")): row for row in evaluation["rows"]}
     assert len(rows) == 6
-    network, _ = load_trained(models[1])
+    network, _ = load_trained(models[1], build_described)
     expected = mean_errors(network, examples(parts["test"], 10))
     row = rows["egnn", 10, 1]
     assert (row["mse_x"], row["mse_v"]) == pytest.approx(expected, rel=1e-6)

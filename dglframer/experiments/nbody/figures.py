@@ -6,29 +6,21 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from dglframer.nbody.simulation import FRAME_TIME, FRAMES
-from dglframer.nbody.table import LABELS
+from dglframer.experiments import names
+from dglframer.experiments.nbody.simulation import FRAME_TIME, FRAMES
+from dglframer.experiments.nbody.table import LABELS
 from dglframer.report.plots import (
     BLUE,
     FAINT,
     GREEN,
     INK,
     ORANGE,
-    PURPLE,
-    SKY,
     Panel,
     plain_labels,
     svg,
 )
 
-COLOURS = {
-    "linear": FAINT,
-    "deepset": PURPLE,
-    "tfn": SKY,
-    "set_transformer": ORANGE,
-    "se3_transformer": BLUE,
-    "egnn": GREEN,
-}
+COLOURS = {**names.COLOURS, "linear": FAINT, "egnn": GREEN}
 SHOWN = ("se3_transformer", "set_transformer")  # the paper's figure has these
 CAPS = {"component": "cap on components", "norm": "cap on the length"}
 

@@ -59,27 +59,30 @@ class Pace:
 class MetricsLog:
     """Writes a line of JSON per epoch to ``path``, and events for TensorBoard to a folder, if given.
 
-    ``lines`` are the metrics of the epochs before; the file is rewritten with them first.
+    ``lines`` are the metrics of the epochs before. The file is written whole each time: a Snakemake that
+    was started beside this training has perhaps removed it, with its folder.
     """
 
     def __init__(self, path: Path | None, lines: Sequence[Metrics], events: Path | None = None):
         self.path, self.lines = path, list(lines)
-        if path is not None:
-            write_text(path, "".join(json.dumps(line) + "\n" for line in self.lines))
+        self.write()
         self.board = board(events, len(self.lines)) if events else None
 
     def add(self, metrics: Metrics) -> None:
-        """Append the metrics of an epoch."""
+        """Add the metrics of an epoch."""
         self.lines.append(metrics)
-        if self.path is not None:
-            with open(self.path, "a", encoding="utf-8") as handle:
-                handle.write(json.dumps(metrics) + "\n")
+        self.write()
         if self.board is not None:
             for name in ("learning_rate", "train_loss", "val_loss"):
                 self.board.add_scalar(name, metrics[name], metrics["epoch"])
             for name, value in metrics["val_mae"].items():
                 self.board.add_scalar(f"val_mae/{name}", value, metrics["epoch"])
             self.board.flush()
+
+    def write(self) -> None:
+        """Write the file with all epochs, if there is to be one."""
+        if self.path is not None:
+            write_text(self.path, "".join(json.dumps(line) + "\n" for line in self.lines))
 
 
 def board(folder: Path, epochs_done: int) -> Any:

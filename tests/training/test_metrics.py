@@ -1,5 +1,6 @@
 """metrics.jsonl: written epochs are read again; a message names a damaged file."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,15 @@ def test_written_epochs_are_read_again(tmp_path: Path) -> None:
             {"epoch": 2, "val_loss": 0.25},
         ]
     )
+
+
+def test_a_folder_that_was_removed_meanwhile_loses_no_epoch(tmp_path: Path) -> None:
+    """As a second Snakemake does before its job finds out that the training lives."""
+    log = MetricsLog(tmp_path / "seed-0" / "metrics.jsonl", [])
+    log.add({"epoch": 1})
+    shutil.rmtree(tmp_path / "seed-0")
+    log.add({"epoch": 2})
+    assert read_metrics(tmp_path / "seed-0") == [{"epoch": 1}, {"epoch": 2}]
 
 
 @pytest.mark.parametrize("content", [None, "", '{"epoch": 1}\n{"epo'])

@@ -15,9 +15,12 @@ from pathlib import Path
 import psutil
 import pyarrow.parquet as pq
 import pytest
+from helpers.interrupted import without_times
 from helpers.paths import ROOT
 from helpers.same_bytes import assert_same_bytes
 from helpers.workflow import command_line, snakemake
+
+from dglframer.training.metrics import read_metrics
 
 STAGES = (
     "download crystals clean inspect split leakage graphs tune train_seed evaluate report".split()
@@ -288,18 +291,20 @@ def test_the_same_bytes_in_another_folder_although_everything_was_killed_twice(f
 
 
 def test_the_driver_alone_is_killed_and_its_job_goes_on(finished, tmp_path):
-    """kill -9 of Snakemake: its training lives. A second one in the same folder leaves it alone and says
-    whose it is; once it has ended, the results are those of a run that nothing disturbed."""
+    """kill -9 of Snakemake: its training lives. A second one in the same folder says whose it is.
+
+    Snakemake removes what the training has written before it lets the second one try. The training ends
+    all the same with a whole model, which a third one takes as it is.
+    """
     for name in ("results", ".snakemake"):
         shutil.copytree(finished / name, tmp_path / name)
-    shutil.rmtree(tmp_path / "results" / "models")
-    shutil.rmtree(tmp_path / "results" / "evaluation")
-    shutil.rmtree(tmp_path / "results" / "checkpoints")
+    for name in ("models", "evaluation", "checkpoints"):
+        shutil.rmtree(tmp_path / "results" / name)
     (tmp_path / "results" / "report.html").unlink()  # else nothing is missing at the end
     log = tmp_path / "results" / "logs" / "train-seed-0.txt"
     log.unlink()
     driver = subprocess.Popen(
-        **command_line(tmp_path, "--cores", "1", "train"),
+        **command_line(tmp_path, "--cores", "1", "results/models/seed-0/model.json"),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -310,15 +315,27 @@ def test_the_driver_alone_is_killed_and_its_job_goes_on(finished, tmp_path):
     driver.kill()
     driver.wait()
     job.suspend()  # not before: a group that is stopped as it loses its parent is sent SIGHUP
-    assert job.is_running()
+    assert (tmp_path / "results/models/seed-0/metrics.jsonl").exists()
     snakemake(tmp_path, "--unlock")
-    second = snakemake(tmp_path, "--rerun-incomplete", "--cores", "1", check=False)
+    again = ("--rerun-incomplete", "--cores", "1")
+    second = snakemake(tmp_path, *again, "results/models/seed-0/model.json", check=False)
     said = second.stdout + second.stderr
     assert second.returncode != 0
     assert f"is in use by {job.pid}@" in said and "Traceback" not in said, said
+    assert not (tmp_path / "results/models/seed-0").exists(), (
+        "Snakemake does not remove it any more"
+    )
     job.resume()
-    psutil.wait_procs([job], timeout=120)
+    assert psutil.wait_procs([job], timeout=120)[0] == [job], "it goes on for ever"
+    weights = tmp_path / "results/models/seed-0/model.safetensors"
+    made = weights.stat().st_mtime_ns
+    epochs = [
+        [without_times(line) for line in read_metrics(folder / "results/models/seed-0")]
+        for folder in (finished, tmp_path)
+    ]
+    assert epochs[0] == epochs[1] and len(epochs[0]) == 2
     snakemake(tmp_path, "--rerun-incomplete")
+    assert weights.stat().st_mtime_ns == made, "it was trained again"
     for name in FINAL:
         first, second = (folder / "results" / name for folder in (finished, tmp_path))
         assert_same_bytes(first, second)

@@ -37,6 +37,7 @@ from dglframer.config.reading import (
     merged_with_full_paths,
     read_values,
     with_full_paths,
+    without_folders,
 )
 from dglframer.config.search_space import SearchSpace
 from dglframer.config.section import Section, Seeds
@@ -169,11 +170,7 @@ def check_paths(config: Config) -> None:
 
 def hash_of_config(config: Config) -> str:
     """sha256 of all settings; of a path only the last name, so that a moved project keeps its hash."""
-    plain = config.model_dump(mode="json")
-    for section, key in PATHS:
-        if plain[section][key]:
-            plain[section][key] = Path(plain[section][key]).name
-    return hash_of(plain)
+    return hash_of(without_folders(config.model_dump(mode="json")))
 
 
 def override(config: Config, values: Mapping[str, Any]) -> Config:

@@ -84,6 +84,15 @@ def full_path(text: str, folder: Path) -> str:
     return str(path.parent.resolve() / path.name)
 
 
+def without_folders(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values with the last name of each path alone: nothing of the machine, the files lie beside."""
+    values = dict(values)
+    for section, key in PATHS:
+        if given := text_at(values, section, key):
+            values[section] = {**values[section], key: Path(given).name}
+    return values
+
+
 def is_path(section: str, key: str, text: str) -> bool:
     """Whether the text under a key of PATHS is a path, and not the name of a shipped model."""
     return (section, key) != ("training", "init_from") or find(text) is None

@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from dglframer.common.errors import UserError
-from dglframer.common.files import atomic_folder, read_json_lines
+from dglframer.common.files import atomic_folder, read_json, read_json_lines, write_json
 from dglframer.common.own_code import commit
 from dglframer.common.parquet import read_parquet
 from dglframer.common.version import __version__
+from dglframer.config.reading import without_folders
 from dglframer.data.sources.catalogue import BY_NAME
 from dglframer.networks.archive import write_archive
 
@@ -55,9 +56,9 @@ def export_leaderboard(
         write_archive(folder / f"{title}.zip", {title: text.getvalue().encode()})
         metadata = json.dumps(leaderboard_metadata(results, about), indent=4)
         (folder / "metadata.json").write_text(metadata + "\n", encoding="utf-8")
-        (folder / "config.json").write_bytes((results / "config.json").read_bytes())
+        write_json(folder / "config.json", without_folders(read_json(results / "config.json")))
         (folder / "run.sh").write_text(
-            "#!/bin/bash\n# In a checkout of dglframer, with the configuration of this run.\n"
+            "#!/bin/bash\n# In a checkout of dglframer, with the configuration of this run beside its data.\n"
             "snakemake --cores all --configfile config.json\n",
             encoding="utf-8",
         )

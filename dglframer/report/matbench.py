@@ -19,6 +19,7 @@ from dglframer.common.errors import UserError
 from dglframer.common.files import atomic_folder, read_json, write_json, write_text
 from dglframer.common.own_code import commit
 from dglframer.common.version import __version__
+from dglframer.config.reading import without_folders
 from dglframer.data.matbench import N_FOLDS, fold_rows, matbench_id, place, task_of
 from dglframer.networks.model_directory import members
 from dglframer.report.leaderboard import Rows, test_rows
@@ -168,13 +169,11 @@ def information(about: Mapping[str, str]) -> dict[str, Any]:
 
 
 def configuration(run: Path) -> dict[str, Any]:
-    """The run's configuration for any fold: the task's file lies beside it, no other path is stated."""
-    config: dict[str, Any] = read_json(run / "config.json", "dataset")
-    dataset = dict(config["dataset"])
-    dataset["path"] = dataset.get("path") and Path(dataset["path"]).name
+    """The run's configuration for any fold; the task's file lies beside it."""
+    config = without_folders(read_json(run / "config.json", "dataset"))
     split = {"method": "matbench"} | {
         key: value
         for key, value in config.get("split", {}).items()
         if key in ("seed", "val_fraction")
     }
-    return config | {"dataset": dataset, "split": split}
+    return config | {"split": split}

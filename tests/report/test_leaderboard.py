@@ -38,7 +38,12 @@ def results(tmp_path):
         (folder / "models" / f"seed-{seed}").mkdir(parents=True)
         line = json.dumps({"train_seconds": seconds, "val_seconds": 0.25})
         (folder / "models" / f"seed-{seed}" / "metrics.jsonl").write_text(f"{line}\n{line}\n")
-    (folder / "config.json").write_text('{"seeds": [0, 1]}')
+    config = {
+        "seeds": [0, 1],
+        "dataset": {"source": "json", "path": "/home/me/crystals.json", "targets_csv": None},
+        "training": {"init_from": "/home/me/models/seed-0"},
+    }
+    (folder / "config.json").write_text(json.dumps(config))
     return folder
 
 
@@ -67,7 +72,11 @@ def test_the_contribution_has_the_files_that_the_leaderboard_reads(results, tmp_
     metadata = json.loads((out / "metadata.json").read_text())
     assert (metadata["team_name"], metadata["author_email"]) == ("We", "")
     assert metadata["time_taken_seconds"] == 61.0
-    assert json.loads((out / "config.json").read_text()) == {"seeds": [0, 1]}
+    assert json.loads((out / "config.json").read_text()) == {
+        "seeds": [0, 1],
+        "dataset": {"source": "json", "path": "crystals.json", "targets_csv": None},
+        "training": {"init_from": "seed-0"},
+    }, "folders of this machine are nobody's business"
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,11 @@ def test_the_same_code_elsewhere_is_the_same(conda, tmp_path, other):
 
 
 def test_environments_of_another_release_are_others():
-    """Snakemake finds an environment by the text of its files: the version is part of it."""
+    """Snakemake finds an environment by the text of its files: the version is part of it.
+
+    Each environment has its own copy of the script. A link would not do: rules of a tag are fetched file by
+    file, and a link comes as the path that it holds.
+    """
     scripts = {path.read_text() for path in (ROOT / "workflow" / "envs").glob("*.post-deploy.sh")}
     (script,) = scripts
     assert f"\n# dglframer {__version__}\n" in script

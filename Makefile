@@ -112,7 +112,7 @@ lock:  ## write requirements.lock anew from pyproject.toml
 	"$$python" -m venv "$$scratch"
 	"$$scratch/bin/pip" --disable-pip-version-check install --quiet uv==0.13.9
 	"$$scratch/bin/uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-	    --extra dev --extra docs --extra mp --extra qm9 --extra slurm --extra tensorboard --constraint requirements-torch.txt \
+	    --extra dev --extra docs --extra mp --extra qm9 --extra scans --extra slurm --extra tensorboard --constraint requirements-torch.txt \
 	    $(addprefix --no-emit-package ,$(UNLOCKED)) --custom-compile-command "make lock" \
 	    $(LOCK_ARGS) --output-file requirements.lock pyproject.toml
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from dglframer.cli import data as data_commands
-from dglframer.cli import export, frames, learning_curve, nbody
+from dglframer.cli import export, frames, learning_curve, nbody, shapes
 from dglframer.cli import models as model_commands
 from dglframer.cli import workflow as workflow_command
 from dglframer.cli.options import add_verb
@@ -107,6 +107,7 @@ def parser() -> argparse.ArgumentParser:
     frames.add_verbs(verbs)
     learning_curve.add_verbs(verbs)
     nbody.add_parser(verbs)
+    shapes.add_parser(verbs)
     export.add_parser(verbs)
     workflow_command.add_verbs(verbs)
     compiled = {

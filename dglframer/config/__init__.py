@@ -23,7 +23,12 @@ from dglframer.config.data import (
     MaterialsProjectConfig,
     SplitConfig,
 )
-from dglframer.config.experiments import CompareConfig, LearningCurveConfig, NbodyConfig
+from dglframer.config.experiments import (
+    CompareConfig,
+    LearningCurveConfig,
+    NbodyConfig,
+    ShapesConfig,
+)
 from dglframer.config.networks import (
     CrystalFramerConfig,
     EncoderConfig,
@@ -65,6 +70,7 @@ class Config(Section):
     compare: CompareConfig = CompareConfig()
     learning_curve: LearningCurveConfig = LearningCurveConfig()
     nbody: NbodyConfig = NbodyConfig()
+    shapes: ShapesConfig = ShapesConfig()
     seeds: Seeds = Field((0, 1), description="one model is trained per seed; together an ensemble")
 
     @property

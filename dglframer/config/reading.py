@@ -14,6 +14,7 @@ PATHS = (
     ("dataset", "targets_csv"),
     ("split", "path"),
     ("training", "init_from"),
+    ("shapes", "path"),
 )
 
 

@@ -26,6 +26,10 @@ STAGES: dict[str, tuple[int, tuple[str, ...]]] = {
     "nbody_train": (2, ("nbody",)),
     "nbody_evaluate": (1, ()),
     "nbody_table": (1, ()),
+    "shapes_data": (1, ("shapes",)),
+    "shapes_train": (1, ("shapes",)),
+    "shapes_evaluate": (1, ()),
+    "shapes_table": (1, ()),
 }
 
 
@@ -35,6 +39,7 @@ WITHOUT_EFFECT = {
     "training": ("init_from", "checkpoint_minutes", "tensorboard"),
     "tune": ("workers", "max_retries", "storage"),
     "nbody": ("caps", "models", "seeds"),
+    "shapes": ("models", "seeds", "path"),
 }
 
 

@@ -53,7 +53,7 @@ def load_trained(
             raise DamagedFile(f"{path}: not the weights of model.json beside it")
         network = build(values)
         network.load_state_dict(load_file(path))
-    except (OSError, KeyError, RuntimeError, safetensors.SafetensorError) as error:
+    except (OSError, KeyError, TypeError, RuntimeError, safetensors.SafetensorError) as error:
         raise DamagedFile(f"{folder}: not a model of this experiment ({error})") from None
     return network.eval(), values
 

@@ -5,7 +5,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 
-def random_rotations(count: int, seed: int) -> np.ndarray:
+def random_rotations(count: int, seed: int | np.random.Generator) -> np.ndarray:
     """Uniform rotations, float64 [count, 3, 3]. (Rounded to float32 they would limit Δ_EQ to 4e-8.)"""
     quaternions = np.random.default_rng(seed).standard_normal((count, 4))
     return Rotation.from_quat(quaternions).as_matrix()

@@ -20,7 +20,7 @@ from dglframer.config.data import DatasetConfig
 VERBS = (
     "sources download crystals clean inspect split leakage init graphs tune train evaluate"
     " compare-plan compare report predict models import-checkpoint frames curve-splits"
-    " learning-curve nbody export workflow doctor config completion"
+    " learning-curve nbody shapes export workflow doctor config completion"
 ).split()
 
 

@@ -28,6 +28,7 @@ CONFIG = {
     "compare": {"variants": {"crystalframer": {"encoder": "crystalframer"}}},
     "seeds": [0],
     "nbody": {"budget": "smoke", "simulations": [8, 2, 2], "steps": 1, "models": ["egnn"]},
+    "shapes": {"budget": "smoke", "objects": [1, 1, 1], "steps": 1, "models": ["deepset"]},
 }
 BYTES = 64 << 20
 
@@ -157,6 +158,20 @@ VERBS = {
     ),
     "nbody evaluate": (
         "nbody evaluate --data {i}/data.safetensors --models {i}/egnn --device cpu "
+        "--out {o}/evaluation.json",
+        "evaluation.json",
+    ),
+    "shapes data": (
+        "shapes data --config {i}/config.json --out {o}/objects.safetensors",
+        "objects.safetensors",
+    ),
+    "shapes train": (
+        "shapes train --config {i}/config.json --data {i}/objects.safetensors --model deepset "
+        "--orientation rotated --seed 0 --device cpu --out {o}/deepset",
+        "deepset/model.json deepset/curve.jsonl",
+    ),
+    "shapes evaluate": (
+        "shapes evaluate --data {i}/objects.safetensors --models {i}/deepset --device cpu "
         "--out {o}/evaluation.json",
         "evaluation.json",
     ),

@@ -137,6 +137,8 @@ def test_unknown_key_is_named_with_the_nearest_valid_one(values, name, hint):
         ({"dataset": {"repeated_ids": "last"}}, "dataset.repeated_ids"),
         ({"nbody": {"caps": ["none"]}}, "nbody.caps"),
         ({"nbody": {"simulations": [100, 10, 1]}}, "nbody.simulations"),
+        ({"shapes": {"source": "scanobjectnn"}}, "shapes.path is needed"),
+        ({"shapes": {"objects": [5, 1, 0]}}, "shapes.objects"),
         ({"seeds": []}, "seeds"),
         ({"seeds": [0.5]}, "seeds"),
         ({"seeds": [0, 1, 0]}, "seeds: 0 is given twice"),
@@ -374,6 +376,8 @@ def test_override_names_a_wrong_key_or_value(key):
         ({"tune": {"workers": 4, "max_retries": 1, "storage": "journal"}}, set()),
         ({"nbody": {"data_seed": 1}}, {"nbody_simulate", "nbody_bounds", "nbody_train"}),
         ({"nbody": {"models": ["egnn"], "seeds": [0], "caps": ["norm"]}}, set()),
+        ({"shapes": {"objects": [5, 1, 2]}}, {"shapes_data", "shapes_train"}),
+        ({"shapes": {"models": ["tfn"], "seeds": [0], "path": "/scans"}}, set()),
         ({"seeds": [3]}, set()),  # a model more, nothing of the others anew
     ],
 )

@@ -9,7 +9,15 @@ import pytest
 import yaml
 from helpers.paths import ROOT
 
-GPU_RULES = {"tune", "tune_worker", "train_seed", "compare_train", "curve_train", "nbody_train"}
+GPU_RULES = {
+    "tune",
+    "tune_worker",
+    "train_seed",
+    "compare_train",
+    "curve_train",
+    "nbody_train",
+    "shapes_train",
+}
 PROFILES = ROOT / "workflow" / "profiles"
 
 
@@ -92,11 +100,12 @@ def test_the_gpus_of_a_workstation_are_counted(tmp_path):
         ("compare", "graphs compare_train compare_evaluate"),
         ("learning_curve", "graphs curve_train curve_evaluate"),
         ("nbody", "nbody_train"),
+        ("shapes", "shapes_train"),
     ],
 )
 def test_tuning_and_training_ask_for_a_gpu_and_its_partition(tmp_path, target, rules):
     text = plan(tmp_path, "slurm", target, "--config", 'tune={"workers": 2}')
-    asked = {rule: needs for rule, needs in jobs_of(text) if rule not in ("all", "nbody")}
+    asked = {rule: needs for rule, needs in jobs_of(text) if rule not in ("all", "nbody", "shapes")}
     assert set(rules.split()) <= asked.keys()
     for rule, resources in asked.items():
         wanted = ("gpu", "1") if rule in GPU_RULES else ("cpu", "0")

@@ -89,7 +89,14 @@ def test_a_module_with_a_prefix_runs_to_the_end(prefixed):
 
 @pytest.mark.parametrize(
     "target",
-    ["all", "compare", "learning_curve", "nbody", "my crystals/results/graphs/built/1-of-2"],
+    [
+        "all",
+        "compare",
+        "learning_curve",
+        "nbody",
+        "shapes",
+        "my crystals/results/graphs/built/1-of-2",
+    ],
 )
 def test_every_command_keeps_to_the_prefix(prefixed, target):
     found = commands(run(prefixed, target, "--dry-run", "--printshellcmds"))

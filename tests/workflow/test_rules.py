@@ -75,6 +75,7 @@ def test_every_wildcard_is_constrained_to_what_needs_no_quotes():
         "results/compare/epochs/$(touch X)/evaluation/metrics.json",
         "results/nbody/$(touch X)/data.safetensors",
         "results/nbody/norm/models/egnn-10-frames-seed-$(touch X)/model.json",
+        "results/shapes/models/tfn-$(touch X)-seed-0/model.json",
     ],
 )
 def test_a_wildcard_is_no_command(tmp_path, target):

@@ -37,6 +37,7 @@ wildcard_constraints:
     cap="component|norm",
     model=r"[a-z0-9_]+",
     frames=r"\d+",
+    orientation="as_given|rotated",
 
 
 def command(*words):

@@ -1,21 +1,20 @@
 """The budgets of `nbody.budget`: how much each of them computes."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from dglframer.config.experiments import NbodyConfig
+from dglframer.experiments import budget
 from dglframer.experiments.nbody.simulation import FRAMES
 
 
 @dataclass(frozen=True)
-class Budget:
-    """Sizes of one run of the experiment, per data set."""
+class Budget(budget.Budget):
+    """Sizes of one run of the experiment, per data set; a step is a batch of 128 simulations."""
 
     simulations: tuple[int, int, int]  # train, val, test
     calibration: int  # fresh simulations that check the Linear row
     rotations: int  # re-simulations of each test state, for the floor
-    seeds: tuple[int, ...]
     degrees: int  # of TFN and SE(3)-Transformer: l = 0 .. degrees - 1
-    steps: dict[str, int]  # of each model; a step is a batch of 128 simulations
     horizons: tuple[int, ...]  # in frames, besides 10; an SE(3)-Transformer for each
 
 
@@ -70,20 +69,13 @@ BUDGETS = {
 
 def budget_of(config: NbodyConfig) -> Budget:
     """The budget, with the values that the configuration sets."""
-    budget = BUDGETS[config.budget]
-    steps = {name: config.steps or budget.steps[name] for name in budget.steps}
-    return replace(
-        budget,
-        simulations=config.simulations or budget.simulations,
-        seeds=config.seeds or budget.seeds,
-        steps=steps,
-    )
+    return budget.chosen(BUDGETS, config, simulations=config.simulations)
 
 
 def trainings(config: NbodyConfig) -> list[str]:
     """Folder names of the models of a data set: the rows of the table, then the other horizons."""
-    budget = budget_of(config)
-    rows = [(model, FRAMES, seed) for model in config.models for seed in budget.seeds]
+    sizes = budget_of(config)
+    rows = [(model, FRAMES, seed) for model in config.models for seed in sizes.seeds]
     if "se3_transformer" in config.models:
-        rows += [("se3_transformer", frames, budget.seeds[0]) for frames in budget.horizons]
+        rows += [("se3_transformer", frames, sizes.seeds[0]) for frames in sizes.horizons]
     return [f"{model}-{frames}-frames-seed-{seed}" for model, frames, seed in rows]

@@ -3,9 +3,9 @@
 import json
 import os
 import re
+import resource
 import subprocess
 import sys
-import time
 from typing import get_args
 
 import pyarrow.parquet as pq
@@ -33,14 +33,21 @@ def loaded(code: str, modules: str) -> list[str]:
 
 
 def test_help_is_quick():
+    """In seconds of the CPU, which do not count how long other processes had it."""
     seconds = []
     for _ in range(3):
-        started = time.perf_counter()
+        before = seconds_of_children()
         command = [sys.executable, "-m", "dglframer", "--help"]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
-        seconds.append(time.perf_counter() - started)
+        seconds.append(seconds_of_children() - before)
     assert "predict" in done.stdout
-    assert min(seconds) < 0.5
+    assert 0 < min(seconds) < 0.3
+
+
+def seconds_of_children() -> float:
+    """CPU time of all processes that this one has started and that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def test_help_loads_nothing_heavy():

@@ -1,12 +1,16 @@
 """Fixtures that several test modules use, and how the tests compute."""
 
 import os
+import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from helpers import crystals
 from helpers.crystals import TARGETS, TINY_CUTOFF, Run, write_crystals
+from helpers.finished_run import run_once
 from helpers.paths import SHARED
 from hypothesis import settings
 
@@ -53,6 +57,14 @@ def shared_data() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"no folder {SHARED}")
     return SHARED / "data"
+
+
+@pytest.fixture(scope="session")
+def finished(tiny_run) -> Iterator[Path]:
+    """A folder in which the workflow has run once; see helpers/finished_run.py. Copy what you change."""
+    root = Path(tempfile.mkdtemp(prefix="a run with ünicode "))
+    yield run_once(root, tiny_run)
+    shutil.rmtree(root)
 
 
 @pytest.fixture(scope="session")

@@ -1,67 +1,23 @@
-"""Downloads against a server on loopback that misbehaves, and archives that cannot be trusted."""
+"""Downloads against a server on loopback that misbehaves, or is not there."""
 
 import email.utils
-import io
 import json
-import random
-import struct
 import subprocess
 import sys
 import time
-import zipfile
 from pathlib import Path
 
 import httpx
 import pytest
 from helpers import loopback
+from helpers.jarvis_files import DATA, FILE_ID, MEMBER, jarvis_list
 from helpers.loopback import Figshare
 
 from dglframer.cli import main as cli
 from dglframer.common.errors import DamagedFile, NetworkError, UserError
 from dglframer.common.files import write_json
 from dglframer.config.data import DatasetConfig
-from dglframer.data.crystals import validated
-from dglframer.data.rejections import Rejections
 from dglframer.data.sources import describe, downloads, open_source, verify
-from dglframer.data.sources.archives import open_member
-from dglframer.data.sources.jarvis import jarvis_file
-from dglframer.data.sources.json_list import jarvis_atoms
-from dglframer.data.sources.json_stream import list_entries
-
-FILE_ID, MEMBER = jarvis_file("dft_3d_2021")
-TARGET = "formation_energy_peratom"
-
-
-def atoms(k: int) -> dict:
-    """Rocksalt of a lattice constant of its own."""
-    half = 2.5 + k / 100
-    lattice = [[0, half, half], [half, 0, half], [half, half, 0]]
-    facts = {"elements": ["Na", "Cl"], "coords": [[0, 0, 0], [half] * 3], "cartesian": True}
-    return {"lattice_mat": lattice, **facts}
-
-
-def jarvis_list(n: int = 400) -> list[dict]:
-    """Entries as JARVIS writes them, with "na", NaN, text and a repeated id."""
-    rows = [
-        {"jid": f"JVASP-{k}", "atoms": atoms(k), TARGET: k / n, "ehull": "na"} for k in range(n)
-    ]
-    rows[3][TARGET] = "na"
-    rows[4][TARGET] = float("nan")
-    rows[5][TARGET] = "-1.25"
-    rows[6]["jid"] = "JVASP-2"
-    noise = random.Random(0)
-    return [row | {"desc": [noise.random() for _ in range(20)]} for row in rows]
-
-
-def zipped(members: dict[str, bytes | str]) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in members.items():
-            archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
-    return buffer.getvalue()
-
-
-DATA = zipped({MEMBER: json.dumps(jarvis_list())})
 
 
 @pytest.fixture
@@ -384,102 +340,3 @@ def test_file_of_yours_is_taken_zipped_or_not(figshare, tmp_path):
         assert source.files() == [tmp_path / name] and len(list(source.records())) == 400
         assert name in source.notes()[0]
     assert not figshare.heard
-
-
-# what is in the file
-
-
-def test_entries_become_crystals(figshare):
-    rejections = Rejections()
-    source = opened(targets=(TARGET,))
-    crystals = list(validated(source.records(), [TARGET], rejections))
-    assert len(crystals) == 397
-    assert [tuple(row.values()) for row in rejections.table().to_pylist()] == [
-        ("JVASP-2", "repeated id", 6),
-        ("JVASP-3", f"no label {TARGET}", 3),
-        ("JVASP-4", f"no label {TARGET}", 4),
-    ]
-    five = next(one for one in crystals if one.id == "JVASP-5")
-    assert five.labels[TARGET] == -1.25 and list(five.numbers_N) == [11, 17]
-    assert abs(five.coords_N3[1] - 0.5).max() < 1e-12
-    assert five.file_position == 5 and source.unit(TARGET) == "eV/atom"
-
-
-def test_every_data_set_is_in_the_table_of_jarvis_tools(figshare):
-    found = {name: jarvis_file(name) for name in ("dft_3d", "megnet", "oqmd_3d_no_cfid")}
-    assert found["megnet"] == (26724977, "megnet.json")
-    assert all(id > 0 and member.endswith(".json") for id, member in found.values())
-
-
-def test_fractional_coordinates_are_taken_as_such():
-    symbols, lattice, frac = jarvis_atoms(
-        {
-            "lattice_mat": [[4, 0, 0], [0, 4, 0], [0, 0, 4]],
-            "coords": [[0.5, 0, 0]],
-            "cartesian": False,
-        }
-        | {"elements": ["Po"]}
-    )
-    assert (symbols, frac.tolist(), lattice.shape) == (["Po"], [[0.5, 0, 0]], (3, 3))
-
-
-# T4: archives
-
-
-def archive(tmp_path, members) -> Path:
-    path = tmp_path / "some.zip"
-    path.write_bytes(members if isinstance(members, bytes) else zipped(members))
-    return path
-
-
-@pytest.mark.parametrize("bad", ["../outside.json", "/etc/outside", "a/../../b", "..\\outside"])
-def test_path_out_of_the_archive_is_refused(tmp_path, bad):
-    path = archive(tmp_path, {"good.json": "[]", bad: "[]"})
-    with (
-        pytest.raises(DamagedFile, match=r"some\.zip: refused, it holds the path"),
-        open_member(path, "good.json"),
-    ):
-        pass
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_bomb_is_refused_before_it_is_read(tmp_path):
-    path = archive(tmp_path, {"good.json": b" " * 10_000_000})
-    with (
-        pytest.raises(DamagedFile, match=r"refused, .* unpacks to 10000000 bytes, "),
-        open_member(path),
-    ):
-        pass
-
-
-def test_bomb_with_a_small_declared_size_gives_no_more_than_that(tmp_path):
-    """The directory says 1000 bytes; the data hold ten million."""
-    content = bytearray(zipped({"good.json": b" " * 10_000_000}))
-    directory = content.index(b"PK\x01\x02")
-    struct.pack_into("<I", content, directory + 24, 1000)
-    path = archive(tmp_path, bytes(content))
-    with pytest.raises(DamagedFile, match="damaged"), open_member(path) as stream:
-        for _ in range(10):
-            assert len(stream.read(1000)) <= 1000
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        (b"<html>403</html>", "not a zip"),
-        (b"", "not a zip"),
-        (DATA[:-100], "not a zip"),
-        (zipped({"other.json": "[]"}), f"{MEMBER} expected in it, it holds other.json"),
-        (zipped({}), "it holds none"),
-    ],
-)
-def test_archive_without_the_member_is_named(tmp_path, content, words):
-    with pytest.raises(DamagedFile, match=words), open_member(archive(tmp_path, content), MEMBER):
-        pass
-
-
-def test_flipped_byte_in_the_member_is_noticed_while_reading(tmp_path):
-    content = bytearray(DATA)
-    content[len(content) // 2] ^= 1
-    with pytest.raises(DamagedFile, match="damaged"):
-        list(list_entries(archive(tmp_path, bytes(content)), MEMBER))

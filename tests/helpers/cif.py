@@ -13,8 +13,17 @@ CUBIC = (90, 90, 90)
 ANGLES = ("alpha", "beta", "gamma")
 IDENTITY = ("x, y, z",)
 
+SYMBOL, NUMBER = "symmetry_space_group_name_H__M", "symmetry_Int_Tables_number"
+
+SALT = (5.64, 5.64, 5.64), ("Na 0 0 0", "Cl 0.5 0.5 0.5")
+SILICON = (5.431, 5.431, 5.431)
+BISMUTH_HEXAGONAL = (4.546, 4.546, 11.862, 90, 90, 120)
+FACE_CENTRING = ("x,y,z", "x,y+1/2,z+1/2", "x+1/2,y,z+1/2", "x+1/2,y+1/2,z")
+
 # What a crystal is told by: atoms of each element, closest pair (angstrom), neighbours within 5.
 Told = tuple[dict[str, int], float, int]
+ROCKSALT = ({"Na": 4, "Cl": 4}, 2.82, 208)
+DIAMOND = ({"Si": 8}, 2.352, 224)
 
 
 def cif(cell, sites, *, operators=(), columns=(), block="case", **items) -> str:

@@ -6,59 +6,35 @@ import math
 import re
 import shutil
 import sys
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from helpers.crystals import TARGETS
 from helpers.recipes import PAPER
+from helpers.trainers import CPU, SMALL, config, train_and_val, trainer
 
 from dglframer.common.errors import UserError
-from dglframer.config import Config
-from dglframer.config.networks import CrystalFramerConfig
 from dglframer.config.training import TrainingConfig
-from dglframer.data.split import read_split
 from dglframer.graphs.dataset import GraphDataset
 from dglframer.graphs.loading import batches
 from dglframer.networks.build import build
 from dglframer.networks.inference import predict
 from dglframer.networks.model_directory import load_model, save_model
 from dglframer.training.checkpoints import open_checkpoints
-from dglframer.training.distributed import Processes
 from dglframer.training.optimiser import (
-    is_out_of_memory,
     l1_loss,
     label_weights,
     optimizers_for,
 )
 from dglframer.training.prepare import prepare
 from dglframer.training.run import TrainingRun, train_model
-from dglframer.training.schedule import averaged_over_steps, rate_factor
-from dglframer.training.snapshot import snapshot_of
-from dglframer.training.trainer import Trainer
-
-CPU = torch.device("cpu")
-SMALL = CrystalFramerConfig(
-    blocks=1, width=16, heads=2, feedforward=16, angle_bins=16, distance_bins=16
-)
+from dglframer.training.schedule import rate_factor
 
 
 @pytest.fixture
 def sets(tiny_run):
-    parts = read_split(tiny_run.split, allowed=("train", "val"))
-    return [GraphDataset(tiny_run.graphs, parts[name]) for name in ("train", "val")]
-
-
-def config(**training) -> Config:
-    given = PAPER | {"epochs": 3, "averaged_epochs": 1, "batch_size": 4} | training
-    return Config(crystalframer=SMALL, training=TrainingConfig(**given))
-
-
-def trainer(sets, seed=0, **training) -> Trainer:
-    settings = config(**training)
-    prepared = prepare(settings, *sets, seed, CPU)
-    return Trainer(prepared, settings.training, Processes(CPU))
+    return train_and_val(tiny_run)
 
 
 @pytest.mark.parametrize("seed", [0, 7])
@@ -263,128 +239,6 @@ def test_it_can_learn_a_few_crystals_by_heart(sets):
     targets = (sets[0].targets[sets[0].rows] - run.mean_T) / run.std_T
     assert losses[0] > 0.5
     assert np.abs(predict(run.result, sets[0], CPU) - targets).mean() < 0.02
-
-
-def test_a_loss_that_is_not_finite_names_the_batch(sets):
-    run = trainer(sets, stop_after_nonfinite=1)
-    with torch.no_grad():
-        run.network.embedding.weight.fill_(float("nan"))
-    run.train_step(next(iter(batches(sets[0], 4))), averaging=False)
-    with pytest.raises(UserError, match=sets[0].ids[0]):
-        run.read_flags()
-
-
-def weights_of(run: Trainer) -> dict[str, torch.Tensor]:
-    return {name: value.clone() for name, value in run.network.state_dict().items()}
-
-
-def test_a_step_that_is_not_finite_changes_nothing_and_is_counted(sets):
-    """The third such step stops the run; each is recorded with the ids of its crystals."""
-    run = trainer(sets)
-    written = []
-    run.write_nonfinite = lambda steps: written.append(len(steps))
-    good, *_ = batches(sets[0], 4)
-    bad = replace(good, targets_BT=good.targets_BT * float("nan"))
-    run.train_step(good, averaging=False)
-    before = weights_of(run), snapshot_of(run).tensors
-    run.train_step(bad, averaging=False)
-    after = weights_of(run), snapshot_of(run).tensors
-    for one, other in zip(before, after, strict=True):
-        assert all(torch.equal(one[name], other[name]) for name in one)
-    run.train_step(good, averaging=False)
-    assert not torch.equal(weights_of(run)["head.output.weight"], after[0]["head.output.weight"])
-    run.read_flags()
-    run.train_step(bad, averaging=False)
-    run.train_step(bad, averaging=False)
-    with pytest.raises(UserError, match="3 steps"):
-        run.read_flags()
-    assert [one["step"] for one in run.nonfinite] == [1, 3, 4] and written == [1, 3]
-    assert run.nonfinite[0]["ids"] == list(good.ids)
-
-
-@pytest.mark.parametrize("more", [{}, {"averaged_epochs": 0, "average_decay": 0.9}], ids=str)
-def test_a_step_that_is_left_out_is_not_averaged(sets, more):
-    """The average is that of the weights after the steps that were taken."""
-    run, expected = trainer(sets, **more), trainer(sets, **more)
-    good, *_ = batches(sets[0], 4)
-    bad = replace(good, targets_BT=good.targets_BT * float("nan"))
-    for one, kinds in ((run, (good, bad, good, bad)), (expected, (good, good))):
-        if one.averaged is None:
-            one.averaged = averaged_over_steps(one.network)
-        for batch in kinds:
-            one.train_step(batch, averaging=True)
-    theirs = expected.averaged.state_dict()
-    assert int(theirs["n_averaged"]) == 2
-    for name, value in run.averaged.state_dict().items():
-        assert torch.equal(value, theirs[name]), name
-    assert not torch.equal(
-        theirs["module.head.output.weight"], weights_of(run)["head.output.weight"]
-    )
-
-
-def test_a_gradient_that_is_not_finite_counts_as_well(sets, monkeypatch):
-    run = trainer(sets)
-    original = run.gradients
-
-    def infinite(*arguments):
-        loss, first, *others = original(*arguments)
-        return [loss, first * float("inf"), *others]
-
-    monkeypatch.setattr(run, "gradients", infinite)
-    loss = run.train_step(next(iter(batches(sets[0], 4))), averaging=False)
-    run.read_flags()
-    assert torch.isfinite(loss) and len(run.nonfinite) == 1
-
-
-def out_of_memory_above(run: Trainer, max_crystals: int) -> None:
-    """Let the network fail as if more crystals than ``max_crystals`` did not fit into the memory."""
-    forward = run.network.forward
-
-    def limited(batch):
-        if run.network.training and len(batch.ids) > max_crystals:
-            raise torch.OutOfMemoryError("CUDA out of memory.")
-        return forward(batch)
-
-    run.network.forward = limited
-
-
-@pytest.mark.parametrize("max_crystals", [1, 3])
-def test_a_batch_too_large_for_the_memory_is_split_and_gives_the_same_step(sets, max_crystals):
-    whole, split = trainer(sets, batch_size=6), trainer(sets, batch_size=6)
-    out_of_memory_above(split, max_crystals)
-    batch = next(iter(batches(sets[0], 6)))
-    losses = [float(run.train_step(batch, averaging=False)) for run in (whole, split)]
-    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
-    for one, other in zip(whole.network.parameters(), split.network.parameters(), strict=True):
-        assert torch.allclose(one.grad, other.grad, rtol=1e-4, atol=1e-7)
-    metrics = split.epoch(0)
-    assert metrics["split_batches"] == (5 if max_crystals == 1 else 1)
-    assert metrics["train_loss"] == pytest.approx(train_loss_of(whole), rel=1e-3)
-
-
-def train_loss_of(run: Trainer) -> float:
-    return run.epoch(0)["train_loss"]
-
-
-def test_one_crystal_too_large_for_the_memory_is_named(sets):
-    run = trainer(sets)
-    out_of_memory_above(run, 0)
-    with pytest.raises(UserError, match=f"{sets[0].ids[0]} alone does not fit"):
-        run.train_step(next(iter(batches(sets[0], 1))), averaging=False)
-
-
-def test_other_errors_are_not_taken_for_want_of_memory(sets):
-    run = trainer(sets)
-    run.network.forward = lambda batch: torch.zeros(2) @ torch.zeros(3)
-    with pytest.raises(RuntimeError, match="inconsistent tensor size"):
-        run.train_step(next(iter(batches(sets[0], 2))), averaging=False)
-
-
-def test_torch_runs_out_of_memory_as_expected():
-    with pytest.raises(RuntimeError) as caught:
-        torch.empty(10**15)
-    assert is_out_of_memory(caught.value)
-    assert not is_out_of_memory(RuntimeError("shape mismatch"))
 
 
 def test_constant_target_is_refused(sets):

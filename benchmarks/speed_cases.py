@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,12 +19,14 @@ from literal import Images, LiteralFramer
 
 import dglframer.attention as attention_door
 from dglframer.attention.reference.attention import ReferenceAttention
+from dglframer.common.threads import ROWS, dense_layers, one_thread
 from dglframer.config.networks import CrystalFramerConfig, SymmetryGroup, symmetry_group
 from dglframer.config.training import TrainingConfig
 from dglframer.data.crystals import validated
 from dglframer.data.rejections import Rejections
 from dglframer.data.sources.jarvis_minerals import JarvisMinerals
 from dglframer.graphs.batch import Batch, batch_graphs
+from dglframer.networks.base import PropertyNetwork
 from dglframer.networks.crystalframer import CrystalFramer
 from dglframer.structures.crystal import Crystal, Record, validate
 from dglframer.structures.periodic_graph import PeriodicGraph, build_graph
@@ -201,18 +204,23 @@ def step(
     model: Any, optimizers: Sequence[torch.optim.Optimizer], mode: str, count: int, batch: Any
 ) -> None:
     """One optimiser step with clipped gradients on made-up targets, or one prediction."""
+    # As the trainer and the predictions do it.
+    rows = model.dense_rows(batch) if isinstance(model, PropertyNetwork) else ROWS
     if mode == "infer":
-        with torch.no_grad():
+        with torch.no_grad(), dense_layers(rows):
             model(batch)
         return
-    loss = l1_loss(model(batch), torch.linspace(-1, 1, count).unsqueeze(1))
     for optimizer in optimizers:
         optimizer.zero_grad()
-    loss.backward()
+    with dense_layers(rows):
+        l1_loss(model(batch), torch.linspace(-1, 1, count).unsqueeze(1)).backward()
     groups = [group for optimizer in optimizers for group in optimizer.param_groups]
     parameters = [p for group in groups for p in group["params"]]
-    torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-    for optimizer in optimizers:
+    adamw, *others = optimizers
+    with one_thread() if isinstance(model, PropertyNetwork) else nullcontext():
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        adamw.step()
+    for optimizer in others:
         optimizer.step()
 
 

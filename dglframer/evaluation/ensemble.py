@@ -10,6 +10,7 @@ import torch
 
 from dglframer.common.errors import UserError
 from dglframer.common.text import escaped
+from dglframer.common.threads import dense_layers
 from dglframer.config.networks import SymmetryGroup, symmetry_group
 from dglframer.evaluation.items import Item
 from dglframer.evaluation.known_elements import known_to, unknown_elements, warning
@@ -73,8 +74,9 @@ class Ensemble:
                 kind = kind_of_batch(model)
                 if kind not in batches:
                     batches[kind] = self.batch(kind, valid)
-                vectors_GW = model.network.crystal_features(batches[kind])
-                output_GT = model.network.head(vectors_GW)
+                with dense_layers(model.network.dense_rows(batches[kind])):
+                    vectors_GW = model.network.crystal_features(batches[kind])
+                    output_GT = model.network.head(vectors_GW)
                 predictions_MGT[m] = model.denormalise(output_GT).cpu().numpy()
                 vectors.append(vectors_GW.cpu().numpy())
         return predictions_MGT, vectors
@@ -86,7 +88,9 @@ class Ensemble:
         if not valid:
             return []
         batch = self.batch(kind_of_batch(self.models[0]), valid)
-        vectors_AW = self.models[0].network.atom_features(batch).cpu().numpy()
+        network = self.models[0].network
+        with dense_layers(network.dense_rows(batch)):
+            vectors_AW = network.atom_features(batch).cpu().numpy()
         ends = np.cumsum([len(item.graph.numbers_N) for item in valid if item.graph])
         return np.split(vectors_AW, ends[:-1])
 

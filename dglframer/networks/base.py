@@ -67,6 +67,10 @@ class PropertyNetwork(nn.Module):
     def calibrate(self, batch: Batch) -> None:
         """Set constants that depend on the training data; most encoders have none."""
 
+    def dense_rows(self, batch: Batch) -> int:
+        """Rows of the largest dense layers: edges, where an encoder has layers for them."""
+        return len(batch.src_E)
+
     def parameter_count(self) -> int:
         """Parameters as the encoder's paper counts them."""
         return sum(parameter.numel() for parameter in self.parameters())

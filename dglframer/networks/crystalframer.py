@@ -35,6 +35,10 @@ class CrystalFramer(PropertyNetwork):
         """{0: [N, W, 1]}"""
         return {0: self.attended(batch, attention_over(batch, self.settings)).unsqueeze(-1)}
 
+    def dense_rows(self, batch: Batch) -> int:
+        """Its atoms: of edges there are sums alone."""
+        return len(batch.numbers_N)
+
     def attended(self, batch: Batch, attend: Attention) -> Tensor:
         """[N, W]: the embedded atoms after all blocks, with a given attention over the batch."""
         x_NW = self.embedding(batch.numbers_N - 1)

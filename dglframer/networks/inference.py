@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
+from dglframer.common.threads import dense_layers
 from dglframer.config.networks import symmetry_group
 from dglframer.graphs.batch import EDGES_PER_BATCH
 from dglframer.graphs.dataset import GraphDataset
@@ -43,8 +44,9 @@ def predict_and_embed(
     loader = batches(dataset, batch_size, indices, EDGES_PER_BATCH)
     outputs, vectors = [], []
     for batch in prefetched(loader, device):
-        vectors_BW = network.crystal_features(batch)
-        outputs.append(network.head(vectors_BW).double().cpu())
+        with dense_layers(network.dense_rows(batch)):
+            vectors_BW = network.crystal_features(batch)
+            outputs.append(network.head(vectors_BW).double().cpu())
         if embed:
             vectors.append(vectors_BW.cpu())
         each_batch()

@@ -10,8 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dglframer.common.threads import dense_layers, one_thread
 from dglframer.config.training import TrainingConfig
 from dglframer.graphs.batch import Batch
+from dglframer.networks.base import PropertyNetwork
 from dglframer.training.muon import Muon
 
 
@@ -82,7 +84,7 @@ def weights_of(crystals: int, known_T: np.ndarray) -> Tensor:
 
 
 def loss_and_gradients(
-    network: nn.Module,
+    network: PropertyNetwork,
     parameters: Sequence[nn.Parameter],
     batch: Batch,
     target_BT: Tensor,
@@ -92,11 +94,12 @@ def loss_and_gradients(
 ) -> list[Tensor]:
     """``share`` times the loss, then its gradients. If the memory runs out, no tensor stays alive."""
     half = precision == "bfloat16"
-    with torch.autocast(target_BT.device.type, torch.bfloat16, enabled=half):
-        output_BT = network(batch)
-    loss = l1_loss(output_BT.float() if half else output_BT, target_BT, weight_T) * share
-    # Contiguous: on a CPU the fused optimiser goes by the order in memory.
-    gradients = (grad.contiguous() for grad in torch.autograd.grad(loss, list(parameters)))
+    with dense_layers(network.dense_rows(batch)):
+        with torch.autocast(target_BT.device.type, torch.bfloat16, enabled=half):
+            output_BT = network(batch)
+        loss = l1_loss(output_BT.float() if half else output_BT, target_BT, weight_T) * share
+        # Contiguous: on a CPU the fused optimiser goes by the order in memory.
+        gradients = [grad.contiguous() for grad in torch.autograd.grad(loss, list(parameters))]
     return [loss.detach(), *gradients]
 
 
@@ -110,10 +113,11 @@ def clip_and_step(
     """
     adamw, *others = optimizers
     groups = [group for optimizer in optimizers for group in optimizer.param_groups]
-    norm = nn.utils.clip_grad_norm_([p for group in groups for p in group["params"]], max_norm)
-    finite = torch.isfinite(norm) & torch.isfinite(loss)
-    adamw.found_inf = (~finite).float()  # type: ignore[attr-defined]
-    adamw.step()
+    with one_thread():
+        norm = nn.utils.clip_grad_norm_([p for group in groups for p in group["params"]], max_norm)
+        finite = torch.isfinite(norm) & torch.isfinite(loss)
+        adamw.found_inf = (~finite).float()  # type: ignore[attr-defined]
+        adamw.step()
     if others and bool(finite):
         for optimizer in others:
             optimizer.step()

@@ -38,14 +38,22 @@ def flattened(sums) -> torch.Tensor:
 def test_bits_do_not_depend_on_threads(batch, monkeypatch):
     """Outputs and gradients; the ranges are whole crystals, and there is more than one."""
     results = []
+    monkeypatch.setattr(module, "EDGES_PER_THREAD", 1)
     for threads in (1, 2, 3):
         monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
-        assert (len(crystal_ranges(batch, threads)) > 1) == (threads > 1)
-        inputs = of_atoms(batch, SETTINGS)
-        output = flattened(CpuAttention(batch, SETTINGS)(*inputs))
+        attention, inputs = CpuAttention(batch, SETTINGS), of_atoms(batch, SETTINGS)
+        assert (len(attention.ranges) > 1) == (threads > 1)
+        output = flattened(attention(*inputs))
         results.append([output, *torch.autograd.grad(output.square().sum(), inputs)])
     for other in results[1:]:
         assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+
+
+def test_few_edges_are_the_work_of_one_thread(batch, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    for edges, expected in ((len(batch.src_E) + 1, 1), (len(batch.src_E), 2)):
+        monkeypatch.setattr(module, "EDGES_PER_THREAD", edges)
+        assert len(CpuAttention(batch, SETTINGS).ranges) == expected
 
 
 def test_ranges_are_whole_crystals_with_all_atoms(batch):

@@ -23,9 +23,11 @@ from dglframer.attention.cpu.bases import WINDOW_BINS
 from dglframer.attention.cpu.vectors import HEADS
 from dglframer.attention.frames import WeightedAxes
 from dglframer.attention.gaussians import angle_step, cosine_functions, kept_bins
+from dglframer.common.threads import thread_count
 from dglframer.config.networks import CrystalFramerConfig
 from dglframer.graphs.batch import Batch
 
+EDGES_PER_THREAD = 16_384  # fewer are computed sooner than a thread begins
 Result = TypeVar("Result")
 Axes = tuple[np.ndarray, np.ndarray, np.ndarray]  # (ptr, rows, kinds), see ``atoms``
 
@@ -71,7 +73,8 @@ class CpuAttention(Attention):
     @functools.cached_property
     def ranges(self) -> list[tuple[int, int]]:
         """First atom, and the one after the last, of what each thread computes."""
-        return crystal_ranges(self.batch, torch.get_num_threads())
+        worth = 1 + len(self.batch.src_E) // EDGES_PER_THREAD
+        return crystal_ranges(self.batch, min(thread_count(), worth))
 
     def given_axes(self, axes: WeightedAxes, block: int) -> Axes:
         """Axes for the heads of one row, in the form that ``atoms`` takes."""
@@ -298,10 +301,12 @@ def in_parallel(work: Callable[[int, int], Result], ranges: list[tuple[int, int]
 
     Each crystal is computed alike whatever range it is in: the bits do not depend on the threads.
     """
-    if len(ranges) == 1:
-        return [work(*ranges[0])]
-    with ThreadPoolExecutor(len(ranges)) as pool:
-        return list(pool.map(lambda atoms: work(*atoms), ranges))
+    first, *others = ranges
+    if not others:
+        return [work(*first)]
+    with ThreadPoolExecutor(len(others)) as pool:
+        found = pool.map(lambda atoms: work(*atoms), others)
+        return [work(*first), *found]
 
 
 def crystal_ranges(batch: Batch, count: int) -> list[tuple[int, int]]:

@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from dglframer.cli.options import name_and_value
 from dglframer.common.elements import element_counts
 from dglframer.common.files import read_json, sha256, write_json, write_text
+from dglframer.config.networks import encoder_of
 from dglframer.data.split import read_split
 from dglframer.graphs.dataset import GraphDataset
 from dglframer.networks.inference import predict
@@ -34,7 +35,7 @@ from dglframer.networks.model_directory import (
 )
 from dglframer.pretrained import registry
 from dglframer.pretrained.registry import Shipped, as_values, shipped
-from dglframer.report.model_card import Card, baseline_lines, error_table
+from dglframer.report.model_card import Card, evaluation_lines, origin_points, size_point
 
 ROOT = Path(__file__).resolve().parents[1]
 TOLERANCE = 1e-3  # of a test MAE, by how much half precision may change it
@@ -187,7 +188,7 @@ def card(
 ) -> str:
     """The page of a model, from the stored numbers."""
     errors = metrics["targets"][one.target]
-    settings, training = model.network.settings, model.history.get("training", {})
+    training = model.history.get("training", {})
     others = [target.name for target in model.targets if target.name != one.target]
     learned = f" It was learned together with {', '.join(others)}." if others else ""
     intro = [
@@ -195,21 +196,14 @@ def card(
         f"`training.init_from: {name}`. It predicts `{one.target}` in {one.unit or 'no unit'}.{learned}",
         "Written by tools/ship_model.py from the stored results.",
     ]
-    seeds = ", ".join(f"{mae:.4g}" for mae in errors["test_mae_by_seed"].values())
-    found = [
-        *error_table(errors["splits"]),
-        "",
-        f"In {one.unit or 'no unit'}; of the members alone, test MAE {seeds}.",
-        *baseline_lines(errors, ["boosting_baseline", "median_baseline"]),
-    ]
+    members, encoder = len(errors["test_mae_by_seed"]), encoder_of(model.network.settings)
     points = [
-        f"Data: {one.training_data}. Licence: {one.licence}.",
-        f"Citation: {one.citation}",
-        f"Members: {len(errors['test_mae_by_seed'])}, each of {metrics['parameters']:,} parameters, "
-        f"{type(settings).__name__.removesuffix('Config')}, cutoff {model.cutoff} Å.",
+        *origin_points(one.training_data, one.licence, one.citation),
+        size_point(members, metrics["parameters"], encoder, model.cutoff),
         f"Epochs: {training.get('epochs', 'not stated')}. {precision.sentence(one.target, one.unit)}",
     ]
-    return Card(name, intro, {one.target: found}, points, one.elements).markdown()
+    found = {one.target: evaluation_lines(errors)}
+    return Card(name, intro, found, points, one.elements).markdown()
 
 
 def add_to_index(index: Path, name: str, one: Shipped) -> None:

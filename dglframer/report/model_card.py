@@ -59,13 +59,40 @@ def error_table(splits: Mapping[str, Mapping[str, float]]) -> list[str]:
     return lines
 
 
-def baseline_lines(metrics: Mapping[str, Any], keys: Sequence[str]) -> list[str]:
+def baseline_lines(metrics: Mapping[str, Any]) -> list[str]:
     """A sentence for each baseline of a property that the evaluation has."""
     return [
         f"Test MAE of {label}: {metrics[key]['test_mae']:.4g}."
         for key, label in BASELINES
-        if key in keys and key in metrics
+        if key in metrics
     ]
+
+
+def evaluation_lines(metrics: Mapping[str, Any]) -> list[str]:
+    """How well all members together predict a property; ``metrics``: its part of metrics.json."""
+    alone = [f"{mae:.4g}" for mae in metrics["test_mae_by_seed"].values()]
+    of_each = f"; of the members alone, test MAE {', '.join(alone)}" if len(alone) > 1 else ""
+    return [
+        *error_table(metrics["splits"]),
+        "",
+        f"In {metrics['unit'] or 'no unit'}{of_each}.",
+        *coverage_line(metrics),
+        *baseline_lines(metrics),
+    ]
+
+
+def origin_points(source: str, licence: str, citation: str) -> list[str]:
+    """Where the data are from."""
+    unstated = "not stated by the source"
+    return [
+        f"Data: {source}. Licence: {licence or unstated}.",
+        f"Citation: {citation or unstated}",
+    ]
+
+
+def size_point(members: int, parameters: int, encoder: str, cutoff: float) -> str:
+    """How large the models are; ``cutoff`` in angstrom."""
+    return f"Members: {members}, each of {parameters:,} parameters, {encoder}, cutoff {cutoff} Å."
 
 
 def coverage_line(metrics: Mapping[str, Any]) -> list[str]:
@@ -115,7 +142,7 @@ def card_of_model(run: ReportData, place: int, folder: Path) -> Card:
             "",
             f"In {of.unit or 'no unit'}.",
             *ensemble_line(run, metrics),
-            *baseline_lines(metrics, [key for key, _ in BASELINES]),
+            *baseline_lines(metrics),
         ]
     return Card(
         f"{', '.join(names)}: seed {seed}",
@@ -128,21 +155,10 @@ def card_of_model(run: ReportData, place: int, folder: Path) -> Card:
 
 def card_of_ensemble(run: ReportData, folder: Path) -> Card:
     """The card of all seeds together."""
-    found = {}
-    for name in run.predictions:
-        metrics = run.metrics["targets"][name]
-        seeds = ", ".join(f"{mae:.4g}" for mae in metrics["test_mae_by_seed"].values())
-        found[name] = [
-            *error_table(metrics["splits"]),
-            "",
-            f"In {metrics['unit'] or 'no unit'}; of the members alone, test MAE {seeds}.",
-            *coverage_line(metrics),
-            *baseline_lines(metrics, [key for key, _ in BASELINES]),
-        ]
     return Card(
         f"{', '.join(run.predictions)}: ensemble of {len(run.models)}",
         intro(run, folder),
-        found,
+        {name: evaluation_lines(run.metrics["targets"][name]) for name in run.predictions},
         [*data_points(run), *training_points(run, range(len(run.models)))],
         list(run.training_elements),
     )
@@ -174,10 +190,8 @@ def data_points(run: ReportData) -> list[str]:
     """Source, licence and citation of the data, and its split."""
     parts = list(run.split.values())
     counts = ", ".join(f"{parts.count(name):,} {name}" for name in SPLITS)
-    licence = run.download["licence"] or "not stated by the source"
     return [
-        f"Data: {run.download['source']}. Licence: {licence}.",
-        f"Citation: {run.download['citation'] or 'not stated by the source'}",
+        *origin_points(*(run.download[key] for key in ("source", "licence", "citation"))),
         f"Split: {run.leakage['method']}; {counts} crystals.",
     ]
 
@@ -193,8 +207,9 @@ def training_points(run: ReportData, places: Sequence[int]) -> list[str]:
     written = zip(made, models, strict=True)
     codes = sorted({one.get("code", model["written_by"]) for one, model in written})
     return [
-        f"Members: {len(models)}, each of {run.metrics['parameters']:,} parameters, {first['encoder']}, "
-        f"cutoff {first['cutoff_angstrom']} Å.",
+        size_point(
+            len(models), run.metrics["parameters"], first["encoder"], first["cutoff_angstrom"]
+        ),
         f"Epochs: {history['training'].get('epochs', 'not stated')}. "
         f"Minutes: {', '.join(f'{one:.1f}' for one in minutes)}, on {'; '.join(machines)}.",
         f"Code: {'; '.join(codes)}.",

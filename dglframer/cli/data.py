@@ -138,7 +138,8 @@ def inspect(args: argparse.Namespace) -> None:
     from dglframer.common.parquet import parquet_batches, parquet_schema
     from dglframer.config.data import CleaningConfig
     from dglframer.data.cleaning import checks_schema, checks_tables
-    from dglframer.report.inspection import summary_of, terminal_table, was_searched, write_page
+    from dglframer.report.inspection import summary_of, was_searched
+    from dglframer.report.inspection_view import terminal_table, write_page
 
     beside = args.dataset.with_name("rejected.parquet")
     path = args.rejected or (beside if beside.is_file() else None)

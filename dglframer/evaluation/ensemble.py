@@ -54,16 +54,12 @@ class Ensemble:
         """The largest of their cutoffs, in angstrom."""
         return max(model.cutoff for model in self.models)
 
-    def predict(self, items: Sequence[Item]) -> np.ndarray:
-        """[M, G, T], float64, in the targets' units, of the G items that have a graph."""
-        return self.predict_and_embed(items)[0]
-
     @torch.no_grad()
     def predict_and_embed(self, items: Sequence[Item]) -> tuple[np.ndarray, list[np.ndarray]]:
-        """Predictions as in ``predict``, and of each model the vectors that its head sees, [G, W].
+        """Predictions [M, G, T] in the targets' units, float64, and of each model what its head sees, [G, W].
 
-        Graphs have the largest cutoff; each model gets graphs with its own, and models that take the same
-        batch share it.
+        G: the items that have a graph. Graphs have the largest cutoff; each model gets graphs with its
+        own, and models that take the same batch share it.
         """
         valid = [item for item in items if item.graph]
         predictions_MGT = np.zeros((len(self.models), len(valid), len(self.targets)))

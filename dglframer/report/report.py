@@ -24,7 +24,8 @@ from dglframer.evaluation.errors import summary
 from dglframer.networks.model_directory import load_model
 from dglframer.report import plots
 from dglframer.report.frames import frames_content
-from dglframer.report.inspection import EXAMPLES, figures
+from dglframer.report.inspection import EXAMPLES
+from dglframer.report.inspection_view import figures
 from dglframer.report.learning_curve import panel as curve_panel
 from dglframer.report.model_card import write_cards
 from dglframer.report.pages import environment

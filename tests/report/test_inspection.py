@@ -18,14 +18,14 @@ from dglframer.config.data import CleaningConfig
 from dglframer.data.cleaning import check_crystals
 from dglframer.data.crystals import crystals_table
 from dglframer.data.rejections import SCHEMA
-from dglframer.report import inspection
-from dglframer.report.inspection import (
+from dglframer.report.inspection import inspect
+from dglframer.report.inspection_view import (
     PERIODIC_TABLE,
-    inspect,
     shade,
     shade_ranges,
     spark,
     terminal_table,
+    write_page,
 )
 
 REJECTED = [("x", "no atoms", 3), ("y", "no atoms", 4), ("<z>", "no label gap", 9)]
@@ -121,7 +121,7 @@ def test_duplicates_and_doubts_are_shown(tmp_path, rocksalt):
     assert found["disagreements"]["count"] == 3
     text = terminal_table(found)
     assert "2 crystals repeat 1" in text and "outside 0 to 25: c2" in text
-    inspection.write_page(found, tmp_path / "page.html")
+    write_page(found, tmp_path / "page.html")
     assert "c1, c2" in (tmp_path / "page.html").read_text(encoding="utf-8")
 
 
@@ -134,7 +134,7 @@ def test_molecules_have_no_volume_and_no_system(tmp_path):
     found = inspect(path, None, check_crystals(path, CleaningConfig()))
     assert found["volume_per_atom"] is None and found["crystal_systems"] == {"molecule": 1}
     assert "volume per atom" in terminal_table(found)
-    inspection.write_page(found, tmp_path / "page.html")
+    write_page(found, tmp_path / "page.html")
 
 
 def test_a_file_of_other_columns_is_refused_with_what_to_do(tmp_path, monkeypatch, capsys):

@@ -109,7 +109,7 @@ def test_vectors_of_atoms_are_of_every_atom():
         network = CrystalFramer(with_symmetry(symmetry, "max"), 1).draw(0).eval()
         model = TrainedModel(network, TINY_CUTOFF, (Target("energy", "eV", 0.0, 1.0),), {})
         ensemble = Ensemble((model,), (), CPU)
-        found.append((ensemble.predict(items), *ensemble.atom_vectors(items)))
+        found.append((ensemble.predict_and_embed(items)[0], *ensemble.atom_vectors(items)))
     assert [len(one) for one in found[0][1:]] == [9, 18]
     for one, other in zip(*found, strict=True):
         assert np.abs(one - other).max() < 1e-5

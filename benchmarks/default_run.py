@@ -21,7 +21,7 @@ from dglframer.common.machine import machine
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS_FILE = ROOT / "benchmarks" / "results" / "default_run.json"
-# The errors of the same run on another type of processor, some commits later; from its metrics.json.
+# The errors of the same run on another type of processor, at another commit; from its metrics.json.
 OTHER_FILE = RESULTS_FILE.with_name("default_run_other_cpu.json")
 PAGE = ROOT / "README.md"
 BEGIN, END = "<!-- numbers: written by benchmarks/default_run.py -->", "<!-- end of numbers -->"
@@ -160,7 +160,7 @@ def elsewhere(name: str, mae: float) -> list[str]:
     there = other["targets"][name]["splits"]["test"]["mae"]
     return [
         f"- Results differ by the type of CPU: {there:.4f} instead of {mae:.4f} on "
-        f"{other['machine'].split(',')[0]}, some commits later. On one machine they repeat to the bit."
+        f"{other['machine'].split(',')[0]}, at another commit. On one machine they repeat to the bit."
     ]
 
 

@@ -27,6 +27,7 @@ def load_script(monkeypatch):
         ("qm9", "qm9.py --page"),
         ("se3", "se3.py --page"),
         ("nbody", "nbody.py --page"),
+        ("shapes", "shapes.py --page"),
         ("predict", "predict.py --page"),
     ],
 )

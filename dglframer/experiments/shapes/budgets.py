@@ -41,7 +41,7 @@ BUDGETS = {
     ),
     "default": Budget(
         seeds=(0, 1, 2),
-        steps=steps_of(1200, 1200),
+        steps=steps_of(1000, 1500),
         objects=(60, 10, 20),
         degrees=2,
         channels=8,

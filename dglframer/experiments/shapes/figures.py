@@ -38,7 +38,7 @@ def tilt_panel(results: Mapping[str, Any], orientation: str) -> Panel:
             axes.errorbar(results["tilts"], row["accuracy"], errors, capsize=2, label=label, **look)
         axes.set(title=TITLES[orientation], xlabel="largest tilt of the test objects (°)")
         axes.set(ylabel="test accuracy (%)", ylim=(0, 100), xticks=results["tilts"])
-        axes.legend(loc="upper right", fontsize=7, ncols=2)
+        axes.legend(loc="best", fontsize=7, ncols=2, handlelength=3)
 
     return draw
 

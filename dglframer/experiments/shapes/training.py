@@ -15,7 +15,7 @@ from dglframer.experiments.shapes.budgets import BATCH
 from dglframer.experiments.shapes.models import Size, build
 from dglframer.experiments.shapes.task import Examples, scores
 
-VALIDATIONS = 15  # maximum
+VALIDATIONS = 10  # maximum
 VAL_SEED = 11  # of the rotations of the validation objects
 
 

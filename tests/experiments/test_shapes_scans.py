@@ -54,10 +54,10 @@ def test_what_is_up_in_the_file_becomes_z(folder, up, tallest):
 
 def test_turning_the_axis_up_is_a_rotation_and_no_reflection(folder):
     """A corner of three different edges keeps its handedness."""
-    points = np.repeat([[[0.0, 0, 0], [1, 0, 0], [0, 2, 0], [0, 0, 3]]], 2, axis=0)
+    points = np.repeat([[[0.0, 0, 0], [1, 0, 0], [0, 2, 0], [0, 0, 3]]], 4, axis=0)
     points = np.tile(points, (1, 40, 1)).astype(np.float32)
     with h5py.File(folder / FILES["test"], "w") as file:
-        file["data"], file["label"] = points, np.zeros(2, int)
+        file["data"], file["label"] = points, np.zeros(4, int)
     cloud = np.unique(read_scans(folder, "y", seed=0)["test"].points[0], axis=0)
     assert len(cloud) == 4  # 128 points although only four are distinct
     gaps = np.linalg.norm(cloud[:, None] - cloud[None], axis=2)
@@ -88,6 +88,7 @@ HOLE = np.where(np.arange(300)[:, None] == 7, np.nan, POINTS)
         ({"data": POINTS[:, :100], "label": LABELS}, "at least 128"),
         ({"data": POINTS[..., :2], "label": LABELS}, "at least 128"),
         ({"data": POINTS, "label": LABELS[:5]}, "6 objects and 5 labels"),
+        ({"data": POINTS[:3], "label": LABELS[:3]}, "3 objects"),
         ({"data": POINTS, "label": LABELS + 10}, "not one of 0 to 14"),
         ({"data": POINTS, "label": LABELS - 1}, "not one of 0 to 14"),
         ({"data": POINTS, "label": LABELS + 0.5}, "not one of 0 to 14"),

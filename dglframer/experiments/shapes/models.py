@@ -88,6 +88,13 @@ def pooled(x_BPC: Tensor) -> Tensor:
     return torch.cat([x_BPC.mean(dim=1), x_BPC.amax(dim=1)], dim=1)
 
 
+class PooledHead(nn.Sequential):
+    """From ``pooled`` features to logits. Batch norm first: objects differ by little in the raw ones."""
+
+    def __init__(self, width: int):
+        super().__init__(nn.BatchNorm1d(2 * width), Head(2 * width, CLASSES))
+
+
 class Equivariant(nn.Module):
     """A point enters with its position (degree 1) and, ``with_height``, its z; pooled scalars leave."""
 
@@ -99,7 +106,7 @@ class Equivariant(nn.Module):
         width = settings.degrees * settings.channels
         fiber_in = {0: 1, 1: 1} if with_height else {1: 1}
         self.encoder = SE3Encoder(settings, fiber_in, {0: width})
-        self.head = Head(2 * width, CLASSES)
+        self.head = PooledHead(width)
 
     def forward(self, points_BP3: Tensor) -> Tensor:
         features = {1: points_BP3.reshape(-1, 1, 3)}
@@ -115,7 +122,7 @@ class DeepSetClassifier(nn.Module):
     def __init__(self, width: int = 128):
         super().__init__()
         self.points = DeepSet(3, width, width)
-        self.head = Head(2 * width, CLASSES)
+        self.head = PooledHead(width)
 
     def forward(self, points_BP3: Tensor) -> Tensor:
         return self.head(pooled(self.points(points_BP3)))

@@ -33,6 +33,7 @@ CLASSES = (
     "sofa",
     "toilet",
 )
+FEWEST = 4  # objects in a file; fewer do not make a batch
 VAL_SHARE = 0.1  # of the training objects; the authors have no validation part
 
 
@@ -78,7 +79,7 @@ def wrong(points: Any, labels: Any) -> str | None:
     """What is not as in ScanObjectNN; None if nothing is."""
     if points.ndim != 3 or points.shape[2] != 3 or points.shape[1] < POINTS:
         return f"data has the shape {points.shape}, not [objects, at least {POINTS}, 3]"
-    if len(points) < 2 or labels.size != len(points):
+    if len(points) < FEWEST or labels.size != len(points):
         return f"{len(points)} objects and {labels.size} labels"
     if points.dtype.kind != "f" or not np.isfinite(points).all():
         return "data has values that are no finite numbers"

@@ -27,9 +27,12 @@ def tilt_panel(results: Mapping[str, Any], orientation: str) -> Panel:
     """One way of training; bars are deviations over seeds, dashed lines networks with +z."""
 
     def draw(axes: Axes) -> None:
-        for row in results["rows"]:
-            if row["orientation"] != orientation and row["model"] not in INVARIANT:
-                continue
+        rows = [
+            row
+            for row in results["rows"]
+            if row["orientation"] == orientation or row["model"] in INVARIANT
+        ]
+        for row in rows:
             kind = row["model"].removesuffix("_z")
             look: dict[str, Any] = {"color": COLOURS[kind], "marker": "o", "markersize": 4}
             look["linestyle"] = "-" if kind == row["model"] else "--"
@@ -38,7 +41,8 @@ def tilt_panel(results: Mapping[str, Any], orientation: str) -> Panel:
             axes.errorbar(results["tilts"], row["accuracy"], errors, capsize=2, label=label, **look)
         axes.set(title=TITLES[orientation], xlabel="largest tilt of the test objects (°)")
         axes.set(ylabel="test accuracy (%)", ylim=(0, 100), xticks=results["tilts"])
-        axes.legend(loc="best", fontsize=7, ncols=2, handlelength=3)
+        if rows:
+            axes.legend(loc="best", fontsize=7, ncols=2, handlelength=3)
 
     return draw
 

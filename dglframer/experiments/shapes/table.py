@@ -151,8 +151,9 @@ def conclusion(results: Mapping[str, Any]) -> str:
         return ""
     if max(plain["accuracy"][0], given["accuracy"][0]) < LEARNED:
         return (
-            f"**What it says.** Nothing yet: no SE(3)-Transformer is right for {LEARNED:.0f} % of the upright "
-            "objects, three times what guessing gives. Such a short training shows that the experiment runs."
+            f"**What it says.** Nothing yet: no SE(3)-Transformer is right for {LEARNED:.0f} % of the "
+            "upright objects, three times what guessing gives. A training so short shows that the experiment "
+            "runs."
         )
     without, upright, tilted = plain["accuracy"][0], given["accuracy"][0], given["accuracy"][-1]
     best = max(

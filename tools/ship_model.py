@@ -97,9 +97,17 @@ def compare_precisions(full: list[Path], half: list[Path], results: Path) -> Pre
 
 
 def ship(
-    results: Path, folder: str, names: dict[str, str], texts: dict[str, str], docs: Path
+    results: Path,
+    folder: str,
+    names: dict[str, str],
+    texts: dict[str, str],
+    docs: Path,
+    remark: str | None = None,
 ) -> Precision:
-    """Write the weights, the entries of the registry, and the cards; ``names``: target by name."""
+    """Write the weights, the entries of the registry, and the cards; ``names``: target by name.
+
+    ``remark``: what the cards say of the training besides.
+    """
     trained = members(results / "models")
     elements = training_elements(load_model(trained[0]), results)
     with tempfile.TemporaryDirectory() as scratch:
@@ -146,7 +154,7 @@ def ship(
         )
     write_json(registry.FOLDER / registry.REGISTRY, as_values(entries))
     for name in names:
-        text = card(name, entries[name], first, metrics, precision)
+        text = card(name, entries[name], first, metrics, precision, remark)
         write_text(docs / "models" / f"{name}.md", text)
         add_to_index(docs / "README.md", name, entries[name])
     return precision
@@ -184,7 +192,12 @@ def training_elements(model: TrainedModel, results: Path) -> dict[str, int]:
 
 
 def card(
-    name: str, one: Shipped, model: TrainedModel, metrics: dict[str, Any], precision: Precision
+    name: str,
+    one: Shipped,
+    model: TrainedModel,
+    metrics: dict[str, Any],
+    precision: Precision,
+    remark: str | None,
 ) -> str:
     """The page of a model, from the stored numbers."""
     errors = metrics["targets"][one.target]
@@ -201,6 +214,7 @@ def card(
         *origin_points(one.training_data, one.licence, one.citation),
         size_point(members, metrics["parameters"], encoder, model.cutoff),
         f"Epochs: {training.get('epochs', 'not stated')}. {precision.sentence(one.target, one.unit)}",
+        *([remark] if remark else []),
     ]
     found = {one.target: evaluation_lines(errors)}
     return Card(name, intro, found, points, one.elements).markdown()
@@ -227,10 +241,11 @@ def main() -> None:
     )
     for text in ("--training-data", "--licence", "--citation"):
         parser.add_argument(text, help="default: as download.json says")
+    parser.add_argument("--remark", help="what the card says of the training besides")
     args = parser.parse_args()
     given = {key: getattr(args, key) for key in ("training_data", "licence", "citation")}
     texts = {key: value for key, value in given.items() if value}
-    print(ship(args.results, args.folder, dict(args.name), texts, ROOT / "docs"))
+    print(ship(args.results, args.folder, dict(args.name), texts, ROOT / "docs", args.remark))
 
 
 if __name__ == "__main__":

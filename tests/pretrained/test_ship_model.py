@@ -50,7 +50,8 @@ def test_a_model_is_shipped_under_two_names(results, tmp_path, monkeypatch, prec
     monkeypatch.setattr(registry, "FOLDER", tmp_path / "package")
     names = {"energy": TARGETS[0], "gap": TARGETS[1]}
     for _ in range(2):  # again: nothing is doubled
-        ship(results, "tiny", names, {"licence": "CC BY 4.0"}, tmp_path / "docs")
+        texts = {"licence": "CC BY 4.0"}
+        ship(results, "tiny", names, texts, tmp_path / "docs", "Seed 1 was trained twice.")
     entries = registry.shipped()
     metrics = json.loads((results / "evaluation" / "metrics.json").read_text())["targets"]
     for name, target in names.items():
@@ -68,6 +69,7 @@ def test_a_model_is_shipped_under_two_names(results, tmp_path, monkeypatch, prec
         assert {str(tensor.dtype) for tensor in weights.values()} == {f"torch.{precision}"}
         card = (tmp_path / "docs" / "models" / f"{name}.md").read_text()
         assert f"| test | 3 | {one.test_mae:.4g} |" in card and "Choudhary (2020)" in card
+        assert "\n- Seed 1 was trained twice.\n" in card
     assert (tmp_path / "docs" / "README.md").read_text().count("(models/energy.md)") == 1
 
     shipped, trained = dglframer.load("gap"), dglframer.load(results / "models")

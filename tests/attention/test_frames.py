@@ -8,7 +8,7 @@ from helpers.attention import of_atoms, random
 
 from dglframer.attention.constants import SELF_DISTANCE_SQUARED
 from dglframer.attention.cpu.attention import CpuAttention, RowOfHeads
-from dglframer.attention.frames import WeightedAxes, max_axes
+from dglframer.attention.frames import WeightedAxes, max_axes, same_in_all_heads, tie_share
 from dglframer.attention.gaussians import cosine_functions
 from dglframer.attention.reference.weights import log_weights
 from dglframer.config.networks import CrystalFramerConfig
@@ -152,3 +152,19 @@ def test_axes_that_see_the_same_are_merged(dtype, width):
     assert counts.sum() < len(every.share_PL)
     shares = rows[:, 3].sum(0)
     assert abs(shares - 3 * len(counts)).max() < 1e-4  # of three axes of each atom
+
+
+def test_the_share_of_a_tie_falls_to_nothing_at_the_width():
+    share = tie_share(torch.tensor([0.0, 0.5, 1.0, 1.5, 9.0]) * 0.005, 0.005)
+    assert share.tolist() == pytest.approx([1, 0.5625, 0, 0, 0])
+
+
+def test_one_head_has_the_axes_of_all():
+    """Columns are axis by axis, and in each the heads."""
+    axes_P3L = torch.arange(18.0).view(2, 3, 3)
+    axes = WeightedAxes(torch.tensor([0, 2]), axes_P3L, torch.arange(6.0).view(2, 3))
+    every = same_in_all_heads(axes, 4)
+    assert every.axes_P3L.shape == (2, 3, 12) and every.ptr is axes.ptr
+    for column in range(12):
+        assert torch.equal(every.axes_P3L[:, :, column], axes_P3L[:, :, column // 4])
+        assert torch.equal(every.share_PL[:, column], axes.share_PL[:, column // 4])

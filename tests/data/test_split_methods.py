@@ -169,7 +169,7 @@ def test_published_ids_of_different_targets_follow_one_file_order(target, n):
     assert not all(a < b for a, b in itertools.pairwise(ranks))
 
 
-def test_official_counts_labelled_entries_good_or_bad_in_file_order():
+def test_official_counts_labelled_entries_good_or_bad_in_file_order(caplog):
     """Against the rule written out: bad structures and repeated ids count, missing labels do not."""
     good = dict(species=["Na", "Cl"], lattice=CUBE, coords=[[0, 0, 0], [0.5, 0.5, 0.5]])
     records = []
@@ -178,6 +178,7 @@ def test_official_counts_labelled_entries_good_or_bad_in_file_order():
         bad = {"species": ["Xx", "Cl"]} if k % 10 in (2, 3) else {}
         records.append(Record(f"c{k % 94:02d}", labels=labels, **good | bad))
     for repeated in ("first", "all"):
+        caplog.clear()
         rejections = Rejections()
         valid = validated(records, ["e"], rejections, repeated)
         table = crystals_table(valid, "x", ["e"], {"e": "eV"})
@@ -192,6 +193,7 @@ def test_official_counts_labelled_entries_good_or_bad_in_file_order():
         positions = dict(zip(*(table[c].to_pylist() for c in ("id", "file_position")), strict=True))
         assert splits == {id: expected[place] for id, place in positions.items()}
         assert ("c04#2" in splits) == (repeated == "all")
+        assert ("c04: a repeated entry is not used" in caplog.text) == (repeated == "first")
 
 
 def test_official_counts_the_entries_with_the_first_target_only():
@@ -312,6 +314,11 @@ def test_from_file_is_what_the_file_says(tmp_path, caplog, suffix):
     assert {id: splits[id] for id in ids[:50]} == {id: listed[id] for id in ids[:50]}
     assert {splits[id] for id in ids[50:]} == {f"not listed in mine.{suffix}"}
     assert "1 ids of" in caplog.text and "elsewhere" in caplog.text
+
+
+def test_a_list_from_a_spreadsheet_begins_with_a_mark(tmp_path):
+    (tmp_path / "mine.csv").write_bytes("\ufeffid,split\nFüße,val\n".encode())
+    assert read_listed(tmp_path / "mine.csv") == {"Füße": "val"}
 
 
 def test_a_split_of_ours_says_why_a_crystal_is_in_no_part(tmp_path):

@@ -49,7 +49,7 @@ KILLED, SURVIVED, NO_TESTS = 1, 0, 33
 def main() -> None:
     """Run, and write results and page."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sample", type=int, default=6, help="mutants of a module (default 6)")
+    parser.add_argument("--sample", type=int, default=20, help="mutants of a module (default 20)")
     parser.add_argument("--seed", type=int, default=0, help="of the sample (default 0)")
     parser.add_argument("--page", action="store_true", help="only write the page")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)

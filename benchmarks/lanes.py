@@ -26,6 +26,7 @@ from default_run import machine
 from pages import publish
 
 from dglframer.attention.cpu.simd import LANES
+from dglframer.common.own_code import commit
 
 RESULTS_FILE = HERE / "benchmarks" / "results" / "lanes.json"
 PART = (
@@ -65,12 +66,6 @@ def measured(trees: dict[str, Tree], rounds: int) -> list[dict[str, Any]]:
     return rows
 
 
-def older(tree: Path) -> str:
-    """The commit of a checkout, shortened."""
-    words = ["git", "-C", str(tree), "rev-parse", "--short", "HEAD"]
-    return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
-
-
 def measure(args: argparse.Namespace) -> dict[str, Any]:
     widths = [lanes for lanes in (16, 8, 4, 0) if lanes <= LANES]
     by_width = {str(w): Tree(HERE, 1, DGLFRAMER_SIMD_LANES=str(w)) for w in widths}
@@ -84,7 +79,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     found = {"machine": machine(), "lanes": lanes, "threads": alone, "busy": busy}
     if args.before:
         trees = {"before": Tree(args.before.resolve(), 2), "now": Tree(HERE, 2)}
-        found |= {"commit": older(args.before), "before": measured(trees, args.rounds)}
+        found |= {"commit": commit(args.before), "before": measured(trees, args.rounds)}
         end(trees)
     return found
 

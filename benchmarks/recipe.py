@@ -17,14 +17,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow.parquet as pq
 from default_run import machine
 from pages import publish
 
 from dglframer.common.files import read_json, write_json
-from dglframer.common.parquet import write_parquet
 from dglframer.config import load_config, override
+from dglframer.data.subsets import write_subsets
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS_FILE = ROOT / "benchmarks" / "results" / "recipe.json"
@@ -76,21 +74,10 @@ def call(*words: Any) -> float:
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def with_fewer_rows(split: Path, rows: int, out: Path) -> None:
-    """The split, with ``rows`` of its train rows, drawn with seed 0."""
-    table = pq.read_table(split)
-    train = np.flatnonzero(np.asarray(table["split"]) == "train")
-    dropped = np.random.default_rng(0).permutation(train)[rows:]
-    kept = np.ones(len(table), bool)
-    kept[dropped] = False
-    write_parquet(out, table.filter(kept))
-
-
 def measure(args: argparse.Namespace) -> dict[str, Any]:
     args.folder.mkdir(parents=True, exist_ok=True)
-    split, graphs = args.folder / "split.parquet", args.results / "graphs"
-    if not split.exists():
-        with_fewer_rows(args.results / "split.parquet", args.rows, split)
+    write_subsets(args.results / "split.parquet", [args.rows], 0, args.folder)
+    split, graphs = args.folder / str(args.rows) / "split.parquet", args.results / "graphs"
     found = read_json(args.folder / "found.json") if (args.folder / "found.json").exists() else {}
     config = load_config(args.config or args.results / "config.json")
     for seed in args.seeds:

@@ -38,11 +38,11 @@ def hash_of_code() -> str:
     return digest.hexdigest()
 
 
-def commit() -> str:
-    """The commit of the checkout that this package runs from, with a + if files differ; else ""."""
-    if not (PACKAGE.parent / ".git").exists():
+def commit(checkout: Path = PACKAGE.parent) -> str:
+    """The commit of a checkout, of this package's if none is given, with a + if files differ; else ""."""
+    if not (checkout / ".git").exists():
         return ""
-    command = ["git", "-C", str(PACKAGE.parent), "describe", "--always", "--dirty=+"]
+    command = ["git", "-C", str(checkout), "describe", "--always", "--dirty=+"]
     try:
         found = subprocess.run(command, capture_output=True, text=True, check=False)
     except OSError:  # no git

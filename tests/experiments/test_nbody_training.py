@@ -36,15 +36,6 @@ CPU = torch.device("cpu")
 SIZES = {"train": 300, "val": 40, "test": 30}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """As the workflow trains; more only get in each other's way with operations this small."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def parts():
     return {part: simulate(count, 0, part, "norm") for part, count in SIZES.items()}

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -49,6 +50,13 @@ def snakemake(
     """Run the workflow; ``how``: further arguments of subprocess."""
     settings = {**command_line(folder, *arguments, config=config), **how}
     return subprocess.run(**settings, capture_output=True, text=True, check=check)
+
+
+def planned(folder: Path, experiment: str, config: dict, *targets: str) -> dict[str, int]:
+    """The rules of an experiment in a dry run, without its name before them, and their jobs."""
+    done = snakemake(folder, *targets, "--dry-run", "--quiet", "rules", config=config)
+    found = re.findall(rf"^{experiment}_(\w+) +(\d+)$", done.stdout + done.stderr, re.MULTILINE)
+    return {rule: int(count) for rule, count in found}
 
 
 def merged(base: dict, changes: dict) -> dict:

@@ -1,12 +1,11 @@
 """`snakemake nbody` from nothing to the table, and what a changed key makes it do again."""
 
 import json
-import re
 import sys
 from pathlib import Path
 
 import pytest
-from helpers.workflow import snakemake
+from helpers.workflow import planned, snakemake
 
 from dglframer.cli import main as cli
 
@@ -67,10 +66,7 @@ def finished(tmp_path_factory) -> Path:
 
 def jobs(folder: Path, *targets: str, **changes) -> dict[str, int]:
     """Rules and counts of a dry run of the tiny experiment with changed keys."""
-    config = {"nbody": TINY["nbody"] | changes}
-    done = snakemake(folder, *targets, "--dry-run", "--quiet", "rules", config=config)
-    found = re.findall(r"^(nbody_\w+) +(\d+)$", done.stdout + done.stderr, re.MULTILINE)
-    return {rule.removeprefix("nbody_"): int(count) for rule, count in found}
+    return planned(folder, "nbody", {"nbody": TINY["nbody"] | changes}, *targets)
 
 
 @pytest.mark.slow

@@ -1,12 +1,11 @@
 """`snakemake shapes` from nothing to the table, and what a changed key makes it do again."""
 
 import json
-import re
 import sys
 from pathlib import Path
 
 import pytest
-from helpers.workflow import snakemake
+from helpers.workflow import planned, snakemake
 
 from dglframer.cli import main as cli
 
@@ -67,10 +66,7 @@ def finished(tmp_path_factory) -> Path:
 
 def jobs(folder: Path, *targets: str, **changes) -> dict[str, int]:
     """Rules and counts of a dry run of the tiny experiment with changed keys."""
-    config = {"shapes": TINY["shapes"] | changes}
-    done = snakemake(folder, *targets, "--dry-run", "--quiet", "rules", config=config)
-    found = re.findall(r"^(shapes_\w+) +(\d+)$", done.stdout + done.stderr, re.MULTILINE)
-    return {rule.removeprefix("shapes_"): int(count) for rule, count in found}
+    return planned(folder, "shapes", {"shapes": TINY["shapes"] | changes}, *targets)
 
 
 @pytest.mark.slow

@@ -135,19 +135,18 @@ def test_version_is_printed(run):
     )
 
 
-def test_the_commit_is_that_of_the_checkout(tmp_path, monkeypatch):
+def test_the_commit_is_that_of_the_checkout(tmp_path):
     from dglframer.common import own_code
 
-    monkeypatch.setattr(own_code, "PACKAGE", tmp_path / "dglframer")
-    assert own_code.commit() == ""  # installed: no repository
+    assert own_code.commit(tmp_path) == ""  # installed: no repository
     git = ["git", "-C", tmp_path, "-c", "user.name=a", "-c", "user.email=a@b"]
     (tmp_path / "file").write_text("one")
     for words in (["init", "-q"], ["add", "file"], ["commit", "-q", "-m", "first"]):
         subprocess.run([*git, *words], check=True)
     head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
-    assert head.stdout.startswith(own_code.commit()) and len(own_code.commit()) >= 7
+    assert head.stdout.startswith(own_code.commit(tmp_path)) and len(own_code.commit(tmp_path)) >= 7
     (tmp_path / "file").write_text("two")
-    assert own_code.commit().endswith("+")
+    assert own_code.commit(tmp_path).endswith("+")
 
 
 def test_config_prints_the_defaults(run):

@@ -35,8 +35,8 @@ def build(name: str, size: Size, seed: int) -> nn.Module:
     """A network with weights drawn from ``seed``; the global random generators keep their state."""
     kind = name.removesuffix("_z")
     makers: dict[str, Callable[[], nn.Module]] = {
-        "deepset": DeepSetClassifier,
-        "set_transformer": SetTransformerClassifier,
+        "deepset": lambda: SetClassifier(DeepSet(3, 128, width=128), 128),
+        "set_transformer": lambda: SetClassifier(SetTransformer(3, 64, width=64), 64),
         "pointnet": PointNet,
         "tfn": lambda: Equivariant(tfn(size), size.neighbours, name != kind),
         "se3_transformer": lambda: Equivariant(
@@ -116,32 +116,20 @@ class Equivariant(nn.Module):
         return self.head(pooled(scalars_NC1.unflatten(0, points_BP3.shape[:2]).squeeze(-1)))
 
 
-class DeepSetClassifier(nn.Module):
-    """DeepSet, pooled."""
+class SetClassifier(nn.Module):
+    """A network of sets whose outputs are pooled.
 
-    def __init__(self, width: int = 128):
+    The Set Transformer's own pooling, a learned query that attends to the points (Lee et al. 2019, "PMA"),
+    learns far more slowly here: objects differ by little in what it returns at first.
+    """
+
+    def __init__(self, points: nn.Module, width: int):
         super().__init__()
-        self.points = DeepSet(3, width, width)
+        self.points = points
         self.head = PooledHead(width)
 
     def forward(self, points_BP3: Tensor) -> Tensor:
         return self.head(pooled(self.points(points_BP3)))
-
-
-class SetTransformerClassifier(nn.Module):
-    """Set Transformer, pooled by a learned query that attends to the points (Lee et al. 2019, "PMA")."""
-
-    def __init__(self, width: int = 64, heads: int = 4):
-        super().__init__()
-        self.points = SetTransformer(3, width, width, heads)
-        self.query = nn.Parameter(torch.randn(1, 1, width) * width**-0.5)
-        self.pooling = nn.MultiheadAttention(width, heads, batch_first=True)
-        self.head = Head(width, CLASSES)
-
-    def forward(self, points_BP3: Tensor) -> Tensor:
-        x_BPC = self.points(points_BP3)
-        query_B1C = self.query.expand(len(x_BPC), -1, -1)
-        return self.head(self.pooling(query_B1C, x_BPC, x_BPC, need_weights=False)[0].squeeze(1))
 
 
 class PointNet(nn.Module):

@@ -261,7 +261,11 @@ def add_verbs(verbs: Any) -> None:
         ("--out", {"type": Path, "help": ".csv or .parquet (default: CSV on standard output)"}),
         (
             "--embed",
-            {"type": Path, "metavar": "FILE", "help": "write the crystals' vectors: .parquet"},
+            {
+                "type": Path,
+                "metavar": "FILE",
+                "help": "write the crystals' vectors, of the first model: .parquet",
+            },
         ),
         ("--abstain-above", abstain),
         ("--coverage", coverage),

@@ -137,10 +137,14 @@ def load_ensemble(given: Sequence[str | Path], device: torch.device) -> Ensemble
     """
     all_places = tuple(place for one in given for place in places(one))
     models = tuple(load_place(place, str(device)) for place in all_places)
-    first = [(target.name, target.unit) for target in models[0].targets]
-    for model, place in zip(models, all_places, strict=True):
-        if [(target.name, target.unit) for target in model.targets] != first:
+    first, *others = [
+        (place.folder, ", ".join(f"{one.name} ({one.unit})" for one in model.targets))
+        for model, place in zip(models, all_places, strict=True)
+    ]
+    for folder, targets in others:
+        if targets != first[1]:
             raise UserError(
-                f"{place.folder} predicts other properties than {all_places[0].folder}: {first}"
+                f"{folder} predicts other properties than {first[0]}: {targets}, not {first[1]}; "
+                "the models of one call are an ensemble, so call once for each property"
             )
     return Ensemble(models, all_places, device)

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import torch
 
-from dglframer.common.errors import UserError
 from dglframer.common.progress import Advance, progress
 from dglframer.common.version import __version__
 from dglframer.data.sources.file_ids import file_ids
@@ -58,7 +57,7 @@ def predict_files(
     The columns are id, path, prediction (mean over the models), unit, spread, low and high (the interval),
     abstained, warning and error. If there are several targets, each has a row and the column ``property``
     names it. For a crystal that cannot be predicted, ``error`` has the reason; the number of these rows is
-    returned. ``embed``: a Parquet file for the vectors of one model. ``out`` None: CSV on standard output.
+    returned. ``embed``: a Parquet file for the first model's vectors. ``out`` None: CSV on standard output.
     A run that was killed goes on with what ``out``.partial (or ``embed``.partial) has. Raises UserError if
     the arguments or the models do not fit each other.
     """
@@ -70,7 +69,7 @@ def predict_files(
         log.info("no intervals: no intervals.json of evaluate beside the models is of just these")
     kinds = columns(several=len(ensemble.targets) > 1)
     if embed and len(ensemble.models) > 1:
-        raise UserError("--embed: the vectors of several models do not mix; give one model")
+        log.info("%s: the vectors of the first of %d models", embed, len(ensemble.models))
     counts, place = Counter[str](), out or embed
     if place is None:
         parts = predicted(ensemble, files, (0, 0), reading)

@@ -122,19 +122,17 @@ class Model:
         With ``atoms``: a list of G arrays [N, W], the features of the atoms before they are pooled, in
         the order of the structure's sites. Features do not change with orientation, origin or cell. The
         type is that of the weights (float32). ``structures`` and the rest as in ``predict``.
+        An ensemble gives its first member's: vectors of several models do not mix (``members``).
 
-        Raises UserError for an ensemble, whose members have vectors of their own (``members``), and for a
-        structure that cannot be used; with ``errors="nan"`` such a one has a row of NaN ([0, W] of atoms).
+        Raises UserError for a structure that cannot be used; with ``errors="nan"`` such a one has a row of
+        NaN ([0, W] of atoms).
         """
-        if len(self.ensemble.models) > 1:
-            raise UserError(
-                "embed: the vectors of several models do not mix; take model.members[0]"
-            )
+        first = self.members[0]
         parts: list[np.ndarray] = []
-        width = self.ensemble.models[0].network.head.hidden.in_features
+        width = first.ensemble.models[0].network.head.hidden.in_features
         with reproducible(self.threads, self.ensemble.device):
-            for chunk in self.chunks(structures, assume_periodic, edges_per_batch, workers):
-                found = self.vectors(chunk, atoms)
+            for chunk in first.chunks(structures, assume_periodic, edges_per_batch, workers):
+                found = first.vectors(chunk, atoms)
                 for item in chunk:
                     if item.graph is None and errors == "raise":
                         raise UserError(f"{item.id}: {item.error}")

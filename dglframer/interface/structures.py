@@ -5,7 +5,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from dglframer.common.errors import UserError
+from dglframer.common.errors import Rejected, UserError
 from dglframer.data.sources import ase_file, json_list
 from dglframer.data.sources.file_ids import file_ids
 from dglframer.evaluation.items import Item, Wanted, prepared
@@ -94,4 +94,17 @@ def record_of(structure: Any, id: str, assume_periodic: bool = False) -> Record:
         structure = structure.to_dict()
     if not isinstance(structure, Mapping):
         raise UserError(f"{type(structure).__name__} is no structure: {KNOWN}")
+    if {"numbers", "positions"} <= structure.keys():
+        return ase_file.record(atoms_of(structure), id, (), assume_periodic)
     return json_list.record(json_list.own_entry(dict(structure), id), (), assume_periodic)
+
+
+def atoms_of(values: Mapping[str, Any]) -> "ase.Atoms | Rejected":
+    """ASE's Atoms of what their ``todict`` gives, or why they cannot be made."""
+    import ase
+
+    wanted = {name: values[name] for name in ("numbers", "positions", "info") if name in values}
+    try:
+        return ase.Atoms(cell=values.get("cell"), pbc=values.get("pbc"), **wanted)
+    except (IndexError, KeyError, TypeError, ValueError) as error:
+        return Rejected(f"{type(error).__name__}: {error}")

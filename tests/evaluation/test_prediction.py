@@ -219,9 +219,15 @@ def test_embeddings_are_what_the_head_sees(model, files, tmp_path):
         )
 
 
-def test_embeddings_are_of_one_model_and_in_parquet(model, files, tmp_path):
-    with pytest.raises(UserError, match="give one model"):
-        predict_files([model, model], files, None, CPU, Reading(), embed=tmp_path / "v.parquet")
+def test_embeddings_of_an_ensemble_are_those_of_its_first_model(model, files, tmp_path):
+    alone, first = tmp_path / "alone.parquet", tmp_path / "first.parquet"
+    predict_files([model], files, None, CPU, Reading(), embed=alone)
+    other = make_model(tmp_path / "other", 1)
+    predict_files([model, other], files, None, CPU, Reading(), embed=first)
+    assert pq.read_table(first).equals(pq.read_table(alone))
+
+
+def test_embeddings_are_in_parquet(model, files, tmp_path):
     with pytest.raises(UserError, match=r"must end in \.parquet"):
         predict_files([model], files, None, CPU, Reading(), embed=tmp_path / "v.csv")
 

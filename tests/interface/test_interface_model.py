@@ -68,7 +68,9 @@ def test_the_numbers_are_those_of_the_command_line_to_the_bit(files, tmp_path):
         assert np.isnan(mine).all() if theirs is None else mine.tolist() == theirs
 
 
-@pytest.mark.parametrize("kind", ["pymatgen", "ase", "jarvis", "dict", "jarvis dict", "entry"])
+@pytest.mark.parametrize(
+    "kind", ["pymatgen", "ase", "jarvis", "dict", "ase dict", "jarvis dict", "entry"]
+)
 def test_a_structure_is_what_its_file_is(kind, tmp_path):
     (tmp_path / "x.vasp").write_text(POSCAR)
     atoms = ase.io.read(tmp_path / "x.vasp", format="vasp")
@@ -80,6 +82,7 @@ def test_a_structure_is_what_its_file_is(kind, tmp_path):
         "ase": atoms,
         "jarvis": jarvis,
         "dict": pymatgen.as_dict(),
+        "ase dict": atoms.todict(),
         "jarvis dict": jarvis.to_dict(),
         "entry": {"jid": "mine", "atoms": jarvis.to_dict()},
     }[kind]
@@ -99,6 +102,8 @@ def test_bad_structures_are_rows_with_an_error(tmp_path):
     assert "partial occupancy" in table["error"][0] and "2 of 3 axes" in table["error"][1]
     assert table["prediction"].notna().tolist() == [False, False, True]
     assert model.predict(slab, assume_periodic=True)["error"].isna().all()
+    broken = slab.todict() | {"positions": [[0, 0, 0], [1, 1, 1]]}
+    assert "cannot be read" in model.predict(broken)["error"][0]
     with pytest.raises(UserError, match="0: partial occupancy"):
         model.embed(disordered)
 
@@ -122,11 +127,17 @@ def test_vectors_of_atoms_pool_to_those_of_the_crystal(files, tmp_path):
     assert model.embed([]).shape == (0, 16)
 
 
+def test_an_ensemble_has_the_vectors_of_its_first_member(files, tmp_path):
+    model = dglframer.load(make_model(tmp_path / "0"), make_model(tmp_path / "1", 1), device="cpu")
+    first, other = (member.embed(files[0]) for member in model.members)
+    assert np.array_equal(model.embed(files[0]), first) and not np.allclose(first, other)
+    [atoms], [expected] = (one.embed(files[0], atoms=True) for one in (model, model.members[0]))
+    assert np.array_equal(atoms, expected)
+
+
 def test_what_an_ensemble_cannot_do(files, tmp_path):
     model = dglframer.load(make_model(tmp_path / "0"), make_model(tmp_path / "1", 1), device="cpu")
     assert "2 members" in repr(model) and model.targets[0].unit == "eV" and model.cutoff == 5.0
-    with pytest.raises(UserError, match="do not mix"):
-        model.embed(files)
     assert model.predict(files[0], abstain_above=0.0)["abstained"].all()
     with pytest.raises(UserError, match="abstain_above"):
         model.members[0].predict(files, abstain_above=0.1)

@@ -34,7 +34,7 @@ class TrainingConfig(Section):
     learning_rate: float = Field(1e-3, gt=0, description="of AdamW before the schedule")
     muon_learning_rate: float = Field(0.005, gt=0, description="of Muon before the schedule")
     schedule: Literal["cosine", "inverse_sqrt"] = Field(
-        "cosine", description="of the rates: cosine to zero, or rate x sqrt(T / (T + step))"
+        "cosine", description="of the rates: cosine to a hundredth, or rate x sqrt(T / (T + step))"
     )
     decay_steps: float = Field(4000, gt=0, description="T of inverse_sqrt")
     warmup_fraction: float = Field(

@@ -90,8 +90,9 @@ def predict_files(
             if embed:
                 write_embeddings(partial.rows(), embed)
     numbers = [counts[name] for name in ("errors", "abstained", "warnings")]
-    summary = "%d rows in %s, %d with an error, %d abstained, %d with a warning"
-    log.info(summary, counts["rows"], out or "standard output", *numbers)
+    summary = "%d row%s in %s, %d with an error, %d abstained, %d with a warning"
+    plural = "" if counts["rows"] == 1 else "s"
+    log.info(summary, counts["rows"], plural, out or "standard output", *numbers)
     return counts["errors"]
 
 

@@ -159,4 +159,5 @@ class Model:
 
     def __repr__(self) -> str:
         targets = ", ".join(f"{target.name} ({target.unit})" for target in self.targets)
-        return f"<dglframer.Model of {targets}; {len(self.ensemble.models)} members>"
+        n = len(self.ensemble.models)
+        return f"<dglframer.Model of {targets}; {n} member{'s' if n > 1 else ''}>"

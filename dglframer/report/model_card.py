@@ -105,8 +105,9 @@ def coverage_line(metrics: Mapping[str, Any]) -> list[str]:
         )
     unknown = metrics["by_elements"]["unknown"]
     if unknown["crystals"]:
+        who = "test crystal has" if unknown["crystals"] == 1 else "test crystals have"
         lines.append(
-            f"{unknown['crystals']:,} test crystals have an element that no training crystal has: there "
+            f"{unknown['crystals']:,} {who} an element that no training crystal has: there "
             f"the ensemble's MAE is {unknown['mae']:.4g}."
         )
     return lines

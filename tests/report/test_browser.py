@@ -165,6 +165,26 @@ def test_the_report_shows_its_crystals(browser: Any, report_page: Path) -> None:
     assert problems(browser) == [] and requests(browser) == []
 
 
+def test_a_crystal_is_drawn_alike_after_any_other(browser: Any, report_page: Path) -> None:
+    """One viewer draws all pictures; none is turned on from the one before it, nothing is cut off."""
+    opened(browser, report_page)
+    views, share = browser.execute_script(
+        "const box = document.createElement('div');"
+        "box.style.cssText = 'position: relative; width: 300px; height: 180px';"
+        "document.body.append(box);"
+        "const one = {s: ['K'], l: [4, 0, 0, 0, 12, 0, 0, 0, 4], f: [0, 0, 0]};"
+        "const other = {s: ['H'], l: null, f: [0, 0, 0]};"
+        "const camera = crystal.viewer(box);"
+        "const views = [one, other, one].map((s) => { crystal.draw(camera, s); return camera.getView(); });"
+        "const edge = Math.max(...crystal.sites(one).map(([, [x, y, z]]) => {"
+        "  const p = camera.modelToScreen({x, y, z}), at = box.getBoundingClientRect();"
+        "  return Math.abs(p.y - window.scrollY - at.top - 90) / 90; }));"
+        "return [views, edge];"
+    )
+    assert views[0] == pytest.approx(views[2], abs=1e-9)
+    assert 0.3 < share < 0.9  # the centre of the outermost atom: room for its radius
+
+
 def test_filters_leave_the_crystals_that_were_asked_for(browser: Any, report_page: Path) -> None:
     opened(browser, report_page)
     wait(browser, "return document.querySelectorAll('#figure-parity1 .plot .point').length > 10")

@@ -64,7 +64,9 @@ const crystal = (() => {
     made.addModel(`${all.length}\n\n${lines.join("\n")}\n`, "xyz");
     made.setStyle({}, { sphere: { scale: 0.28, colorscheme: "Jmol" }, stick: { radius: 0.09, colorscheme: "Jmol" } });
     cell(made, structure.l, [0, 0, 0]);
+    made.setView([0, 0, 0, 0, 0, 0, 0, 1]); // else a viewer turns each further crystal on from the last
     made.zoomTo();
+    made.zoom(0.8); // it fits the centres of the atoms: room for their radii
     made.rotate(20, "y");
     made.rotate(12, "x");
     made.render();

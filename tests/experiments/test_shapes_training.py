@@ -16,11 +16,16 @@ from dglframer.experiments.shapes.budgets import BUDGETS, budget_of, trainings
 from dglframer.experiments.shapes.clouds import generate, write_clouds
 from dglframer.experiments.shapes.evaluation import SEED, TILTS, evaluate
 from dglframer.experiments.shapes.figures import object_figure, tilt_figure
-from dglframer.experiments.shapes.models import Size
+from dglframer.experiments.shapes.models import Size, pooled
 from dglframer.experiments.shapes.objects import OBJECTS
 from dglframer.experiments.shapes.table import conclusion, markdown, read_results
 from dglframer.experiments.shapes.task import about_z, examples, scores, tilts
-from dglframer.experiments.shapes.training import Description, build_described, train
+from dglframer.experiments.shapes.training import (
+    Description,
+    build_described,
+    statistics_batches,
+    train,
+)
 
 CPU = torch.device("cpu")
 SIZE = Size(degrees=2, channels=8, layers=1, neighbours=4)
@@ -215,3 +220,17 @@ def test_a_training_for_each_model_orientation_and_seed():
     assert len(names) == len(set(names)) == (2 * 7 - 2) * 3
     assert "tfn-rotated-seed-0" not in names and "tfn_z-rotated-seed-0" in names
     assert trainings(ShapesConfig(models=("tfn",), seeds=(4,))) == ["tfn-as_given-seed-4"]
+
+
+@pytest.mark.parametrize("orientation", ["as_given", "rotated"])
+def test_the_statistics_of_a_network_of_sets_are_those_of_its_weights(sets, orientation):
+    train_set, val_set = sets
+    network = train(Description("deepset", orientation, 0, 12, SIZE), train_set, val_set).network
+    with torch.no_grad():
+        means = [
+            pooled(network.points(points)).mean(0)
+            for points in statistics_batches(train_set, orientation == "rotated")
+        ]
+    norm = network.head[0]
+    torch.testing.assert_close(norm.running_mean, torch.stack(means).mean(0))
+    assert norm.momentum == 0.1  # update_bn gives it back

@@ -13,6 +13,7 @@ import pytest
 import torch
 from helpers.crystals import CIF, POSCAR
 from helpers.models import make_model
+from helpers.paths import ROOT
 from jarvis.core.atoms import Atoms as JarvisAtoms
 from pymatgen.core import Molecule, Structure
 
@@ -147,3 +148,15 @@ def test_tables_have_types_without_rows(tmp_path):
     model = dglframer.load(make_model(tmp_path / "model"), device="cpu")
     table = model.predict([], table="pyarrow")
     assert len(table) == 0 and table.schema.field("prediction").type == pa.float64()
+
+
+def test_the_lines_of_the_readme_run(tmp_path, monkeypatch):
+    """With a file and structures of the reader's, and the shipped model that it names."""
+    monkeypatch.chdir(tmp_path)
+    Path("a.cif").write_text(CIF)
+    structure = Structure(4 * np.eye(3), ["Cs", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    [block] = (ROOT / "README.md").read_text(encoding="utf-8").split("```python\n")[1:]
+    names = {"structure": structure, "structures": [structure, structure]}
+    exec(block.partition("```")[0], names)
+    assert names["table"]["error"].isna().all() and len(names["table"]) == 2
+    assert names["vectors"].shape == (2, 128)

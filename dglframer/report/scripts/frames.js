@@ -14,7 +14,8 @@ document.addEventListener("DOMContentLoaded", () => {
 
   const point = (v, scale = 1) => ({ x: v[0] * scale, y: v[1] * scale, z: v[2] * scale });
   const counted = (count, word) => Array.from({ length: count }, (_, k) => [k, `${word}${k + 1}`]);
-  const atoms = data.atoms.map((one, k) => [k, `${one.symbol} (site ${one.atom + 1}, ${one.copies} alike)`]);
+  const alike = (one) => (one.copies > 1 ? `, ${one.copies} alike` : "");
+  const atoms = data.atoms.map((one, k) => [k, `${one.symbol} (site ${one.atom + 1}${alike(one)})`]);
 
   const current = () => {
     const atom = data.atoms[state.atom];

@@ -178,6 +178,9 @@ def init(args: argparse.Namespace) -> None:
         )
     write_text(args.out, as_yaml(seen, units))
     log.info("%d structures, %d with a row in %s", seen.structures, seen.matched, seen.table)
+    for target in seen.targets:
+        if target.unit is None and target.name not in units:
+            log.warning("nothing states the unit of %s: write it into %s", target.name, args.out)
     log.info("next: look at %s, then snakemake --cores all --configfile %s", args.out, args.out)
 
 

@@ -173,6 +173,9 @@ def run(args: argparse.Namespace) -> int:
     # torch's threads sleep while they have no work: they would take the cores from our own loops.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("matplotlib").setLevel(
+        logging.WARNING
+    )  # its search for fonts is no stage's news
     logging.getLogger("httpx").setLevel(logging.WARNING)  # its messages hold URLs, also signed ones
     started = time.perf_counter()
     try:

@@ -50,7 +50,7 @@ def test_the_written_configuration_reads_the_folder(folder, tmp_path):
     assert "guessed from the name: check it; 2 labels" in out.read_text()
 
 
-def test_a_table_without_a_header_and_a_unit_that_nobody_knows(folder, tmp_path):
+def test_a_table_without_a_header_and_a_unit_that_nobody_knows(folder, tmp_path, caplog):
     (folder / "id_prop.csv").write_text("a,1.5\nrun1,2.5\n")
     write_table(folder, "id,other\na,1\n")  # id_prop.csv goes first
     seen = look(folder, None)
@@ -58,6 +58,7 @@ def test_a_table_without_a_header_and_a_unit_that_nobody_knows(folder, tmp_path)
     assert [(t.name, t.labels, t.unit) for t in seen.targets] == [("target", 2, None)]
     out = tmp_path / "mine.yaml"
     init(Args(folder, out))
+    assert f"nothing states the unit of target: write it into {out}" in caplog.text
     assert yaml.safe_load(out.read_text())["dataset"]["target_units"] == {"target": ""}
     assert "nothing states it: write the unit" in out.read_text()
 

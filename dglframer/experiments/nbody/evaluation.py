@@ -1,5 +1,6 @@
 """Errors and equivariance of trained models on the test simulations of one data set."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -7,12 +8,15 @@ from typing import Any
 import torch
 from torch import nn
 
+from dglframer.common.progress import tracked
 from dglframer.experiments.model_folder import load_trained, row_of
 from dglframer.experiments.nbody.models import Linear
 from dglframer.experiments.nbody.simulation import FRAMES, cap_of, read_data_set
 from dglframer.experiments.nbody.task import Examples, examples, squared_errors
 from dglframer.experiments.nbody.training import build_described, predictions
 from dglframer.experiments.rotations import random_rotations, turn
+
+log = logging.getLogger(__name__)
 
 ROTATION_SEED = 7
 
@@ -30,8 +34,9 @@ def evaluate(data: Path, models: Sequence[Path], device: torch.device) -> dict[s
         rows.append(row_of(folder, values, data))
         networks.append(network)
     shown = {}
-    for row, network in zip(rows, networks, strict=True):
+    for row, network in tracked(list(zip(rows, networks, strict=True)), "models"):
         row.update(measured(network, examples(test, row["frames"]), device))
+        log.info("%s: MSE of x %.4f, of v %.4f", row["model"], row["mse_x"], row["mse_v"])
         if row["frames"] == FRAMES and row["model"] not in shown:  # its first seed
             shown[row["model"]] = turned_system(network.float().cpu(), examples(test, FRAMES))
     return {"cap": cap_of(data), "test_simulations": len(test), "rows": rows, "shown": shown}

@@ -1,5 +1,6 @@
 """Test accuracy of trained networks against the largest tilt of the objects, and what rotations change."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,11 +9,14 @@ import numpy as np
 import torch
 from torch import nn
 
+from dglframer.common.progress import tracked
 from dglframer.experiments.model_folder import load_trained, row_of
 from dglframer.experiments.rotations import random_rotations
 from dglframer.experiments.shapes.clouds import Clouds, read_clouds
 from dglframer.experiments.shapes.task import Examples, about_z, examples, logits, scores, tilts
 from dglframer.experiments.shapes.training import build_described
+
+log = logging.getLogger(__name__)
 
 TILTS = (0, 45, 90, 135, 180)  # degrees, the largest of a test
 TURNED = 60  # objects whose prediction is compared before and after a rotation
@@ -26,10 +30,12 @@ def evaluate(data: Path, models: Sequence[Path], device: torch.device) -> dict[s
     """
     parts, description = read_clouds(data)
     rows = []
-    for folder in models:
+    for folder in tracked(models, "models"):
         network, values = load_trained(folder, build_described)
         row = row_of(folder, values, data)
         rows.append({**row, **measured(network.to(device), parts["test"], device)})
+        upright, *_, tilted = rows[-1]["accuracy"]
+        log.info("%s: test accuracy %.3f, tilted %.3f", folder.name, upright, tilted)
     return {
         "source": description["source"],
         "objects": {part: len(clouds) for part, clouds in parts.items()},

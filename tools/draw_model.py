@@ -182,7 +182,11 @@ def tie_panels() -> list[Panel]:
 @torch.no_grad()
 def random_network(ties: Literal["first", "average"]) -> Callable[[Batch], Tensor]:
     """A network of one block; as after training, none of its weights is zero."""
-    network = CrystalFramer(CrystalFramerConfig(frame_ties=ties, blocks=1)).draw(3).double()
+    network = (
+        CrystalFramer(CrystalFramerConfig(frame_ties=ties, blocks=1, element_properties=False))
+        .draw(3)
+        .double()
+    )
     generator = torch.Generator().manual_seed(3)
     for parameter in network.parameters():
         parameter += 0.05 * torch.randn(parameter.shape, generator=generator).double()

@@ -22,10 +22,14 @@ class NetworkConfig(Section):
     pooling: Literal["mean", "sum", "max"] = Field(
         "mean", description="over atoms; sum for properties proportional to the size of a molecule"
     )
+    element_properties: bool = Field(
+        True,
+        description="begin with what chemistry knows of each element (radius, group, ...); published: false",
+    )
 
 
 class CrystalFramerConfig(NetworkConfig):
-    """CrystalFramer (ICLR 2025); the defaults are the published model."""
+    """CrystalFramer (ICLR 2025); the defaults are the published model, and ``element_properties``."""
 
     frame: FrameMethod = Field(
         "max",

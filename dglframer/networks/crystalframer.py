@@ -13,10 +13,10 @@ from torch.nn import functional
 
 from dglframer.attention import attention_over
 from dglframer.attention.contract import Attention
-from dglframer.common.elements import MAX_Z
 from dglframer.config.networks import CrystalFramerConfig
 from dglframer.graphs.batch import Batch
 from dglframer.networks.base import Features, Head, PropertyNetwork
+from dglframer.networks.element_embedding import ElementEmbedding
 
 
 class CrystalFramer(PropertyNetwork):
@@ -26,7 +26,7 @@ class CrystalFramer(PropertyNetwork):
 
     def __init__(self, settings: CrystalFramerConfig, n_targets: int = 1):
         super().__init__(settings, n_targets)
-        self.embedding = nn.Embedding(MAX_Z, settings.width)
+        self.embedding = ElementEmbedding(settings.width, settings.element_properties)
         blocks = nn.ModuleList(Block(settings) for _ in range(settings.blocks))
         self.blocks = cast(Sequence[Block], blocks)
         self.head = Head(settings.width, n_targets)
@@ -79,6 +79,8 @@ class CrystalFramer(PropertyNetwork):
             bound = layer.in_features**-0.5
             layer.weight.uniform_(-bound, bound, generator=generator)
             layer.bias.uniform_(-bound, bound, generator=generator)
+        # Last: with or without them a seed draws the same other parameters.
+        self.embedding.draw_properties(std, generator)
         return self
 
     def parameter_count(self) -> int:

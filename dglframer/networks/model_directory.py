@@ -31,7 +31,7 @@ from dglframer.config.section import Section
 from dglframer.networks.base import PropertyNetwork
 from dglframer.networks.build import build, shapes
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5  # 5: settings.element_properties
 FILES = ("model.json", "model.safetensors")
 TRAINED_ON = (
     "trained_on.json"  # machine and code of the training: the model is the same on every one
@@ -189,8 +189,11 @@ def read_description(folder: Path) -> Description:
 
 def settings_of(description: Description, folder: Path) -> EncoderConfig:
     """The settings of the network; raises DamagedFile."""
+    settings = dict(description.settings)
+    if description.format_version < 5:
+        settings["element_properties"] = False
     try:
-        return ENCODERS[description.encoder].model_validate(description.settings, strict=True)
+        return ENCODERS[description.encoder].model_validate(settings, strict=True)
     except ValidationError as error:
         raise DamagedFile(f"{folder}/model.json: {first_mistake(error, 'settings')}") from None
 

@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 OUTPUT_LAYER = "head.output."
 ANGLES = "angle_3HDK"  # what a network with frames has, and one without does not
 FRAME = "crystalframer.frame"
+PROPERTY_WEIGHTS = "embedding.property_weight_PW"
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,8 @@ def starting_model(
     changed = {key: value for key, value in theirs.items() if ours.get(key) != value}
     if gains_frames(start.network.settings, settings):
         del changed[FRAME]
+    if gains_properties(start.network.settings, settings):
+        changed.pop(f"{encoder_of(settings)}.element_properties", None)
     changes = [f"{key}: {value}" for key, value in changed.items()]
     if changes:
         lines = "".join(f"\n  {change}" for change in changes)
@@ -154,6 +157,11 @@ def gains_frames(theirs: EncoderConfig, ours: EncoderConfig) -> bool:
     return theirs.frame == "none" and ours.frame != "none" and ours.distance_coefficient == 1
 
 
+def gains_properties(theirs: EncoderConfig, ours: EncoderConfig) -> bool:
+    """Whether a model without properties of elements starts a network with them: with weights of zero."""
+    return ours.element_properties and not theirs.element_properties
+
+
 def described(settings: EncoderConfig) -> dict[str, Any]:
     """The encoder and its settings under the configuration's keys; symmetry changes no result."""
     encoder = encoder_of(settings)
@@ -169,13 +177,18 @@ def same_targets(start: TrainedModel, train_set: GraphDataset) -> bool:
 def adopt_weights(network: PropertyNetwork, start: TrainedModel, train_set: GraphDataset) -> None:
     """Copy weights and calibration. If the targets differ, the output layer keeps its drawn weights.
 
-    Angle projections that the model does not have begin at zero.
+    Angle projections and weights of properties that the model does not have begin at zero.
     """
     weights = start.network.state_dict()
     if gains_frames(start.network.settings, network.settings):
         angles = {k: v for k, v in network.state_dict().items() if k.endswith(ANGLES)}
         weights |= {name: torch.zeros_like(value) for name, value in angles.items()}
         log.info("training.init_from: the model has no frames, so the angle projections are zero")
+    if gains_properties(start.network.settings, network.settings):
+        weights[PROPERTY_WEIGHTS] = torch.zeros_like(network.state_dict()[PROPERTY_WEIGHTS])
+        log.info(
+            "training.init_from: the model knows no properties of elements; their weights are zero"
+        )
     if not same_targets(start, train_set):
         weights = {k: v for k, v in weights.items() if not k.startswith(OUTPUT_LAYER)}
         log.info("training.init_from: the model has other targets, so the output layer is new")

@@ -214,6 +214,7 @@ def test_settings_of_the_presets(oracle, tmp_path):
         angle_coefficient=6.0,
         window_sigmas=4.0,
         frame_ties="first",
+        element_properties=False,
     )
 
 

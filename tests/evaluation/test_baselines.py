@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from helpers.crystals import crystal
 
+from dglframer.common.element_properties import PROPERTIES
 from dglframer.evaluation.baselines import baseline_errors
 from dglframer.evaluation.boosting import boosting_prediction
-from dglframer.evaluation.crystal_features import PROPERTIES, STATISTICS, crystal_features
+from dglframer.evaluation.crystal_features import STATISTICS, crystal_features
 from dglframer.evaluation.errors import summary
 
 NAMES = [f"{statistic} {name}" for name in PROPERTIES for statistic in STATISTICS]

@@ -36,9 +36,15 @@ CRYSTALS = (
 
 
 def trained_like(frame: str, dtype: torch.dtype, **settings) -> CrystalFramer:
-    """A calibrated network whose parameters are all away from zero."""
+    """A calibrated network whose parameters are all away from zero; without frames it knows properties."""
     config = CrystalFramerConfig(
-        frame=frame, blocks=2, width=32, heads=4, feedforward=32, **settings
+        frame=frame,
+        element_properties=frame == "none",
+        blocks=2,
+        width=32,
+        heads=4,
+        feedforward=32,
+        **settings,
     )
     network = CrystalFramer(config).draw(0).to(dtype)
     generator = torch.Generator().manual_seed(1)

@@ -72,6 +72,24 @@ def test_frames_are_added_to_a_model_without_them(sets, tmp_path):
         prepared(sets, tmp_path, halved)
 
 
+def test_properties_of_elements_are_added_to_a_model_without_them(sets, tmp_path):
+    """Before the first step the network is the same function, and then their weights learn."""
+    without = SMALL.model_copy(update={"element_properties": False})
+    plain = Config(crystalframer=without, training=config().training)
+    save_model(train_model(plain, *sets, 0, CPU), tmp_path)
+    start = prepared(sets, tmp_path, target_statistics="keep")
+    mine = predict(start.network, sets[1], CPU)
+    np.testing.assert_allclose(mine, predict(load_model(tmp_path).network, sets[1], CPU), atol=1e-5)
+    learned = train_model(config(init_from=str(tmp_path)), *sets, 0, CPU).network
+    assert learned.embedding.property_weight_PW.abs().max() > 1e-4
+
+
+def test_properties_of_elements_are_not_taken_away(sets, first):
+    without = SMALL.model_copy(update={"element_properties": False})
+    with pytest.raises(UserError, match=r"crystalframer\.element_properties: True"):
+        prepared(sets, first, without)
+
+
 @pytest.mark.parametrize("which", ["refit", "keep"])
 def test_statistics_are_those_asked_for(sets, first, which):
     model, start = load_model(first), prepared(sets, first, target_statistics=which)

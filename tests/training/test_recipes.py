@@ -72,7 +72,7 @@ def test_presets_are_the_published_recipes(name):
     if last_rate is not None:
         rate = 5e-4 * (4000 / (4000 + taken)) ** 0.5
         assert abs(rate * 1e5 - last_rate) < 0.005
-    assert preset(name).crystalframer == CrystalFramerConfig()
+    assert preset(name).crystalframer == CrystalFramerConfig(element_properties=False)
 
 
 def test_every_preset_is_known_and_valid():

@@ -1,12 +1,11 @@
 """Crystal properties from an SE(3)-Transformer or TFN: embedded elements in, mean of scalars out."""
 
 import torch
-from torch import nn
 
-from dglframer.common.elements import MAX_Z
 from dglframer.config.networks import Se3TransformerConfig, TfnConfig
 from dglframer.graphs.batch import Batch
 from dglframer.networks.base import Features, Head, PropertyNetwork
+from dglframer.networks.element_embedding import ElementEmbedding
 from dglframer.networks.se3_transformer.edges import edges_within
 from dglframer.networks.se3_transformer.encoder import SE3Encoder
 
@@ -20,7 +19,7 @@ class SE3Network(PropertyNetwork):
         super().__init__(settings, n_targets)
         width = settings.degrees * settings.channels
         self.cutoff = settings.cutoff_angstrom
-        self.embedding = nn.Embedding(MAX_Z, settings.channels)
+        self.embedding = ElementEmbedding(settings.channels, settings.element_properties)
         self.encoder = SE3Encoder(settings, {0: settings.channels}, {0: width})
         self.head = Head(width, n_targets)
 

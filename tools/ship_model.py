@@ -61,7 +61,8 @@ class Precision(NamedTuple):
 def rewritten(folder: Path, out: Path, dtype: torch.dtype, elements: dict[str, int]) -> Path:
     """A copy of a model directory with weights of another type, which states the training elements.
 
-    Without them predictions could not warn of others; formats before 4 have none.
+    Without them predictions could not warn of others; formats before 4 have none. The settings are those
+    of today's format: what older ones do not name has the value that it had then.
     """
     out.mkdir(parents=True)
     weights = load_file(folder / "model.safetensors")
@@ -69,6 +70,7 @@ def rewritten(folder: Path, out: Path, dtype: torch.dtype, elements: dict[str, i
     content = read_json(folder / "model.json", "weights_sha256")
     content |= {"weights_sha256": sha256(out / "model.safetensors")}
     content |= {"format_version": FORMAT_VERSION, "training_elements": elements}
+    content["settings"] = load_model(folder).network.settings.model_dump(mode="json")
     write_json(out / "model.json", content)
     return out
 

@@ -21,8 +21,6 @@ from dglframer.common.machine import machine
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS_FILE = ROOT / "benchmarks" / "results" / "default_run.json"
-# The errors of the same run on another type of processor, at another commit; from its metrics.json.
-OTHER_FILE = RESULTS_FILE.with_name("default_run_other_cpu.json")
 PAGE = ROOT / "README.md"
 BEGIN, END = "<!-- numbers: written by benchmarks/default_run.py -->", "<!-- end of numbers -->"
 STAGES = "download crystals clean inspect split leakage graphs tune train evaluate report".split()
@@ -135,10 +133,10 @@ def rendered(numbers: dict[str, Any]) -> str:
             f"{test['crystals']} others, an ensemble of {len(seeds)}: "
             f"**{error:.{digits}f} ± {of_error:.{digits}f} {target['unit']}**, the standard error over the "
             f"crystals. Without a network: {others}.",
-            *elsewhere(name, test["mae"]),
         ]
     speed = ", ".join(f"{k} {rounded(v)}" for k, v in numbers["crystals_per_second"].items())
     lines += [
+        "- Results differ by the type of CPU; on one machine they repeat to the bit.",
         f"- {numbers['parameters']:,} parameters, {numbers['model_megabytes']} MB on disk. Crystals per "
         f"second on one thread: {speed}.",
     ]
@@ -150,18 +148,6 @@ BASELINES = {
     "composition_baseline": "ridge regression on element fractions",
     "median_baseline": "the training median",
 }
-
-
-def elsewhere(name: str, mae: float) -> list[str]:
-    """What the same run gave on another type of processor."""
-    other = json.loads(OTHER_FILE.read_text())
-    if name not in other["targets"]:
-        return []
-    there = other["targets"][name]["splits"]["test"]["mae"]
-    return [
-        f"- Results differ by the type of CPU: {there:.4f} instead of {mae:.4f} on "
-        f"{other['machine'].split(',')[0]}, at another commit. On one machine they repeat to the bit."
-    ]
 
 
 def with_error(split: dict[str, Any]) -> tuple[float, float]:

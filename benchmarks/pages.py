@@ -21,8 +21,12 @@ def publish(
     results: Path,
     part: tuple[Path, str, str],
     rendered: Callable[[dict[str, Any]], str],
+    drawn: Callable[[dict[str, Any]], None] = lambda numbers: None,
 ) -> None:
-    """Measure, write the results file, and the part of the page from it; with `--page` only the part."""
+    """Measure, write the results file, and from it the part of the page, and figures if ``drawn``.
+
+    With `--page` nothing is measured.
+    """
     parser = argparse.ArgumentParser(description=doc.splitlines()[0])
     for flag, settings in options.items():
         parser.add_argument(flag, **settings)
@@ -30,4 +34,6 @@ def publish(
     args = parser.parse_args()
     if not args.page:
         results.write_text(json.dumps(measure(args), indent=1) + "\n", encoding="utf-8")
-    fill(*part, rendered(json.loads(results.read_text(encoding="utf-8"))))
+    numbers = json.loads(results.read_text(encoding="utf-8"))
+    fill(*part, rendered(numbers))
+    drawn(numbers)

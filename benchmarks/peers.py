@@ -1,4 +1,4 @@
-"""Other models under the same clock as ours: a worker for `speed.py`, in an environment of its own.
+"""Other models under the same clock as ours: a worker in an environment of its own.
 
 ALIGNN's and matgl's current packages need no DGL: both build and run their graphs with torch alone
 (matgl: torch-geometric), and install side by side with the torch that dglframer uses. Python 3.11:
@@ -8,9 +8,11 @@ ALIGNN's and matgl's current packages need no DGL: both build and run their grap
 (where pip's index has it, ``torch==2.13.0+cpu`` saves the CUDA libraries), then
 ``python benchmarks/speed.py --peers-python PEERS/bin/python``.
 
-This file is run by that interpreter, so it imports nothing of dglframer. It reads one JSON request
-a line and answers each with one JSON line: {"do": "load", "file": ...}, {"do": "build", "peer":
-..., "sample": ...}, {"do": "step", "peer", "sample", "mode", "batches"}, {"do": "memory"}.
+``speed.py`` measures them all, ``proof.py`` trains alignn. This file is run by that interpreter, so
+it imports nothing of dglframer. It reads one JSON request a line and answers each with one JSON
+line: {"do": "load", "file": ...}, {"do": "build", "peer": ..., "sample": ...}, {"do": "step",
+"peer", "sample", "mode", "batches"}, {"do": "memory"}, and for alignn {"do": "fit", "peer",
+"sample", "train", "labels", "predict", "seed", "epochs", "rate"}.
 
 Models, defaults of their packages where nothing is said:
 - alignn: ``ALIGNNAtomWisePure`` as the package configures a scalar property (2 + 2 layers of 64
@@ -82,6 +84,37 @@ class Alignn:
 
     def predict(self, batch: Any) -> torch.Tensor:
         return self.network(batch)["out"].reshape(-1)
+
+    def training(self, rate: float | None) -> tuple[Any, torch.optim.Optimizer]:
+        """The settings of a training that the package states, and its optimiser; ``rate``: another."""
+        from alignn.config import TrainingConfig
+        from alignn.utils import group_decay, setup_optimizer
+
+        settings = TrainingConfig() if rate is None else TrainingConfig(learning_rate=rate)
+        return settings, setup_optimizer(group_decay(self.network), settings)
+
+    def fit(
+        self,
+        graphs: Graphs,
+        labels: torch.Tensor,
+        epochs: int,
+        settings: Any,
+        optimizer: torch.optim.Optimizer,
+    ) -> None:
+        """The loop of the package: L1 loss, one cycle of the rate, whole batches in a drawn order."""
+        size = min(settings.batch_size, len(graphs))
+        steps = len(graphs) // size
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, settings.learning_rate, epochs=epochs, steps_per_epoch=steps, pct_start=0.3
+        )
+        self.network.train()
+        for _ in range(epochs):
+            for chosen in torch.randperm(len(graphs))[: steps * size].split(size):
+                output = self.predict(self.batch([graphs[i] for i in chosen.tolist()]))
+                optimizer.zero_grad()
+                torch.nn.functional.l1_loss(output, labels[chosen]).backward()
+                optimizer.step()
+                schedule.step()
 
 
 class Matgl:
@@ -194,6 +227,36 @@ class Worker:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.network.parameters(), 1.0)
         optimizer.step()
+
+    def do_fit(
+        self,
+        peer: str,
+        sample: str,
+        train: list[int],
+        labels: list[float],
+        predict: list[int],
+        seed: int,
+        epochs: int,
+        rate: float | None,
+    ) -> dict[str, Any]:
+        """Train a new model on some crystals of a sample that was built, and predict others.
+
+        Returns the CPU seconds of the training alone. The weights are those of the last step.
+        """
+        graphs = self.graphs[peer, sample]
+        torch.manual_seed(seed)
+        model = PEERS[peer]()
+        settings, optimizer = model.training(rate)
+        started = time.process_time()
+        model.fit([graphs[i] for i in train], torch.tensor(labels), epochs, settings, optimizer)
+        seconds = time.process_time() - started
+        model.network.eval()
+        predictions: list[float] = []
+        with torch.no_grad():
+            for k in range(0, len(predict), settings.batch_size):
+                part = [graphs[i] for i in predict[k : k + settings.batch_size]]
+                predictions += model.predict(model.batch(part)).tolist()
+        return {"cpu_seconds": seconds, "predictions": predictions}
 
     def do_memory(self) -> dict[str, Any]:
         """Largest resident memory of this process so far, in MiB."""

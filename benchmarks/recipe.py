@@ -9,18 +9,16 @@ benchmarks/results/recipe.json and the tables of docs/measured/recipe.md.
 """
 
 import argparse
-import os
-import resource
 import statistics
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from default_run import machine
 from pages import publish
+from trainings import judged, kept, train
 
-from dglframer.common.files import read_json, write_json
+from dglframer.common.files import read_json
 from dglframer.config import load_config, override
 from dglframer.data.subsets import write_subsets
 
@@ -61,57 +59,27 @@ RECIPES: dict[str, dict[str, Any]] = {
 }
 
 
-def call(*words: Any) -> float:
-    """Run a verb on one thread; its CPU seconds."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    command = [sys.executable, "-m", "dglframer", *map(str, words)]
-    run = subprocess.run(
-        command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True
-    )
-    if run.returncode:
-        raise SystemExit(f"{' '.join(command)}\n{run.stdout}{run.stderr}")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-
-
 def measure(args: argparse.Namespace) -> dict[str, Any]:
     args.folder.mkdir(parents=True, exist_ok=True)
     write_subsets(args.results / "split.parquet", [args.rows], 0, args.folder)
-    split, graphs = args.folder / str(args.rows) / "split.parquet", args.results / "graphs"
-    found = read_json(args.folder / "found.json") if (args.folder / "found.json").exists() else {}
-    config = load_config(args.config or args.results / "config.json")
+    found = args.folder / "found.json"
     for seed in args.seeds:
         for name in args.only or RECIPES:
-            runs = found.setdefault(name, {})
-            if str(seed) not in runs:
-                values = BASE | {"training.epochs": EPOCHS} | RECIPES[name]
-                if start := values.get("training.init_from"):  # a recipe, of the same seed
-                    values["training.init_from"] = str(args.folder / start / f"seed-{seed}")
-                chosen = override(config, values)
-                runs[str(seed)] = trained(chosen, seed, graphs, split, args.folder / name)
-                write_json(args.folder / "found.json", found)
-                print(f"{name}, seed {seed}: {runs[str(seed)]}", flush=True)
-    return {"machine": machine(), "rows": args.rows, "epochs": EPOCHS, "recipes": found}
+            kept(found, (name, str(seed)), partial(trained, args, name, seed))
+    recipes = read_json(found)
+    return {"machine": machine(), "rows": args.rows, "epochs": EPOCHS, "recipes": recipes}
 
 
-def trained(config: Any, seed: int, graphs: Path, split: Path, folder: Path) -> dict[str, Any]:
-    """Errors of one training on val and test, those of gradient boosting there, and the CPU seconds."""
-    folder.mkdir(exist_ok=True)
-    settings, model = folder / "config.json", folder / f"seed-{seed}"
-    write_json(settings, config.model_dump(mode="json"))
-    data = "--graphs", graphs, "--split", split
-    seconds = call(
-        "train", "--config", settings, *data, "--seed", seed, "--device", "cpu", "--out", model
-    )
-    call("evaluate", *data, "--models", model, "--device", "cpu", "--out", folder / "evaluation")
-    metrics = read_json(folder / "evaluation" / "metrics.json", "targets")
-    (errors,) = metrics["targets"].values()
-    return {
-        "cpu_seconds": seconds,
-        **{part: errors["splits"][part]["mae"] for part in ("train", "val", "test")},
-        "boosting": errors["boosting_baseline"]["test_mae"],
-        "unit": errors["unit"],
-    }
+def trained(args: argparse.Namespace, name: str, seed: int) -> dict[str, Any]:
+    """Errors of one training, those of gradient boosting on the same rows, and the CPU seconds."""
+    config = load_config(args.config or args.results / "config.json")
+    values = BASE | {"training.epochs": EPOCHS} | RECIPES[name]
+    if start := values.get("training.init_from"):  # a recipe, of the same seed
+        values["training.init_from"] = str(args.folder / start / f"seed-{seed}")
+    split, graphs = args.folder / str(args.rows) / "split.parquet", args.results / "graphs"
+    model = args.folder / name / f"seed-{seed}"
+    seconds = train(override(config, values), seed, graphs, split, model)
+    return {"cpu_seconds": seconds, **judged(model, graphs, split)}
 
 
 def rendered(results: dict[str, Any]) -> str:

@@ -67,6 +67,34 @@ def test_counted_work_grows_as_stated(benchmark):
     assert twice["gflop"] == pytest.approx(2 * train["gflop"])
 
 
+def test_what_is_kept_is_made_once(benchmark, tmp_path):
+    kept, made = benchmark("trainings").kept, []
+    for keys in (("runs", "a"), ("runs", "b"), ("runs", "a")):
+        assert kept(tmp_path / "found.json", keys, lambda: made.append(1) or len(made)) <= 2
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert found == {"runs": {"a": 1, "b": 2}}
+
+
+def test_the_words_of_the_proof_follow_from_its_numbers(benchmark):
+    """The order is that of validation, the comparisons are those of test, seed by seed."""
+
+    def runs(*errors):
+        return {str(k): {"val": val, "test": test} for k, (val, test) in enumerate(errors)}
+
+    found = {
+        "boosting": {"500": {"0": runs((0.2, 0.2), (0.2, 0.3))}},
+        "none": {"500": {"60": runs((0.1, 0.12), (0.1, 0.16))}},
+        "max": {"500": {"60": runs((0.05, 0.11), (0.05, 0.31))}},
+    }
+    said = benchmark("proof_page").verdict({"runs": found}, ["500"], ["60"])
+    ranked, ahead, frames = said
+    assert ranked.endswith(
+        "CrystalFramer, frames 0.2100, CrystalFramer, no frames 0.1400, gradient boosting 0.2500."
+    )
+    assert ahead.endswith("every seed: CrystalFramer, no frames.")
+    assert frames.endswith("test error +50%, lower with 1 of 2 seeds.")
+
+
 @pytest.mark.slow
 def test_the_script_runs(tmp_path):
     output = tmp_path / "speed.json"

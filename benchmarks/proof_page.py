@@ -1,0 +1,213 @@
+"""The tables, the words and the figure of docs/measured/proof.md, from what proof.py measured."""
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+Runs = Mapping[str, dict[str, Any]]  # of a method with one size and budget, by seed
+# Every method with its name, colour of the figure and mark.
+LOOKS = {
+    "boosting": ("gradient boosting", "#a3a9b4", "s"),
+    "none": ("CrystalFramer, no frames", "#0072b2", "o"),
+    "max": ("CrystalFramer, frames", "#d55e00", "^"),
+    "late": ("CrystalFramer, late frames", "#009e73", "D"),
+    "se3_transformer": ("SE(3)-Transformer", "#cc79a7", "v"),
+    "tfn": ("TFN", "#56b4e9", "<"),
+    "alignn": ("ALIGNN", "#2b2f36", "X"),
+    "alignn_0.001": ("ALIGNN, rate 0.001", "#2b2f36", "P"),
+}
+CHANGES = [("max", "none"), ("late", "none"), ("late", "max"), ("alignn", "none")]
+
+
+def axis(numbers: Mapping[str, Any], level: int) -> list[str]:
+    """The sizes (0) or budgets (1) of all methods, in order; the baseline has no budget, 0."""
+    found = {
+        key
+        for sizes in numbers["runs"].values()
+        for key in (sizes if not level else {k for of in sizes.values() for k in of})
+    }
+    return sorted(found - {"0"}, key=float)
+
+
+def runs_of(numbers: Mapping[str, Any], size: str, budget: str) -> dict[str, Runs]:
+    """The runs of each method that has them, in the order of LOOKS; of the baseline always."""
+    of = {name: numbers["runs"].get(name, {}).get(size, {}) for name in LOOKS}
+    chosen = {name: runs.get("0" if name == "boosting" else budget) for name, runs in of.items()}
+    return {name: runs for name, runs in chosen.items() if runs}
+
+
+def values(runs: Runs, key: str) -> list[float]:
+    return [float(runs[seed][key]) for seed in sorted(runs, key=int)]
+
+
+def median(runs: Runs, key: str) -> float:
+    return statistics.median(values(runs, key))
+
+
+def spread(runs: Runs, key: str, digits: int) -> str:
+    """The median, and the least and largest of the seeds."""
+    every = values(runs, key)
+    text = f"{statistics.median(every):.{digits}f}"
+    return text if len(every) == 1 else f"{text} ({min(every):.{digits}f}–{max(every):.{digits}f})"
+
+
+def rendered(numbers: dict[str, Any]) -> str:
+    """What it says, then a table for each size."""
+    sizes, budgets = axis(numbers, 0), axis(numbers, 1)
+    about = (
+        f"Mean absolute errors of {numbers['target']} in {numbers['unit'] or 'its own unit'} on "
+        f"{numbers['val']:,} validation and {numbers['test']:,} test crystals, on {numbers['machine']}, "
+        "one thread: the median over seeds, and the least and the largest of them."
+    )
+    parts = [" ".join(["**What it says.**", *verdict(numbers, sizes, budgets)]), about]
+    return "\n\n".join([*parts, *(table(numbers, size, budgets) for size in sizes)])
+
+
+def table(numbers: Mapping[str, Any], size: str, budgets: Sequence[str]) -> str:
+    """Every method and budget with some number of crystals."""
+    lines = [
+        f"{int(size):,} training crystals:",
+        "",
+        "| budget (CPU s) | method | seeds | epochs | CPU seconds | validation | test |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for k, budget in enumerate(budgets):
+        for name, runs in runs_of(numbers, size, budget).items():
+            if name == "boosting" and k:
+                continue
+            epochs = next(iter(runs.values())).get("epochs", ["-"])
+            cells = [
+                "-" if name == "boosting" else budget,
+                LOOKS[name][0],
+                str(len(runs)),
+                " + ".join(map(str, epochs)),
+                spread(runs, "cpu_seconds", 0 if name != "boosting" else 1),
+                *(spread(runs, part, 4) for part in ("val", "test")),
+            ]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def verdict(numbers: Mapping[str, Any], sizes: list[str], budgets: list[str]) -> list[str]:
+    """Sentences on the largest size and budget, and on what more crystals and seconds gain."""
+    size, budget = sizes[-1], budgets[-1]
+    runs = runs_of(numbers, size, budget)
+    order = sorted(runs, key=lambda name: median(runs[name], "val"))
+    ranked = ", ".join(f"{LOOKS[name][0]} {median(runs[name], 'test'):.4f}" for name in order)
+    said = [
+        f"With {int(size):,} crystals and {budget} CPU seconds, the order by validation error is, with "
+        f"test errors: {ranked}."
+    ]
+    if "boosting" in runs:
+        networks = [name for name in runs if name != "boosting"]
+        ahead = [name for name in networks if wins(runs[name], runs["boosting"])[2]]
+        said.append(f"Ahead of gradient boosting on test with every seed: {listed(ahead)}.")
+    for one, other in CHANGES:
+        if one in runs and other in runs and (shared := wins(runs[one], runs[other]))[1]:
+            change = median(runs[one], "test") / median(runs[other], "test") - 1
+            said.append(
+                f"{LOOKS[one][0]} against {LOOKS[other][0]}: test error {change:+.0%}, lower with "
+                f"{shared[0]} of {shared[1]} seeds."
+            )
+    if len(sizes) > 1:
+        fewer = runs_of(numbers, sizes[-2], budget)
+        said.append(
+            f"{times(sizes[-2:])} crystals multiply the test error by {factors(fewer, runs)}."
+        )
+    if len(budgets) > 1:
+        shorter = runs_of(numbers, size, budgets[-2])
+        shorter.pop("boosting", None)
+        said.append(f"{times(budgets[-2:])} CPU time multiplies it by {factors(shorter, runs)}.")
+    return said
+
+
+def wins(one: Runs, other: Runs) -> tuple[int, int, bool]:
+    """In how many shared seeds the first has the lower test error, how many there are, whether in all."""
+    shared = [seed for seed in one if seed in other]
+    lower = sum(one[seed]["test"] < other[seed]["test"] for seed in shared)
+    return lower, len(shared), bool(shared) and lower == len(shared)
+
+
+def listed(names: Sequence[str]) -> str:
+    return ", ".join(LOOKS[name][0] for name in names) or "none"
+
+
+def times(pair: Sequence[str]) -> str:
+    few, many = map(float, pair)
+    return f"{many / few:.3g} times the" if many != few else "The same"
+
+
+def factors(before: Mapping[str, Runs], after: Mapping[str, Runs]) -> str:
+    """The ratio of the median test errors of each method in both."""
+    return ", ".join(
+        f"{median(after[name], 'test') / median(before[name], 'test'):.2f} ({LOOKS[name][0]})"
+        for name in after
+        if name in before
+    )
+
+
+def drawn(path: Path, numbers: Mapping[str, Any]) -> None:
+    """Test error against CPU seconds at the largest size, and against crystals at the largest budget."""
+    from dglframer.report.plots import svg
+
+    sizes, budgets = axis(numbers, 0), axis(numbers, 1)
+    by_time = [runs_of(numbers, sizes[-1], budget) for budget in budgets]
+    by_size = [runs_of(numbers, size, budgets[-1]) for size in sizes]
+
+    def crystals(runs: Runs, k: int) -> float:
+        return float(sizes[k])
+
+    def seconds(runs: Runs, k: int) -> float:
+        return median(runs, "cpu_seconds")
+
+    unit = numbers["unit"]
+    left = panel(by_time, seconds, "CPU seconds of training", unit, False)
+    right = panel(by_size, crystals, "training crystals", unit, True)
+    left_title, right_title = f"{int(sizes[-1]):,} crystals", f"{budgets[-1]} CPU seconds"
+    panels = [titled(left, left_title), titled(right, right_title)]
+    path.write_text(svg(panels, size=(5.2, 4.0)), encoding="utf-8")
+
+
+def titled(draw: Callable[[Any], None], title: str) -> Callable[[Any], None]:
+    def both(axes: Any) -> None:
+        draw(axes)
+        axes.set_title(title)
+
+    return both
+
+
+def panel(
+    points: Sequence[Mapping[str, Runs]],
+    place: Callable[[Runs, int], float],
+    label: str,
+    unit: str,
+    legend: bool,
+) -> Callable[[Any], None]:
+    """A line for each method, with bars from the least to the largest seed; both axes logarithmic."""
+    from dglframer.report.plots import plain_labels, with_unit
+
+    def draw(axes: Any) -> None:
+        for name, (title, colour, mark) in LOOKS.items():
+            own = [(place(of[name], k), of[name]) for k, of in enumerate(points) if name in of]
+            if not own:
+                continue
+            x = [at for at, _ in own]
+            middle = [median(runs, "test") for _, runs in own]
+            ends = [values(runs, "test") for _, runs in own]
+            bars = [
+                [y - min(every) for y, every in zip(middle, ends, strict=True)],
+                [max(every) - y for y, every in zip(middle, ends, strict=True)],
+            ]
+            style = "--" if name == "boosting" else "-"
+            axes.errorbar(x, middle, yerr=bars, fmt=mark + style, color=colour, ms=5, capsize=3)
+            axes.lines[-1].set_label(title)
+            if name == "boosting" and len(set(x)) == 1:  # it needs no more than its own seconds
+                axes.axhline(middle[0], color=colour, ls="--", lw=1)
+        axes.set(xscale="log", yscale="log", xlabel=label, ylabel=with_unit("test MAE", unit))
+        for one in (axes.xaxis, axes.yaxis):
+            plain_labels(one, at=(1.0, 2.0, 3.0, 5.0))
+        if legend:
+            axes.legend(loc="center left", bbox_to_anchor=(1.02, 0.5))
+
+    return draw

@@ -1,0 +1,62 @@
+"""Trainings by the verbs, on one thread each, for scripts that compare many; what is done is kept."""
+
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from dglframer.common.files import read_json, write_json
+from dglframer.config import Config
+
+
+def kept(file: Path, keys: tuple[str, ...], make: Callable[[], Any]) -> Any:
+    """What a JSON file holds under some keys, each inside the one before; made the first time."""
+    found = read_json(file) if file.exists() else {}
+    place, last = found, keys[-1]
+    for key in keys[:-1]:
+        place = place.setdefault(key, {})
+    if last not in place:
+        place[last] = make()
+        write_json(file, found)
+        print(f"{', '.join(keys)}: {place[last]}", flush=True)
+    return place[last]
+
+
+def call(*words: Any) -> float:
+    """Run a verb on one thread; its CPU seconds."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    command = [sys.executable, "-m", "dglframer", *map(str, words)]
+    run = subprocess.run(
+        command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True
+    )
+    if run.returncode:
+        raise SystemExit(f"{' '.join(command)}\n{run.stdout}{run.stderr}")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def train(config: Config, seed: int, graphs: Path, split: Path, model: Path) -> float:
+    """Train a model into its folder; the CPU seconds of the verb. The settings stay beside the folder."""
+    model.parent.mkdir(parents=True, exist_ok=True)
+    settings = model.parent / "config.json"
+    write_json(settings, config.model_dump(mode="json"))
+    data = "--graphs", graphs, "--split", split
+    return call(
+        "train", "--config", settings, *data, "--seed", seed, "--device", "cpu", "--out", model
+    )
+
+
+def judged(model: Path, graphs: Path, split: Path) -> dict[str, Any]:
+    """Errors of a model of one target on each part of a split, and of gradient boosting on test."""
+    out = model.parent / "evaluation"
+    data = "--graphs", graphs, "--split", split
+    call("evaluate", *data, "--models", model, "--device", "cpu", "--out", out)
+    (errors,) = read_json(out / "metrics.json", "targets")["targets"].values()
+    return {
+        **{part: errors["splits"][part]["mae"] for part in ("train", "val", "test")},
+        "boosting": errors["boosting_baseline"]["test_mae"],
+        "unit": errors["unit"],
+    }

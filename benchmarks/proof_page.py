@@ -9,15 +9,22 @@ Runs = Mapping[str, dict[str, Any]]  # of a method with one size and budget, by 
 # Every method with its name, colour of the figure and mark.
 LOOKS = {
     "boosting": ("gradient boosting", "#a3a9b4", "s"),
-    "none": ("CrystalFramer, no frames", "#0072b2", "o"),
-    "max": ("CrystalFramer, frames", "#d55e00", "^"),
-    "late": ("CrystalFramer, late frames", "#009e73", "D"),
+    "none": ("CrystalFramer without frames", "#0072b2", "o"),
+    "max": ("CrystalFramer with frames", "#d55e00", "^"),
+    "late": ("CrystalFramer with late frames", "#009e73", "D"),
     "se3_transformer": ("SE(3)-Transformer", "#cc79a7", "v"),
     "tfn": ("TFN", "#56b4e9", "<"),
     "alignn": ("ALIGNN", "#2b2f36", "X"),
-    "alignn_0.001": ("ALIGNN, rate 0.001", "#2b2f36", "P"),
+    "alignn_0.001": ("ALIGNN at rate 0.001", "#2b2f36", "P"),
 }
-CHANGES = [("max", "none"), ("late", "none"), ("late", "max"), ("alignn", "none")]
+DASHED = {"boosting": "--", "alignn_0.001": ":"}
+CHANGES = [
+    ("max", "none"),
+    ("late", "none"),
+    ("late", "max"),
+    ("alignn", "none"),
+    ("alignn_0.001", "none"),
+]
 
 
 def axis(numbers: Mapping[str, Any], level: int) -> list[str]:
@@ -96,8 +103,8 @@ def verdict(numbers: Mapping[str, Any], sizes: list[str], budgets: list[str]) ->
     order = sorted(runs, key=lambda name: median(runs[name], "val"))
     ranked = ", ".join(f"{LOOKS[name][0]} {median(runs[name], 'test'):.4f}" for name in order)
     said = [
-        f"With {int(size):,} crystals and {budget} CPU seconds, the order by validation error is, with "
-        f"test errors: {ranked}."
+        f"With {int(size):,} crystals and {budget} CPU seconds, in the order of the validation error, the "
+        f"test errors are: {ranked}."
     ]
     if "boosting" in runs:
         networks = [name for name in runs if name != "boosting"]
@@ -105,20 +112,20 @@ def verdict(numbers: Mapping[str, Any], sizes: list[str], budgets: list[str]) ->
         said.append(f"Ahead of gradient boosting on test with every seed: {listed(ahead)}.")
     for one, other in CHANGES:
         if one in runs and other in runs and (shared := wins(runs[one], runs[other]))[1]:
-            change = median(runs[one], "test") / median(runs[other], "test") - 1
+            ratio = median(runs[one], "test") / median(runs[other], "test")
             said.append(
-                f"{LOOKS[one][0]} against {LOOKS[other][0]}: test error {change:+.0%}, lower with "
-                f"{shared[0]} of {shared[1]} seeds."
+                f"{LOOKS[one][0]} has {ratio:.2f} times the test error of {LOOKS[other][0]}, a lower one "
+                f"with {shared[0]} of {shared[1]} seeds."
             )
+    best = [name for name in order if name != "boosting"][:1]
     if len(sizes) > 1:
         fewer = runs_of(numbers, sizes[-2], budget)
-        said.append(
-            f"{times(sizes[-2:])} crystals multiply the test error by {factors(fewer, runs)}."
-        )
+        change = factors(fewer, runs, [*best, "boosting"])
+        said.append(f"{times(sizes[-2:])} the crystals multiply the test error by {change}.")
     if len(budgets) > 1:
         shorter = runs_of(numbers, size, budgets[-2])
-        shorter.pop("boosting", None)
-        said.append(f"{times(budgets[-2:])} CPU time multiplies it by {factors(shorter, runs)}.")
+        change = factors(shorter, runs, best)
+        said.append(f"{times(budgets[-2:])} the CPU time multiplies it by {change}.")
     return said
 
 
@@ -135,15 +142,15 @@ def listed(names: Sequence[str]) -> str:
 
 def times(pair: Sequence[str]) -> str:
     few, many = map(float, pair)
-    return f"{many / few:.3g} times the" if many != few else "The same"
+    return f"{many / few:.3g} times"
 
 
-def factors(before: Mapping[str, Runs], after: Mapping[str, Runs]) -> str:
-    """The ratio of the median test errors of each method in both."""
+def factors(before: Mapping[str, Runs], after: Mapping[str, Runs], names: Sequence[str]) -> str:
+    """The ratio of the median test errors of some methods, of those that have both."""
     return ", ".join(
         f"{median(after[name], 'test') / median(before[name], 'test'):.2f} ({LOOKS[name][0]})"
-        for name in after
-        if name in before
+        for name in names
+        if name in before and name in after
     )
 
 
@@ -162,33 +169,30 @@ def drawn(path: Path, numbers: Mapping[str, Any]) -> None:
         return median(runs, "cpu_seconds")
 
     unit = numbers["unit"]
-    left = panel(by_time, seconds, "CPU seconds of training", unit, False)
-    right = panel(by_size, crystals, "training crystals", unit, True)
-    left_title, right_title = f"{int(sizes[-1]):,} crystals", f"{budgets[-1]} CPU seconds"
-    panels = [titled(left, left_title), titled(right, right_title)]
+    titles = f"{int(sizes[-1]):,} crystals", f"{budgets[-1]} CPU seconds"
+    panels = [
+        panel(by_time, seconds, titles[0], "CPU seconds of training", unit),
+        panel(by_size, crystals, titles[1], "training crystals", unit, sizes),
+    ]
     path.write_text(svg(panels, size=(5.2, 4.0)), encoding="utf-8")
-
-
-def titled(draw: Callable[[Any], None], title: str) -> Callable[[Any], None]:
-    def both(axes: Any) -> None:
-        draw(axes)
-        axes.set_title(title)
-
-    return both
 
 
 def panel(
     points: Sequence[Mapping[str, Runs]],
     place: Callable[[Runs, int], float],
+    title: str,
     label: str,
     unit: str,
-    legend: bool,
+    sizes: Sequence[str] = (),
 ) -> Callable[[Any], None]:
-    """A line for each method, with bars from the least to the largest seed; both axes logarithmic."""
+    """A line for each method, with bars from the least to the largest seed; both axes logarithmic.
+
+    The panel of the ``sizes`` stands to the right, and has the legend.
+    """
     from dglframer.report.plots import plain_labels, with_unit
 
     def draw(axes: Any) -> None:
-        for name, (title, colour, mark) in LOOKS.items():
+        for name, (named, colour, mark) in LOOKS.items():
             own = [(place(of[name], k), of[name]) for k, of in enumerate(points) if name in of]
             if not own:
                 continue
@@ -199,15 +203,17 @@ def panel(
                 [y - min(every) for y, every in zip(middle, ends, strict=True)],
                 [max(every) - y for y, every in zip(middle, ends, strict=True)],
             ]
-            style = "--" if name == "boosting" else "-"
-            axes.errorbar(x, middle, yerr=bars, fmt=mark + style, color=colour, ms=5, capsize=3)
-            axes.lines[-1].set_label(title)
+            look = {"fmt": mark + DASHED.get(name, "-"), "color": colour, "label": named}
+            axes.errorbar(x, middle, yerr=bars, ms=5, capsize=3, **look)
             if name == "boosting" and len(set(x)) == 1:  # it needs no more than its own seconds
                 axes.axhline(middle[0], color=colour, ls="--", lw=1)
-        axes.set(xscale="log", yscale="log", xlabel=label, ylabel=with_unit("test MAE", unit))
+        axes.set(xscale="log", yscale="log", title=title, xlabel=label)
+        axes.set_ylabel(with_unit("test MAE", unit))
         for one in (axes.xaxis, axes.yaxis):
             plain_labels(one, at=(1.0, 2.0, 3.0, 5.0))
-        if legend:
+        if sizes:
+            axes.set_xticks([float(size) for size in sizes], [f"{int(size):,}" for size in sizes])
+            axes.minorticks_off()
             axes.legend(loc="center left", bbox_to_anchor=(1.02, 0.5))
 
     return draw

@@ -14,15 +14,25 @@ from dglframer.config import Config
 
 def kept(file: Path, keys: tuple[str, ...], make: Callable[[], Any]) -> Any:
     """What a JSON file holds under some keys, each inside the one before; made the first time."""
-    found = read_json(file) if file.exists() else {}
-    place, last = found, keys[-1]
+    place = found_in(file)
+    for key in keys:
+        if key not in place:
+            break
+        place = place[key]
+    else:
+        return place
+    made = make()
+    place = found = found_in(file)  # again: another call has perhaps written meanwhile
     for key in keys[:-1]:
         place = place.setdefault(key, {})
-    if last not in place:
-        place[last] = make()
-        write_json(file, found)
-        print(f"{', '.join(keys)}: {place[last]}", flush=True)
-    return place[last]
+    place[keys[-1]] = made
+    write_json(file, found)
+    print(f"{', '.join(keys)}: {made}", flush=True)
+    return made
+
+
+def found_in(file: Path) -> Any:
+    return read_json(file) if file.exists() else {}
 
 
 def call(*words: Any) -> float:

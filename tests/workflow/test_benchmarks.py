@@ -89,10 +89,12 @@ def test_the_words_of_the_proof_follow_from_its_numbers(benchmark):
     said = benchmark("proof_page").verdict({"runs": found}, ["500"], ["60"])
     ranked, ahead, frames = said
     assert ranked.endswith(
-        "CrystalFramer, frames 0.2100, CrystalFramer, no frames 0.1400, gradient boosting 0.2500."
+        "CrystalFramer with frames 0.2100, CrystalFramer without frames 0.1400, "
+        "gradient boosting 0.2500."
     )
-    assert ahead.endswith("every seed: CrystalFramer, no frames.")
-    assert frames.endswith("test error +50%, lower with 1 of 2 seeds.")
+    assert ahead.endswith("every seed: CrystalFramer without frames.")
+    assert frames.startswith("CrystalFramer with frames has 1.50 times the test error of")
+    assert frames.endswith("a lower one with 1 of 2 seeds.")
 
 
 @pytest.mark.slow

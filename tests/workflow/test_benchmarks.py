@@ -71,8 +71,9 @@ def test_what_is_kept_is_made_once(benchmark, tmp_path):
     kept, made = benchmark("trainings").kept, []
     for keys in (("runs", "a"), ("runs", "b"), ("runs", "a")):
         assert kept(tmp_path / "found.json", keys, lambda: made.append(1) or len(made)) <= 2
+    kept(tmp_path / "found.json", ("c",), lambda: kept(tmp_path / "found.json", ("d",), lambda: 3))
     found = json.loads((tmp_path / "found.json").read_text())
-    assert found == {"runs": {"a": 1, "b": 2}}
+    assert found == {"runs": {"a": 1, "b": 2}, "c": 3, "d": 3}
 
 
 def test_the_words_of_the_proof_follow_from_its_numbers(benchmark):

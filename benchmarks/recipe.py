@@ -31,6 +31,7 @@ EPOCHS = 30
 ADAMW = {"training.optimizer": "adamw"}
 RECIPES: dict[str, dict[str, Any]] = {
     "default": {},
+    "no element properties": {"crystalframer.element_properties": False},
     "paper": ADAMW
     | {
         "training.learning_rate": 0.0005,

@@ -29,7 +29,6 @@ def load_script(monkeypatch):
         ("nbody", "nbody.py --page"),
         ("shapes", "shapes.py --page"),
         ("predict", "predict.py --page"),
-        ("proof", "proof.py --page"),
     ],
 )
 def test_the_part_of_a_page_comes_from_the_results_file(load_script, name, command):

@@ -7,8 +7,8 @@ RESULTS is a results folder of the workflow with crystals, graphs and a split of
 draws --sizes of its train rows, the same for every method; val and test stay. Each method trains on one
 thread for as many epochs as fit into --seconds, by a short training that is timed before. ALIGNN runs in
 the environment that benchmarks/peers.py describes; without --peers-python it is left out. What is done
-stays in --folder, and a second call goes on from there. Writes benchmarks/results/proof.json,
-docs/measured/proof.svg and the part of docs/measured/proof.md between the markers.
+stays in --folder, and a second call goes on from there. Writes proof.json beside the other
+results, the figure proof.svg and the part of docs/measured/proof.md between the markers.
 """
 
 import argparse

@@ -30,7 +30,7 @@ from dglframer.graphs.dataset import GraphDataset
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS_FILE = ROOT / "benchmarks" / "results" / "unseen_elements.json"
 PAGE = ROOT / "docs" / "measured" / "unseen_elements.md"
-PART = (PAGE, "<!-- table: written by benchmarks/unseen_elements.py -->", "<!-- end of table -->")
+BEGIN, END = "<!-- table: written by benchmarks/unseen_elements.py -->", "<!-- end of table -->"
 SEED, EPOCHS, BATCH = 0, 30, 16
 VARIANTS = {"properties": True, "learned": False}  # crystalframer.element_properties
 STATED = 0.9  # the coverage of low and high in predictions.parquet
@@ -175,6 +175,6 @@ if __name__ == "__main__":
         },
         measure,
         RESULTS_FILE,
-        PART,
+        (PAGE, BEGIN, END),
         rendered,
     )

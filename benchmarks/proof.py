@@ -22,7 +22,7 @@ import numpy as np
 from default_run import machine
 from pages import publish
 from proof_page import drawn, rendered
-from trainings import judged, kept, train
+from trainings import OPTIONS, judged, kept, train
 
 from dglframer.common.files import read_json
 from dglframer.common.parquet import read_parquet
@@ -243,11 +243,7 @@ if __name__ == "__main__":
     publish(
         __doc__ or "",
         {
-            "results": {"type": Path, "help": "results folder of the workflow"},
-            "--config": {
-                "type": Path,
-                "help": "configuration (default: config.json of the results)",
-            },
+            **OPTIONS,
             "--sizes": {"type": int, "nargs": "+", "default": [500, 2000]},
             "--seconds": {
                 "type": float,

@@ -16,7 +16,7 @@ from typing import Any
 
 from default_run import machine
 from pages import publish
-from trainings import judged, kept, train
+from trainings import OPTIONS, judged, kept, train
 
 from dglframer.common.files import read_json
 from dglframer.config import load_config, override
@@ -120,11 +120,7 @@ if __name__ == "__main__":
     publish(
         __doc__ or "",
         {
-            "results": {"type": Path, "help": "results folder of the workflow"},
-            "--config": {
-                "type": Path,
-                "help": "configuration (default: config.json of the results)",
-            },
+            **OPTIONS,
             "--rows": {"type": int, "default": 2000},
             "--seeds": {"type": int, "nargs": "+", "default": [0, 1]},
             "--only": {"nargs": "+", "choices": list(RECIPES), "help": "these recipes alone"},

@@ -11,6 +11,12 @@ from typing import Any
 from dglframer.common.files import read_json, write_json
 from dglframer.config import Config
 
+# Of a script's command line: on which graphs and with which settings it trains.
+OPTIONS: dict[str, dict[str, Any]] = {
+    "results": {"type": Path, "help": "results folder of the workflow"},
+    "--config": {"type": Path, "help": "configuration (default: config.json of the results)"},
+}
+
 
 def kept(file: Path, keys: tuple[str, ...], make: Callable[[], Any]) -> Any:
     """What a JSON file holds under some keys, each inside the one before; made the first time."""

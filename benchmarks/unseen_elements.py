@@ -9,6 +9,7 @@ benchmarks/results/unseen_elements.json and the table of docs/measured/unseen_el
 """
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy as np
 from default_run import machine
 from pages import publish
 from proof import GROUP, Rows
-from trainings import judged, kept, train
+from trainings import OPTIONS, judged, kept, train
 
 from dglframer.common.elements import atomic_number
 from dglframer.common.files import read_json
@@ -107,13 +108,8 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     (target,) = config.dataset.targets
     found = args.folder / "found.json"
     for element in args.elements:
-        kept(
-            found,
-            (element,),
-            lambda element=element: result(  # type: ignore[misc]
-                config, args.results, element, args.rows, args.folder / element
-            ),
-        )
+        make = partial(result, config, args.results, element, args.rows, args.folder / element)
+        kept(found, (element,), make)
     unit = read_json(args.results / "graphs" / "manifest.json")["targets"][target]
     head = {"machine": machine(), "target": target, "unit": unit, "rows": args.rows}
     return head | {"elements": read_json(found)}
@@ -164,11 +160,7 @@ if __name__ == "__main__":
     publish(
         __doc__ or "",
         {
-            "results": {"type": Path, "help": "results folder of the workflow"},
-            "--config": {
-                "type": Path,
-                "help": "configuration (default: config.json of the results)",
-            },
+            **OPTIONS,
             "--elements": {"nargs": "+", "default": ["F", "Fe", "Te", "Cs"]},
             "--rows": {"type": int, "default": 2000},
             "--folder": {"type": Path, "default": Path("unseen")},

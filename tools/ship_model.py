@@ -32,6 +32,8 @@ from dglframer.networks.model_directory import (
     TrainedModel,
     load_model,
     members,
+    read_description,
+    settings_of,
 )
 from dglframer.pretrained import registry
 from dglframer.pretrained.registry import Shipped, as_values, shipped
@@ -70,7 +72,8 @@ def rewritten(folder: Path, out: Path, dtype: torch.dtype, elements: dict[str, i
     content = read_json(folder / "model.json", "weights_sha256")
     content |= {"weights_sha256": sha256(out / "model.safetensors")}
     content |= {"format_version": FORMAT_VERSION, "training_elements": elements}
-    content["settings"] = load_model(folder).network.settings.model_dump(mode="json")
+    settings = settings_of(read_description(folder), folder)
+    content["settings"] = settings.model_dump(mode="json")
     write_json(out / "model.json", content)
     return out
 

@@ -68,6 +68,7 @@ class Rows:
 
     results: Path
     folder: Path  # with split.parquet
+    size: int  # how many train rows
     transform: str | None
 
     @property
@@ -119,9 +120,9 @@ def epochs_in(seconds: float, pace: float) -> int:
 class Ours:
     """Trainings of our encoders."""
 
-    def __init__(self, args: argparse.Namespace, config: Config):
+    def __init__(self, args: argparse.Namespace, config: Config, few: Rows):
         self.config, self.folder, self.found = config, args.folder, args.folder / "found.json"
-        self.graphs = args.results / "graphs"
+        self.graphs, self.few = args.results / "graphs", few
 
     def settings(self, name: str, epochs: int, start: Path | None = None) -> Config:
         more = {"training.batch_size": BATCH, "training.epochs": epochs}
@@ -129,21 +130,21 @@ class Ours:
             self.config, SETTINGS[name] | more | {"training.init_from": start and str(start)}
         )
 
-    def pace(self, name: str, size: int, rows: Rows) -> float:
-        """CPU seconds of an epoch, of a short training."""
+    def pace(self, name: str, size: int) -> float:
+        """CPU seconds of an epoch, by a short training with few crystals."""
 
         def timed() -> float:
-            model = self.folder / "timed" / f"{name}-{size}" / "seed-0"
-            train(self.settings(name, TIMED_EPOCHS), 0, self.graphs, rows.watched, model)
-            return seconds_per_epoch([model])
+            model = self.folder / "timed" / name / "seed-0"
+            train(self.settings(name, TIMED_EPOCHS), 0, self.graphs, self.few.watched, model)
+            return seconds_per_epoch([model]) / self.few.size
 
-        return float(kept(self.found, ("pace", name, str(size)), timed))
+        return size * float(kept(self.found, ("pace", name), timed))
 
     def run(self, method: str, size: int, budget: float, seed: int, rows: Rows) -> dict[str, Any]:
         """Train the stages of a method; errors, epochs of each stage, and CPU seconds of its steps."""
         start, epochs, spent = None, [], 0.0
         for k, (share, name) in enumerate(STAGES[method]):
-            epochs.append(epochs_in(share * budget, self.pace(name, size, rows)))
+            epochs.append(epochs_in(share * budget, self.pace(name, size)))
             settings = self.settings(name, epochs[-1], start)
             start = self.folder / f"{method}-{size}-{budget:g}-{k}" / f"seed-{seed}"
             train(settings, seed, self.graphs, rows.watched, start)
@@ -158,8 +159,8 @@ class Ours:
 class Theirs:
     """Trainings of ALIGNN, in a process of another interpreter that builds every graph once."""
 
-    def __init__(self, args: argparse.Namespace, every: list[Rows]):
-        self.args, self.found = args, args.folder / "found.json"
+    def __init__(self, args: argparse.Namespace, every: list[Rows], few: Rows):
+        self.args, self.found, self.few = args, args.folder / "found.json", few
         self.every = sorted({id for rows in every for id in rows.labelled[0]})
         self.place = {id: k for k, id in enumerate(self.every)}
 
@@ -185,18 +186,18 @@ class Theirs:
             predict=places_G[np.isin(parts_G, parts)].tolist(),
         )  # fmt: skip
 
-    def pace(self, method: str, size: int, rows: Rows) -> float:
-        """CPU seconds of an epoch, of a short training."""
+    def pace(self, method: str, size: int) -> float:
+        """CPU seconds of an epoch, by a short training with few crystals."""
 
         def timed() -> float:
-            answer = self.fit(method, 0, TIMED_EPOCHS, rows, ())
-            return float(answer["cpu_seconds"]) / TIMED_EPOCHS
+            answer = self.fit(method, 0, TIMED_EPOCHS, self.few, ())
+            return float(answer["cpu_seconds"]) / TIMED_EPOCHS / self.few.size
 
-        return float(kept(self.found, ("pace", method, str(size)), timed))
+        return size * float(kept(self.found, ("pace", method), timed))
 
     def run(self, method: str, size: int, budget: float, seed: int, rows: Rows) -> dict[str, Any]:
         """Train with the package's defaults; errors, epochs, and CPU seconds of the steps."""
-        epochs = epochs_in(budget, self.pace(method, size, rows))
+        epochs = epochs_in(budget, self.pace(method, size))
         answer = self.fit(method, seed, epochs, rows, SPLITS)
         errors = rows.errors(np.array(answer["predictions"]))
         return {"cpu_seconds": answer["cpu_seconds"], "epochs": [epochs], **errors}
@@ -211,8 +212,9 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         folder = args.folder / "rows" / str(seed)
         write_subsets(args.results / "split.parquet", args.sizes, seed, folder)
         for size in args.sizes:
-            every[seed, size] = Rows(args.results, folder / str(size), transform)
-    ours, theirs = Ours(args, config), Theirs(args, list(every.values()))
+            every[seed, size] = Rows(args.results, folder / str(size), size, transform)
+    few = every[args.seeds[0], min(args.sizes)]
+    ours, theirs = Ours(args, config, few), Theirs(args, list(every.values()), few)
     methods = args.only or [name for name in METHODS if args.peers_python or name not in PEERS]
 
     def run(method: str, size: int, budget: float, seed: int) -> dict[str, Any]:

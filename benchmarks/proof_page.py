@@ -37,6 +37,13 @@ def axis(numbers: Mapping[str, Any], level: int) -> list[str]:
     return sorted(found - {"0"}, key=float)
 
 
+def shared_budget(numbers: Mapping[str, Any], sizes: Sequence[str], budgets: Sequence[str]) -> str:
+    """The largest budget that some method has with every one of the sizes; the smallest if none."""
+    ours = [of for name, of in numbers["runs"].items() if name != "boosting"]
+    shared = [b for b in budgets if any(all(b in of.get(n, {}) for n in sizes) for of in ours)]
+    return (shared or budgets[:1])[-1]
+
+
 def runs_of(numbers: Mapping[str, Any], size: str, budget: str) -> dict[str, Runs]:
     """The runs of each method that has them, in the order of LOOKS; of the baseline always."""
     of = {name: numbers["runs"].get(name, {}).get(size, {}) for name in LOOKS}
@@ -111,17 +118,21 @@ def verdict(numbers: Mapping[str, Any], sizes: list[str], budgets: list[str]) ->
         ahead = [name for name in networks if wins(runs[name], runs["boosting"])[2]]
         said.append(f"Ahead of gradient boosting on test with every seed: {listed(ahead)}.")
     for one, other in CHANGES:
-        if one in runs and other in runs and (shared := wins(runs[one], runs[other]))[1]:
+        if one in runs and other in runs and (lower := wins(runs[one], runs[other]))[1]:
             ratio = median(runs[one], "test") / median(runs[other], "test")
             said.append(
                 f"{LOOKS[one][0]} has {ratio:.2f} times the test error of {LOOKS[other][0]}, a lower one "
-                f"with {shared[0]} of {shared[1]} seeds."
+                f"with {lower[0]} of {lower[1]} seeds."
             )
     best = [name for name in order if name != "boosting"][:1]
     if len(sizes) > 1:
-        fewer = runs_of(numbers, sizes[-2], budget)
-        change = factors(fewer, runs, [*best, "boosting"])
-        said.append(f"{times(sizes[-2:])} the crystals multiply the test error by {change}.")
+        shared = shared_budget(numbers, sizes[-2:], budgets)
+        fewer, more = (runs_of(numbers, of, shared) for of in sizes[-2:])
+        change = factors(fewer, more, [*best, "boosting"])
+        said.append(
+            f"{times(sizes[-2:])} the crystals multiply the test error by {change}, each with "
+            f"{shared} CPU seconds."
+        )
     if len(budgets) > 1:
         shorter = runs_of(numbers, size, budgets[-2])
         change = factors(shorter, runs, best)
@@ -155,12 +166,13 @@ def factors(before: Mapping[str, Runs], after: Mapping[str, Runs], names: Sequen
 
 
 def drawn(path: Path, numbers: Mapping[str, Any]) -> None:
-    """Test error against CPU seconds at the largest size, and against crystals at the largest budget."""
+    """Test error against CPU seconds at the largest size, and against crystals at one budget of all sizes."""
     from dglframer.report.plots import svg
 
     sizes, budgets = axis(numbers, 0), axis(numbers, 1)
     by_time = [runs_of(numbers, sizes[-1], budget) for budget in budgets]
-    by_size = [runs_of(numbers, size, budgets[-1]) for size in sizes]
+    shared = shared_budget(numbers, sizes, budgets)
+    by_size = [runs_of(numbers, size, shared) for size in sizes]
 
     def crystals(runs: Runs, k: int) -> float:
         return float(sizes[k])
@@ -169,7 +181,7 @@ def drawn(path: Path, numbers: Mapping[str, Any]) -> None:
         return median(runs, "cpu_seconds")
 
     unit = numbers["unit"]
-    titles = f"{int(sizes[-1]):,} crystals", f"{budgets[-1]} CPU seconds"
+    titles = f"{int(sizes[-1]):,} crystals", f"{shared} CPU seconds"
     panels = [
         panel(by_time, seconds, titles[0], "CPU seconds of training", unit),
         panel(by_size, crystals, titles[1], "training crystals", unit, sizes),

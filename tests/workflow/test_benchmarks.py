@@ -98,6 +98,22 @@ def test_the_words_of_the_proof_follow_from_its_numbers(benchmark):
     assert frames.endswith("a lower one with 1 of 2 seeds.")
 
 
+def test_the_proof_compares_sizes_at_a_budget_of_both(benchmark):
+    def runs(error):
+        return {"0": {"val": error, "test": error}}
+
+    found = {
+        "none": {"500": {"50": runs(0.4)}, "2000": {"50": runs(0.3), "150": runs(0.1)}},
+        "boosting": {"500": {"0": runs(0.4)}, "2000": {"0": runs(0.2)}},
+    }
+    said = benchmark("proof_page").verdict({"runs": found}, ["500", "2000"], ["50", "150"])
+    assert said[-2] == (
+        "4 times the crystals multiply the test error by 0.75 (CrystalFramer without frames), "
+        "0.50 (gradient boosting), each with 50 CPU seconds."
+    )
+    assert said[-1] == "3 times the CPU time multiplies it by 0.33 (CrystalFramer without frames)."
+
+
 @pytest.mark.slow
 def test_the_script_runs(tmp_path):
     output = tmp_path / "speed.json"

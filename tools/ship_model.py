@@ -11,17 +11,18 @@ a page for each name in docs/models, and its line in docs/README.md.
 import argparse
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
+from ship_pages import add_to_index, card
 
 from dglframer.cli.options import name_and_value
 from dglframer.common.elements import element_counts
 from dglframer.common.files import read_json, sha256, write_json, write_text
-from dglframer.config.networks import encoder_of
 from dglframer.data.split import read_split
 from dglframer.graphs.dataset import GraphDataset
 from dglframer.networks.inference import predict
@@ -37,12 +38,9 @@ from dglframer.networks.model_directory import (
 )
 from dglframer.pretrained import registry
 from dglframer.pretrained.registry import Shipped, as_values, shipped
-from dglframer.report.model_card import Card, evaluation_lines, origin_points, size_point
 
 ROOT = Path(__file__).resolve().parents[1]
 TOLERANCE = 1e-3  # of a test MAE, by how much half precision may change it
-# The lines of docs/README.md before those of the cards.
-MODELS_BEFORE = "## Using: shipped models\n\n| page | for |\n|---|---|"
 
 
 class Precision(NamedTuple):
@@ -107,11 +105,11 @@ def ship(
     names: dict[str, str],
     texts: dict[str, str],
     docs: Path,
-    remark: str | None = None,
+    remarks: Sequence[str] = (),
 ) -> Precision:
     """Write the weights, the entries of the registry, and the cards; ``names``: target by name.
 
-    ``remark``: what the cards say of the training besides.
+    ``remarks``: what the cards say of the training besides.
     """
     trained = members(results / "models")
     elements = training_elements(load_model(trained[0]), results)
@@ -137,7 +135,7 @@ def ship(
         if (results / "evaluation" / INTERVALS).is_file():
             write_json(place / INTERVALS, intervals_of(results, trained, place))
             files[INTERVALS] = sha256(place / INTERVALS)
-    first = load_model(trained[0])
+    loaded = [load_model(one) for one in trained]
     metrics = read_json(results / "evaluation" / "metrics.json", "targets")
     download = read_json(results / "download.json", "source", "licence", "citation")
     stated = {"training_data": download["source"]} | {
@@ -159,9 +157,11 @@ def ship(
         )
     write_json(registry.FOLDER / registry.REGISTRY, as_values(entries))
     for name in names:
-        text = card(name, entries[name], first, metrics, precision, remark)
+        one = entries[name]
+        said = precision.sentence(one.target, one.unit)
+        text = card(name, one, loaded, metrics, said, remarks)
         write_text(docs / "models" / f"{name}.md", text)
-        add_to_index(docs / "README.md", name, entries[name])
+        add_to_index(docs / "README.md", name, one)
     return precision
 
 
@@ -196,47 +196,6 @@ def training_elements(model: TrainedModel, results: Path) -> dict[str, int]:
     return element_counts(GraphDataset(results / "graphs", ids).compositions())
 
 
-def card(
-    name: str,
-    one: Shipped,
-    model: TrainedModel,
-    metrics: dict[str, Any],
-    precision: Precision,
-    remark: str | None,
-) -> str:
-    """The page of a model, from the stored numbers."""
-    errors = metrics["targets"][one.target]
-    training = model.history.get("training", {})
-    others = [target.name for target in model.targets if target.name != one.target]
-    learned = f" It was learned together with {', '.join(others)}." if others else ""
-    intro = [
-        f'`dglframer predict {name} *.cif`, `dglframer.load("{name}")`, and as a start of fine-tuning',
-        f"`training.init_from: {name}`. It predicts `{one.target}` in {one.unit or 'no unit'}.{learned}",
-        "Written by tools/ship_model.py from the stored results.",
-    ]
-    members, encoder = len(errors["test_mae_by_seed"]), encoder_of(model.network.settings)
-    points = [
-        *origin_points(one.training_data, one.licence, one.citation),
-        size_point(members, metrics["parameters"], encoder, model.cutoff),
-        f"Epochs: {training.get('epochs', 'not stated')}. {precision.sentence(one.target, one.unit)}",
-        *([remark] if remark else []),
-    ]
-    found = {one.target: evaluation_lines(errors)}
-    return Card(name, intro, found, points, one.elements).markdown()
-
-
-def add_to_index(index: Path, name: str, one: Shipped) -> None:
-    """A line for the card in the table of models."""
-    text = index.read_text(encoding="utf-8")
-    link = f"| [{name}](models/{name}.md) |"
-    if link in text:
-        return
-    before, line, after = text.partition(MODELS_BEFORE)
-    rest, end, further = after.partition("\n")
-    row = f"{link} shipped model: {one.target}, its errors and data |\n"
-    write_text(index, f"{before}{line}{rest}{end}{row}{further}")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("results", type=Path, help="folder of the stages' files")
@@ -246,7 +205,9 @@ def main() -> None:
     )
     for text in ("--training-data", "--licence", "--citation"):
         parser.add_argument(text, help="default: as download.json says")
-    parser.add_argument("--remark", help="what the card says of the training besides")
+    parser.add_argument(
+        "--remark", action="append", default=[], help="what the card says of the training besides"
+    )
     args = parser.parse_args()
     given = {key: getattr(args, key) for key in ("training_data", "licence", "citation")}
     texts = {key: value for key, value in given.items() if value}

@@ -42,6 +42,7 @@ def results(tiny_run, tmp_path):
 
 @pytest.mark.parametrize("precision", ["float16", "float32"])
 def test_a_model_is_shipped_under_two_names(results, tmp_path, monkeypatch, precision):
+    monkeypatch.syspath_prepend(ROOT / "tools")
     tool = runpy.run_path(str(ROOT / "tools" / "ship_model.py"))
     ship = tool["ship"]
     ship.__globals__["TOLERANCE"] = 1.0 if precision == "float16" else 0.0
@@ -51,7 +52,7 @@ def test_a_model_is_shipped_under_two_names(results, tmp_path, monkeypatch, prec
     names = {"energy": TARGETS[0], "gap": TARGETS[1]}
     for _ in range(2):  # again: nothing is doubled
         texts = {"licence": "CC BY 4.0"}
-        ship(results, "tiny", names, texts, tmp_path / "docs", "Seed 1 was trained twice.")
+        ship(results, "tiny", names, texts, tmp_path / "docs", ["Seed 1 was trained twice."])
     entries = registry.shipped()
     metrics = json.loads((results / "evaluation" / "metrics.json").read_text())["targets"]
     for name, target in names.items():
@@ -70,6 +71,7 @@ def test_a_model_is_shipped_under_two_names(results, tmp_path, monkeypatch, prec
         card = (tmp_path / "docs" / "models" / f"{name}.md").read_text()
         assert f"| test | 3 | {one.test_mae:.4g} |" in card and "Choudhary (2020)" in card
         assert "\n- Seed 1 was trained twice.\n" in card
+        assert card.count("\n- Recipe of seed ") == 1 and "`{encoder: crystalframer, " in card
     assert (tmp_path / "docs" / "README.md").read_text().count("(models/energy.md)") == 1
 
     shipped, trained = dglframer.load("gap"), dglframer.load(results / "models")

@@ -82,7 +82,7 @@ def predictions(folders: list[Path], dataset: GraphDataset) -> np.ndarray:
     for folder in folders:
         model = load_model(folder)
         output_GT = torch.from_numpy(predict(model.network, dataset, torch.device("cpu")))
-        parts.append(model.denormalise(output_GT).numpy())
+        parts.append(model.denormalise(output_GT, dataset.compositions()).numpy())
     return np.mean(parts, axis=0)
 
 

@@ -11,6 +11,7 @@ from dglframer.config.section import Section, Seed, distinct
 
 OwnSource = Literal["folder", "json", "ase", "parquet"]
 OWN_SOURCES: tuple[str, ...] = get_args(OwnSource)
+ReferenceName = Literal["composition"]
 SourceName = Literal[
     "jarvis_minerals",
     "dft_3d_2021",
@@ -57,6 +58,9 @@ class DatasetConfig(Section):
     target_transforms: dict[str, TransformName] = Field(
         {}, description="target: log10, which is learned in its place; results stay in the unit"
     )
+    target_references: dict[str, ReferenceName] = Field(
+        {}, description="target: composition, a linear model whose rest is learned in its place"
+    )
     max_rejected_fraction: float = Field(
         0.05,
         ge=0,
@@ -80,10 +84,11 @@ class DatasetConfig(Section):
         return self
 
     @model_validator(mode="after")
-    def transforms_are_of_targets(self) -> "DatasetConfig":
-        for name in self.target_transforms:
-            if name not in self.targets:
-                raise ValueError(f"dataset.target_transforms.{name}: not one of dataset.targets")
+    def transforms_and_references_are_of_targets(self) -> "DatasetConfig":
+        for key in ("target_transforms", "target_references"):
+            for name in getattr(self, key):
+                if name not in self.targets:
+                    raise ValueError(f"dataset.{key}.{name}: not one of dataset.targets")
         return self
 
     @model_validator(mode="after")

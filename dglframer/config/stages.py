@@ -16,9 +16,9 @@ STAGES: dict[str, tuple[int, tuple[str, ...]]] = {
     "inspect": (2, ()),
     "graphs": (3, ("graphs",)),
     "tune": (4, ("encoder", "training", "tune")),
-    "train": (6, ("encoder", "training")),
-    "evaluate": (9, ()),
-    "report": (9, ()),
+    "train": (7, ("encoder", "training")),
+    "evaluate": (10, ()),
+    "report": (10, ()),
     "compare": (3, ("encoder", *ENCODERS, "training", "compare")),
     "learning_curve": (1, ("learning_curve",)),
     "nbody_simulate": (1, ("nbody",)),
@@ -36,6 +36,7 @@ STAGES: dict[str, tuple[int, tuple[str, ...]]] = {
 # No stage runs again for these settings. They change nothing in its files, or only how often it runs;
 # the model of init_from is an input, and its hash stands in the identity of studies and checkpoints.
 WITHOUT_EFFECT = {
+    "dataset": ("target_references",),
     "training": ("init_from", "checkpoint_minutes", "tensorboard"),
     "tune": ("workers", "max_retries", "storage"),
     "nbody": ("caps", "models", "seeds"),
@@ -47,12 +48,15 @@ def stage_settings(config: Config, stage: str) -> dict[str, Any]:
     """The format version and the part of the config that ``stage`` depends on."""
     version, sections = STAGES[stage]
     plain = config.model_dump(mode="json")
+    learned = {
+        key: plain["dataset"][key] for key in ("target_transforms", "target_references")
+    }  # in the place of labels
     for section, keys in WITHOUT_EFFECT.items():
         for key in keys:
             del plain[section][key]
     chosen = {name: plain[name] for name in sections}
     if "training" in chosen:
-        chosen["target_transforms"] = plain["dataset"]["target_transforms"]
+        chosen |= learned
     if "encoder" in chosen:  # settings of the others change nothing
         chosen[config.encoder] = plain[config.encoder]
     return {"format_version": version, **chosen}

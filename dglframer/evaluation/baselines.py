@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from dglframer.common.composition import PENALTIES
 from dglframer.common.elements import MAX_Z
 from dglframer.common.transforms import apply, undo
 from dglframer.evaluation import boosting
@@ -16,7 +17,6 @@ WHAT = {
     "composition_baseline": "ridge regression on element fractions, penalty chosen on val",
     "boosting_baseline": boosting.WHAT,
 }
-PENALTIES = tuple(10.0**power for power in range(-4, 3))  # of the ridge regression
 
 
 def baseline_errors(

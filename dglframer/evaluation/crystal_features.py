@@ -8,16 +8,10 @@
 
 import numpy as np
 
+from dglframer.common.composition import element_fractions
 from dglframer.common.element_properties import PROPERTIES
-from dglframer.common.elements import MAX_Z
 
 STATISTICS = ("mean", "deviation", "min", "max")
-
-
-def element_fractions(numbers: list[np.ndarray]) -> np.ndarray:
-    """[G, 98]: the fraction of each element in each crystal."""
-    rows = [np.bincount(numbers_N, minlength=MAX_Z + 1) / len(numbers_N) for numbers_N in numbers]
-    return np.array(rows)[:, 1:]
 
 
 def crystal_features(numbers: list[np.ndarray], lattice_G33: np.ndarray) -> np.ndarray:

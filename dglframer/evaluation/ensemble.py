@@ -62,6 +62,7 @@ class Ensemble:
         own, and models that take the same batch share it.
         """
         valid = [item for item in items if item.graph]
+        numbers = [item.graph.numbers_N for item in valid if item.graph]
         predictions_MGT = np.zeros((len(self.models), len(valid), len(self.targets)))
         vectors = []
         batches: dict[BatchKind, Batch] = {}
@@ -73,7 +74,7 @@ class Ensemble:
                 with dense_layers(model.network.dense_rows(batches[kind])):
                     vectors_GW = model.network.crystal_features(batches[kind])
                     output_GT = model.network.head(vectors_GW)
-                predictions_MGT[m] = model.denormalise(output_GT).cpu().numpy()
+                predictions_MGT[m] = model.denormalise(output_GT, numbers).cpu().numpy()
                 vectors.append(vectors_GW.cpu().numpy())
         return predictions_MGT, vectors
 

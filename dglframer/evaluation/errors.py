@@ -58,6 +58,7 @@ def target_metrics(
     return {
         "unit": target.unit,
         "transform": target.transform,
+        "reference": "composition" if target.composition is not None else None,
         "splits": {
             name: errors(target_G[part_G], ensemble_G[part_G]) for name, part_G in parts.items()
         },

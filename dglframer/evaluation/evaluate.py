@@ -53,13 +53,14 @@ def evaluate(
     dataset = GraphDataset(graphs, ids, symmetry_group(models[0].network.settings))
     check_same_data(models, model_folders, dataset)
     check_labels(dataset, splits_G)
+    compositions = dataset.compositions()
     parts_MGT, first_GW = [], None
     for model in tracked(models, "models", len(models)):
         output_GT, vectors_GW = predict_and_embed(
             model.network, dataset, device, embed=first_GW is None
         )
         first_GW = vectors_GW if first_GW is None else first_GW
-        parts_MGT.append(model.denormalise(torch.from_numpy(output_GT)).numpy())
+        parts_MGT.append(model.denormalise(torch.from_numpy(output_GT), compositions).numpy())
     predictions_MGT = np.stack(parts_MGT)
     assert first_GW is not None
     write_parquet(folder / "nearest.parquet", nearest_table(ids, splits_G, first_GW))
@@ -75,7 +76,6 @@ def evaluate(
     write_intervals(folder / INTERVALS, [(model_folders, intervals), *alone])
     table = predictions_table(ids, splits_G, units, targets_GT, predictions_MGT, seeds)
     write_parquet(folder / "predictions.parquet", with_intervals(table, intervals))
-    compositions = dataset.compositions()
     features_GF = crystal_features(compositions, dataset.lattices())
     known = known_to(models)
     unknown_G = np.array([bool(unknown_elements(one, known)) for one in compositions])

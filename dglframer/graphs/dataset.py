@@ -177,6 +177,14 @@ class GraphDataset(Dataset):
         learned.arrays = {**self.arrays, "targets": learned.targets}
         return learned
 
+    def less(self, reference_GT: np.ndarray) -> "GraphDataset":
+        """The dataset whose targets are those of this one less ``reference_GT``, in its order."""
+        rest = copy.copy(self)
+        rest.targets = np.array(self.targets)
+        rest.targets[self.rows] -= reference_GT
+        rest.arrays = {**self.arrays, "targets": rest.targets}
+        return rest
+
     def edge_counts(self) -> np.ndarray:
         """Edges of each crystal that are computed, [G], in the dataset's order."""
         return np.diff(self.arrays["edge_ptr"])[self.rows]

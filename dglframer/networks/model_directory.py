@@ -7,20 +7,26 @@ Every format version stays readable; tests/networks/models holds a small model o
 2. It states how tied frames are treated (settings.frame_ties, frame_tie_width).
 3. It states the encoder, of several, and how atoms are pooled.
 4. It states the transform of each target, and the elements of the training crystals.
+5. It states whether the embedding has properties of elements (settings.element_properties).
+6. It states the composition reference of each target (targets.composition).
 """
 
 import reprlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import safetensors
 import torch
-from pydantic import ConfigDict, Field, JsonValue, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, JsonValue, ValidationError
 from pydantic.dataclasses import dataclass as validated_dataclass
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from dglframer.common.composition import linear_values
+from dglframer.common.elements import SYMBOLS
 from dglframer.common.errors import DamagedFile, UserError
 from dglframer.common.files import atomic_path, read_json, sha256, write_json
 from dglframer.common.transforms import TransformName, undo
@@ -31,7 +37,7 @@ from dglframer.config.section import Section
 from dglframer.networks.base import PropertyNetwork
 from dglframer.networks.build import build, shapes
 
-FORMAT_VERSION = 5  # 5: settings.element_properties
+FORMAT_VERSION = 6
 FILES = ("model.json", "model.safetensors")
 TRAINED_ON = (
     "trained_on.json"  # machine and code of the training: the model is the same on every one
@@ -43,11 +49,21 @@ MAX_TARGETS = 1000
 DTYPES = {"F16", "F32", "F64"}
 
 
+def element(symbol: str) -> str:
+    """The symbol; raises ValueError if the embedding has no such element."""
+    if symbol not in SYMBOLS:
+        raise ValueError("not the symbol of an element")
+    return symbol
+
+
 @validated_dataclass(frozen=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
 class Target:
     """A predicted property: prediction = network output x std + mean, in ``unit``.
 
     With a transform, mean and deviation are those of what is learned, and the prediction is its inverse.
+    ``composition``: the slopes of a linear model of the composition with the intercept ``mean``, which
+    is learned less its value: slope x fraction of each element (x atoms, if the network pools by a sum)
+    is added, before the inverse of the transform. An element that is not in it adds nothing.
     """
 
     name: Annotated[str, Field(min_length=1)]
@@ -55,6 +71,7 @@ class Target:
     mean: float
     std: Annotated[float, Field(gt=0)]
     transform: TransformName | None = None
+    composition: dict[Annotated[str, AfterValidator(element)], float] | None = None
 
 
 class Description(Section):
@@ -85,11 +102,15 @@ class TrainedModel:
     history: dict[str, Any]
     training_elements: dict[str, int] | None = None
 
-    def denormalise(self, output_BT: torch.Tensor) -> torch.Tensor:
-        """Predictions in the targets' units, float64."""
+    def denormalise(self, output_BT: torch.Tensor, numbers: Sequence[np.ndarray]) -> torch.Tensor:
+        """Predictions in the targets' units, float64; ``numbers``: all atoms of each crystal."""
         scale = output_BT.new_tensor([target.std for target in self.targets], dtype=torch.float64)
         shift = output_BT.new_tensor([target.mean for target in self.targets], dtype=torch.float64)
         learned_BT = output_BT.double() * scale + shift
+        slopes_T = [target.composition for target in self.targets]
+        reference_BT = linear_values(numbers, slopes_T, self.network.settings.pooling)
+        if reference_BT is not None:
+            learned_BT += torch.from_numpy(reference_BT).to(learned_BT.device)
         if all(target.transform is None for target in self.targets):
             return learned_BT
         columns = zip(self.targets, learned_BT.T, strict=True)

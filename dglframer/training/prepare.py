@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from dglframer.common.composition import Slopes
 from dglframer.common.errors import UserError
 from dglframer.common.files import read_json
 from dglframer.common.transforms import TransformName
@@ -30,6 +31,7 @@ from dglframer.networks.base import PropertyNetwork
 from dglframer.networks.build import build
 from dglframer.networks.model_directory import TrainedModel, load_model
 from dglframer.training.distributed import Processes
+from dglframer.training.target_reference import fitted_references, references_of, without_references
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +49,8 @@ class Prepared:
     transforms: tuple[TransformName | None, ...]  # of each target
     mean_T: np.ndarray  # of each target as it is learned: in its unit, or transformed
     std_T: np.ndarray
-    train_set: GraphDataset  # without crystals of more than training.max_atoms
+    slopes_T: tuple[Slopes | None, ...]  # of the composition reference of each target
+    train_set: GraphDataset  # without crystals of more than training.max_atoms; targets as learned
     val_set: GraphDataset
     seed: int
 
@@ -74,18 +77,26 @@ def prepare(
     train_set = train_set.in_group(group).at_most(training.max_atoms)
     val_set = val_set.in_group(group)
     check_labels(train_set, val_set, together)
-    transforms = tuple(map(config.dataset.target_transforms.get, train_set.manifest["targets"]))
+    names = list(train_set.manifest["targets"])
+    transforms = tuple(map(config.dataset.target_transforms.get, names))
+    references = tuple(map(config.dataset.target_references.get, names))
     train_set, val_set = train_set.transformed(transforms), val_set.transformed(transforms)
-    start = starting_model(settings, training, train_set, transforms)
+    start = starting_model(settings, training, train_set, transforms, references)
+    if start is not None and training.target_statistics == "keep":
+        slopes_T = tuple(target.composition for target in start.targets)
+    else:
+        slopes_T = fitted_references(references, train_set, val_set, settings.pooling, together)
+    train_set = without_references(train_set, slopes_T, settings.pooling)
+    val_set = without_references(val_set, slopes_T, settings.pooling)
     mean_T, std_T = statistics(training, start, train_set, together)
     network = build(settings, len(mean_T)).draw(seed).to(device)
     if start is None:
         network.calibrate(moved(calibration_batch(train_set, seed), device))
     else:
-        adopt_weights(network, start, train_set)
+        adopt_weights(network, start, train_set, references)
     together.same_state(network)
     freeze(network, training.freeze)
-    return Prepared(network, transforms, mean_T, std_T, train_set, val_set, seed)
+    return Prepared(network, transforms, mean_T, std_T, slopes_T, train_set, val_set, seed)
 
 
 def check_labels(train_set: GraphDataset, val_set: GraphDataset, processes: Processes) -> None:
@@ -102,11 +113,13 @@ def starting_model(
     training: TrainingConfig,
     train_set: GraphDataset,
     transforms: Sequence[str | None],
+    references: Sequence[str | None],
 ) -> TrainedModel | None:
     """The model in ``training.init_from``, checked against the settings and the graphs.
 
     None if there is none. Raises UserError if its network has other settings, or if it predicts
-    other targets or learned them under other transforms, and its target statistics should be kept.
+    other targets or learned them under other transforms or references, and its target statistics
+    should be kept.
     """
     if training.init_from is None:
         return None
@@ -130,12 +143,16 @@ def starting_model(
             f"{[target.name for target in start.targets]}, the graphs hold "
             f"{list(train_set.manifest['targets'])}"
         )
-    theirs_T = [target.transform for target in start.targets]
-    if training.target_statistics == "keep" and theirs_T != list(transforms):
-        raise UserError(
-            f"training.target_statistics: keep: {training.init_from} learned its targets under the "
-            f"transforms {theirs_T}, dataset.target_transforms says {list(transforms)}; use refit"
-        )
+    learned = {
+        "transforms": ([target.transform for target in start.targets], list(transforms)),
+        "references": (references_of(start), list(references)),
+    }
+    for kind, (theirs_T, ours_T) in learned.items():
+        if training.target_statistics == "keep" and theirs_T != ours_T:
+            raise UserError(
+                f"training.target_statistics: keep: {training.init_from} learned its targets under the "
+                f"{kind} {theirs_T}, dataset.target_{kind} says {ours_T}; use refit"
+            )
     cutoff = train_set.manifest["cutoff_angstrom"]
     if start.cutoff != cutoff:
         log.warning(
@@ -174,8 +191,16 @@ def same_targets(start: TrainedModel, train_set: GraphDataset) -> bool:
     return [target.name for target in start.targets] == list(train_set.manifest["targets"])
 
 
-def adopt_weights(network: PropertyNetwork, start: TrainedModel, train_set: GraphDataset) -> None:
-    """Copy weights and calibration. If the targets differ, the output layer keeps its drawn weights.
+def adopt_weights(
+    network: PropertyNetwork,
+    start: TrainedModel,
+    train_set: GraphDataset,
+    references: Sequence[str | None],
+) -> None:
+    """Copy weights and calibration.
+
+    If the targets differ, or what is learned is the rest of a reference in one of the two alone, the
+    output layer keeps its drawn weights.
 
     Angle projections and weights of properties that the model does not have begin at zero.
     """
@@ -189,9 +214,9 @@ def adopt_weights(network: PropertyNetwork, start: TrainedModel, train_set: Grap
         log.info(
             "training.init_from: the model knows no properties of elements; their weights are zero"
         )
-    if not same_targets(start, train_set):
+    if not same_targets(start, train_set) or references_of(start) != list(references):
         weights = {k: v for k, v in weights.items() if not k.startswith(OUTPUT_LAYER)}
-        log.info("training.init_from: the model has other targets, so the output layer is new")
+        log.info("training.init_from: the model learned other targets, so the output layer is new")
     network.load_state_dict(weights, strict=False)
 
 

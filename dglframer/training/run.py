@@ -233,11 +233,13 @@ def finished_model(config: Config, trainer: Trainer, last: Metrics) -> TrainedMo
     train_set = trainer.train_set
     names = train_set.manifest["targets"].items()
     statistics = zip(
-        names, trainer.mean_T.tolist(), trainer.std_T.tolist(), trainer.transforms, strict=True
+        *(names, trainer.mean_T.tolist(), trainer.std_T.tolist()),
+        *(trainer.transforms, trainer.slopes_T),
+        strict=True,
     )
     targets = tuple(
-        Target(name, unit, mean, std, transform)
-        for (name, unit), mean, std, transform in statistics
+        Target(name, unit, mean, std, transform, slopes)
+        for (name, unit), mean, std, transform, slopes in statistics
     )
     history = {
         "seed": trainer.seed,

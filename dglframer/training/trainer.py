@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
+from dglframer.common.composition import linear_values
 from dglframer.common.errors import TrainingFailed
 from dglframer.common.transforms import undo
 from dglframer.config.training import TrainingConfig
@@ -54,6 +55,9 @@ class Trainer:
         self.network, self.seed = prepared.network, prepared.seed
         self.transforms = prepared.transforms
         self.mean_T, self.std_T = prepared.mean_T, prepared.std_T
+        self.slopes_T = prepared.slopes_T
+        pooling = self.network.settings.pooling
+        self.val_reference_GT = linear_values(self.val_set.compositions(), self.slopes_T, pooling)
         self.statistics_2T = torch.tensor(np.stack([self.mean_T, self.std_T])).to(self.device)
         self.averaged: AveragedModel | None = None
         if training.average_decay is not None and not training.averaged_epochs:
@@ -268,8 +272,8 @@ class Trainer:
             errors_2GT = np.abs(
                 [
                     output_GT - (learned_GT - self.mean_T) / self.std_T,
-                    self.in_user_units(output_GT * self.std_T + self.mean_T)
-                    - self.in_user_units(learned_GT),
+                    self.in_user_units(output_GT * self.std_T + self.mean_T, own)
+                    - self.in_user_units(learned_GT, own),
                 ]
             )
             known_GT = self.val_set.known()[own]
@@ -277,7 +281,9 @@ class Trainer:
         [total_2T] = self.processes.sum([sums_2T])
         return total_2T.cpu().numpy() / self.val_known_T
 
-    def in_user_units(self, learned_GT: np.ndarray) -> np.ndarray:
-        """What is learned, without the transforms of the targets."""
+    def in_user_units(self, learned_GT: np.ndarray, own: range) -> np.ndarray:
+        """What is learned of the validation crystals ``own``, with references and without transforms."""
+        if self.val_reference_GT is not None:
+            learned_GT = learned_GT + self.val_reference_GT[own]
         columns = zip(self.transforms, learned_GT.T, strict=True)
         return np.stack([undo(transform, values_G) for transform, values_G in columns], axis=1)

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from dglframer.common.composition import PENALTIES, element_fractions
 from dglframer.common.elements import SYMBOLS
 from dglframer.common.errors import UserError
 from dglframer.config import Config
@@ -15,8 +16,7 @@ from dglframer.config.data import GraphsConfig
 from dglframer.config.networks import CrystalFramerConfig
 from dglframer.config.training import TrainingConfig
 from dglframer.data.split import SPLITS, read_split
-from dglframer.evaluation.baselines import PENALTIES, composition_prediction
-from dglframer.evaluation.crystal_features import element_fractions
+from dglframer.evaluation.baselines import composition_prediction
 from dglframer.evaluation.evaluate import evaluate
 from dglframer.graphs.dataset import GraphDataset
 from dglframer.networks.model_directory import save_model

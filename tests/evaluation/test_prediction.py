@@ -214,7 +214,7 @@ def test_embeddings_are_what_the_head_sees(model, files, tmp_path):
         assert len(row["embedding"]) == SMALL.width
         with torch.no_grad():
             output = loaded.network.head(torch.tensor([row["embedding"]]))
-        assert float(loaded.denormalise(output)) == pytest.approx(
+        assert float(loaded.denormalise(output, ())) == pytest.approx(
             prediction["prediction"], abs=1e-6
         )
 

@@ -17,6 +17,7 @@ from safetensors.numpy import load_file
 
 from dglframer.common.elements import element_counts
 from dglframer.common.errors import UserError
+from dglframer.config import parse_config
 from dglframer.data.split import read_split
 from dglframer.graphs.dataset import GraphDataset
 from dglframer.graphs.loading import EpochShuffle
@@ -24,6 +25,7 @@ from dglframer.graphs.own_shards import Share
 from dglframer.networks.inference import predict
 from dglframer.networks.model_directory import load_model
 from dglframer.training.distributed import parts_by_edges
+from dglframer.training.prepare import prepare
 
 THEN_LIST_THREADS = """
 import sys
@@ -219,6 +221,23 @@ def test_each_process_reads_its_own_shards_alone(tiny_run, two_hosts, tmp_path):
     shares = [GraphDataset(tiny_run.graphs, parts["train"], share=Share(k, 2)) for k in (0, 1)]
     steps = max(-(-len(one) // count) for one, count in zip(shares, (3, 2), strict=True))
     assert last["step"] == 3 * steps  # of 3 crystals of the first process and 2 of the second
+
+
+def test_own_shards_have_the_composition_reference_of_all_crystals(tiny_run, two_hosts, tmp_path):
+    words = on_two_hosts(tiny_run, two_hosts, tmp_path / "run", "--own-shards", epochs=1)
+    name = "formation_energy_peratom"
+    settings = json.loads((tmp_path / "run" / "config.json").read_text())
+    settings["dataset"] = {"targets": [name], "target_references": {name: "composition"}}
+    (tmp_path / "run" / "config.json").write_text(json.dumps(settings))
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    parts = read_split(tiny_run.split)
+    sets = [GraphDataset(tiny_run.graphs, parts[part]) for part in ("train", "val")]
+    config = parse_config(settings)
+    alone = prepare(config, *sets, 0, torch.device("cpu"))
+    target = load_model(tmp_path / "run" / "model").targets[0]
+    assert target.composition == pytest.approx(alone.slopes_T[0], abs=1e-9)
+    assert (target.mean, target.std) == pytest.approx((alone.mean_T[0], alone.std_T[0]))
 
 
 def test_without_own_shards_the_files_of_the_others_are_missed(tiny_run, two_hosts, tmp_path):

@@ -85,7 +85,7 @@ def test_a_model_predicts_in_the_unit_also_when_read_again(sets, tmp_path):
     assert [target["transform"] for target in description["targets"]] == ["log10", None]
     output_GT = torch.from_numpy(predict(model.network, sets[1], CPU))
     scaled = [output_GT[:, t] * one.std + one.mean for t, one in enumerate(model.targets)]
-    prediction_GT = load_model(tmp_path).denormalise(output_GT)
+    prediction_GT = load_model(tmp_path).denormalise(output_GT, sets[1].compositions())
     assert torch.allclose(prediction_GT, torch.stack([10 ** scaled[0], scaled[1]], 1))
 
 
@@ -126,13 +126,15 @@ def entry(k: int) -> dict:
     return {"id": f"x{k:02d}", "modulus": 1000 * 10 ** (-0.1 * k), "atoms": atoms}
 
 
-def test_from_a_file_to_predictions_in_gigapascals(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("references", [{}, {"modulus": "composition"}], ids=["", "a reference"])
+def test_from_a_file_to_predictions_in_gigapascals(tmp_path, monkeypatch, capsys, references):
     monkeypatch.chdir(tmp_path)
     entries = [entry(k) for k in range(20)]
     entries[3]["modulus"] = 0.0
     (tmp_path / "data.json").write_text(json.dumps(entries))
     dataset = {"source": "json", "path": "data.json", "targets": ["modulus"]}
     dataset |= {"target_units": {"modulus": "GPa"}, "target_transforms": {"modulus": "log10"}}
+    dataset["target_references"] = references
     sections = {"graphs": {"cutoff_angstrom": 5.0}, "seeds": [0], "tune": {"trials": 0}}
     sections["training"] = {"epochs": 40, "averaged_epochs": 0, "batch_size": 4}
     sections["training"]["learning_rate"] = 0.003
@@ -167,3 +169,4 @@ def test_from_a_file_to_predictions_in_gigapascals(tmp_path, monkeypatch, capsys
     assert {row["id"]: row["prediction"] for row in predicted} == pytest.approx(by_id, rel=1e-4)
     page = (tmp_path / "report.html").read_text()
     assert "The models learned log10 of the label" in page
+    assert ("what a linear model of the composition leaves" in page) == bool(references)

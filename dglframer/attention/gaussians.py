@@ -127,6 +127,17 @@ def windowed_gaussians(c: Tensor, settings: CrystalFramerConfig) -> Iterator[Ten
         yield value * ((k < end) & (k >= end - count)) if cut else value
 
 
+def even_in_third_axis(angle_3HDQ: Tensor) -> Tensor:
+    """Projections of T_q(e_k . u) without the odd q of k = 3: of it only the size of the cosine counts.
+
+    The mirror image of a right-handed frame has -e3 for e3, and T_q(-c) = (-1)^q T_q(c): what is left of the
+    encoding b(c) is (b(c) + b(-c)) / 2, which is smooth where |c| is not.
+    """
+    third_HDQ = angle_3HDQ[2].clone()
+    third_HDQ[..., 1::2] = 0
+    return torch.stack([angle_3HDQ[0], angle_3HDQ[1], third_HDQ])
+
+
 def head_major(functions_NQL: Tensor, heads: int) -> Tensor:
     """[H, N, 3 Q] from sums [N, Q, L] of Q functions, column = axis * H + head; without columns Q = 0."""
     if not functions_NQL.shape[2]:

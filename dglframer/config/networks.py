@@ -43,6 +43,10 @@ class CrystalFramerConfig(NetworkConfig):
         gt=0,
         description="an image ties with the best if its log weight is less than this below; its share falls",
     )
+    even_third_axis: bool = Field(
+        False,
+        description="max frames: only the size of the cosine with e3 counts, so that mirror images are alike",
+    )
     blocks: int = Field(4, ge=1, le=MAX_LAYERS, description="self-attention blocks")
     width: int = Field(128, ge=1, le=MAX_WIDTH, description="features per atom")
     heads: int = Field(8, ge=1, le=MAX_WIDTH, description="attention heads; divides width")
@@ -73,6 +77,16 @@ class CrystalFramerConfig(NetworkConfig):
     def heads_divide_width(self) -> "CrystalFramerConfig":
         if self.width % self.heads:
             raise ValueError("crystalframer.heads must divide crystalframer.width")
+        return self
+
+    @model_validator(mode="after")
+    def even_third_axis_fits(self) -> "CrystalFramerConfig":
+        if not self.even_third_axis:
+            return self
+        if self.frame not in ("max", "max_static", "none"):  # a mirror turns other axes of these
+            raise ValueError("crystalframer.even_third_axis is for frame max and max_static only")
+        if self.window_sigmas is not None:  # cut on one side, a Gaussian has no mirror image
+            raise ValueError("crystalframer.even_third_axis needs window_sigmas: null")
         return self
 
 
@@ -143,14 +157,16 @@ def encoder_of(settings: EncoderConfig) -> EncoderName:
 def symmetry_group(settings: EncoderConfig) -> SymmetryGroup:
     """The operations under which equivalent atoms have equal features, so that one stands for all.
 
-    Distances alone are the same after every operation, right-handed frames after proper ones. The
-    frames of a cell (pca, lattice) do not turn with an operation, and where rounding chooses between
-    equal axes (weighted_pca, the first of tied ones) equivalent atoms have different ones. Features of
-    degree > 0 turn with the operation: the SE(3)-Transformer and the TFN compute every atom.
+    Distances alone are the same after every operation, right-handed frames after proper ones, and after
+    every one if only the size of the cosine with the third axis counts. The frames of a cell (pca, lattice)
+    do not turn with an operation, and where rounding chooses between equal axes (weighted_pca, the first of
+    tied ones) equivalent atoms have different ones. Features of degree > 0 turn with the operation: the
+    SE(3)-Transformer and the TFN compute every atom.
     """
     if not isinstance(settings, CrystalFramerConfig) or settings.symmetry == "none":
         return "none"
     if settings.frame == "none":
         return "all"
-    is_max = settings.frame in ("max", "max_static")
-    return "proper" if is_max and settings.frame_ties == "average" else "none"
+    if settings.frame not in ("max", "max_static") or settings.frame_ties != "average":
+        return "none"
+    return "all" if settings.even_third_axis else "proper"

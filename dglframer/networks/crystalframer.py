@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from dglframer.attention import attention_over
 from dglframer.attention.contract import Attention
+from dglframer.attention.gaussians import even_in_third_axis
 from dglframer.config.networks import CrystalFramerConfig
 from dglframer.graphs.batch import Batch
 from dglframer.networks.base import Features, Head, PropertyNetwork
@@ -155,6 +156,8 @@ class InfiniteAttention(nn.Module):
         psi_HND = torch.bmm(sums.distances_HNK, self.distance_HDK.transpose(1, 2))
         if settings.frame != "none":  # without: Crystalformer, distances alone, no coefficient
             angle_3HDQ = self.angle_3HDK @ attend.cosine_matrix_KQ
+            if settings.even_third_axis:
+                angle_3HDQ = even_in_third_axis(angle_3HDQ)
             angle_HQD = angle_3HDQ.permute(1, 0, 3, 2).flatten(1, 2)
             c_dist, c_ang = settings.distance_coefficient, settings.angle_coefficient
             psi_HND = c_dist * psi_HND + c_ang * torch.bmm(sums.cosines_HNQ, angle_HQD)

@@ -8,7 +8,8 @@ Every format version stays readable; tests/networks/models holds a small model o
 3. It states the encoder, of several, and how atoms are pooled.
 4. It states the transform of each target, and the elements of the training crystals.
 5. It states whether the embedding has properties of elements (settings.element_properties).
-6. It states the composition reference of each target (targets.composition).
+6. It states the composition reference of each target (targets.composition), and whether the third axis is
+   even (settings.even_third_axis).
 """
 
 import reprlib

@@ -101,6 +101,7 @@ def settings_from(given: dict[str, Any]) -> CrystalFramerConfig:
         **settings,
         frame=method if framed else "none",
         frame_ties="first",
+        even_third_axis=False,
         element_properties=False,
         r0_angstrom=r0,
         distance_max_angstrom=-distance_max * r0 if distance_max < 0 else distance_max,

@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 OUTPUT_LAYER = "head.output."
 ANGLES = "angle_3HDK"  # what a network with frames has, and one without does not
-FRAME = "crystalframer.frame"
+FRAME, EVEN = "crystalframer.frame", "crystalframer.even_third_axis"
 PROPERTY_WEIGHTS = "embedding.property_weight_PW"
 
 
@@ -128,6 +128,7 @@ def starting_model(
     changed = {key: value for key, value in theirs.items() if ours.get(key) != value}
     if gains_frames(start.network.settings, settings):
         del changed[FRAME]
+        changed.pop(EVEN, None)  # without frames it changes nothing
     if gains_properties(start.network.settings, settings):
         changed.pop(f"{encoder_of(settings)}.element_properties", None)
     changes = [f"{key}: {value}" for key, value in changed.items()]

@@ -126,6 +126,7 @@ def test_sums_and_gradients(request, backend, frame, name, dtype):
         {"distance_bins": 70, "distance_width_bins": 0.5, "distance_max_angstrom": 4.0},
         {"frame_ties": "first"},
         {"heads": 12, "width": 60},
+        {"even_third_axis": True},
         {"window_sigmas": 4.0},
         {"window_sigmas": 4.0, "angle_bins": 16, "angle_width_bins": 1.0},
     ],

@@ -1,5 +1,7 @@
 """Equivalent atoms computed once: the outputs and gradients of every atom computed by itself."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -23,7 +25,7 @@ TOLERANCE = {torch.float64: (1e-9, 1e-7), torch.float32: (2e-5, 1e-3)}
 EXACT_TO = (
     1e-5  # of a standard deviation, for crystals that are symmetric within the tolerance only
 )
-REDUCED_FRAMES = ("max", "max_static", "none")
+REDUCED_FRAMES = ("max", "max_static", "max, even", "max_static, even", "none")
 CRYSTALS = (
     quartz(),
     mirror_site(),
@@ -35,10 +37,16 @@ CRYSTALS = (
 )
 
 
+def kind_of(frame: str) -> dict[str, Any]:
+    """The settings of a frame of REDUCED_FRAMES."""
+    method, *even = frame.split(", ")
+    return {"frame": method, "even_third_axis": bool(even)}
+
+
 def trained_like(frame: str, dtype: torch.dtype, **settings) -> CrystalFramer:
     """A calibrated network whose parameters are all away from zero; without frames it knows properties."""
     config = CrystalFramerConfig(
-        frame=frame,
+        **kind_of(frame),
         element_properties=frame == "none",
         blocks=2,
         width=32,
@@ -127,7 +135,7 @@ def test_features_of_every_atom(frame):
 
 @pytest.mark.parametrize("frame", REDUCED_FRAMES)
 def test_calibration_counts_every_atom(frame):
-    group = symmetry_group(CrystalFramerConfig(frame=frame))
+    group = symmetry_group(CrystalFramerConfig(**kind_of(frame)))
     one, other = (trained_like(frame, torch.float64) for _ in range(2))
     other.calibrate(batch_of(torch.float64, group))
     for block, same in zip(one.blocks, other.blocks, strict=True):
@@ -154,11 +162,14 @@ def test_a_batch_of_another_group_is_refused(settings, group):
 
 def test_a_mirror_does_change_frames():
     """Why the default frames are computed under proper operations only: the difference is no rounding."""
-    network = trained_like("max", torch.float64).eval()
-    one = [mirror_site()]
+    one = batch_of(torch.float64, "none", [mirror_site()])
     with torch.no_grad():
-        x_NW = network.encode(batch_of(torch.float64, "none", one))[0]
+        x_NW, even_NW = (
+            trained_like(frame, torch.float64).eval().encode(one)[0]
+            for frame in ("max", "max, even")
+        )
     assert (x_NW[1] - x_NW[2]).abs().max() > 1e-3
+    assert (even_NW[1] - even_NW[2]).abs().max() < 1e-12
 
 
 @needs_shared

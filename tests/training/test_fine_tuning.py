@@ -56,20 +56,30 @@ def test_it_starts_with_the_weights_and_the_calibration_of_the_model(sets, first
         assert torch.equal(value, start.network.state_dict()[name]), name
 
 
-def test_frames_are_added_to_a_model_without_them(sets, tmp_path):
+@pytest.mark.parametrize("even", [False, True])
+def test_frames_are_added_to_a_model_without_them(sets, tmp_path, even):
     """Before the first step the network is the same function, and then its frames learn."""
+    framed = SMALL.model_copy(update={"even_third_axis": even})
     without = SMALL.model_copy(update={"frame": "none"})
     plain = Config(crystalframer=without, training=config().training)
     save_model(train_model(plain, *sets, 0, CPU), tmp_path)
-    start = prepared(sets, tmp_path, target_statistics="keep")
+    start = prepared(sets, tmp_path, framed, target_statistics="keep")
     mine = predict(start.network, sets[1], CPU)
     np.testing.assert_allclose(mine, predict(load_model(tmp_path).network, sets[1], CPU), atol=1e-5)
-    learned = train_model(config(init_from=str(tmp_path)), *sets, 0, CPU).network
+    tuning = Config(crystalframer=framed, training=config(init_from=str(tmp_path)).training)
+    learned = train_model(tuning, *sets, 0, CPU).network
     for block in learned.blocks:
         assert block.attention.angle_3HDK.abs().max() > 1e-4
     halved = SMALL.model_copy(update={"distance_coefficient": 0.5})
     with pytest.raises(UserError, match=r"crystalframer\.distance_coefficient: 1\.0"):
         prepared(sets, tmp_path, halved)
+
+
+def test_a_third_axis_does_not_become_even(sets, first):
+    """It would be another function."""
+    even = SMALL.model_copy(update={"even_third_axis": True})
+    with pytest.raises(UserError, match=r"crystalframer\.even_third_axis: False"):
+        prepared(sets, first, even)
 
 
 def test_properties_of_elements_are_added_to_a_model_without_them(sets, tmp_path):

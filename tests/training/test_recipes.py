@@ -58,6 +58,7 @@ def preset(*names: str):
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_presets_are_the_published_recipes(name):
+    assert preset(name).crystalframer.even_third_axis is False
     crystals, batch, epochs, averaged, steps, last_rate = PUBLISHED[name]
     training = preset(name).training
     assert (training.batch_size, training.epochs) == (batch, epochs)

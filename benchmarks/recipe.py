@@ -19,7 +19,7 @@ from pages import publish
 from trainings import OPTIONS, judged, kept, train
 
 from dglframer.common.files import read_json
-from dglframer.config import load_config, override
+from dglframer.config import Config, load_config, override
 from dglframer.data.subsets import write_subsets
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -34,8 +34,16 @@ BASE = {
 }
 EPOCHS = 30
 ADAMW = {"training.optimizer": "adamw"}
+PROPERTIES = {"crystalframer.element_properties": True}
+FRAMES = {"crystalframer.frame": "max"}
+EVEN = FRAMES | {"crystalframer.even_third_axis": True}
+REFERENCE = {"dataset.target_references": "composition"}  # of every target
+THEN = {"training.init_from": "plain", "training.epochs": 15}  # a recipe, of the same seed
 RECIPES: dict[str, dict[str, Any]] = {
-    "default": {"crystalframer.element_properties": True},
+    "default": PROPERTIES,
+    "default, frames": PROPERTIES | FRAMES,
+    "default, even third axis": PROPERTIES | EVEN,
+    "default, composition reference": PROPERTIES | REFERENCE,
     "plain": {},
     "paper": ADAMW
     | {
@@ -55,13 +63,12 @@ RECIPES: dict[str, dict[str, Any]] = {
     "decay 1": {"training.weight_decay": 1.0},
     "60 epochs": {"training.epochs": 60},
     "then 30 epochs more": {"training.init_from": "plain"},
-    "then 15 epochs with frames": {
-        "training.init_from": "plain",
-        "training.epochs": 15,
-        "crystalframer.frame": "max",
-    },
-    "frames": {"crystalframer.frame": "max"},
-    "frames, decay 0.1": {"crystalframer.frame": "max", "training.weight_decay": 0.1},
+    "then 15 epochs with frames": THEN | FRAMES,
+    "then 15 epochs with an even third axis": THEN | EVEN,
+    "frames": FRAMES,
+    "frames, decay 0.1": FRAMES | {"training.weight_decay": 0.1},
+    "even third axis with frames": EVEN,
+    "composition reference": REFERENCE,
 }
 
 
@@ -76,15 +83,22 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     return {"rows": args.rows, "epochs": EPOCHS, "recipes": recipes}
 
 
+def configured(config: Config, args: argparse.Namespace, name: str, seed: int) -> Config:
+    """The configuration with the settings of a recipe."""
+    values = BASE | {"training.epochs": EPOCHS} | RECIPES[name]
+    if start := values.get("training.init_from"):
+        values["training.init_from"] = str(args.folder / start / f"seed-{seed}")
+    if reference := values.get("dataset.target_references"):
+        values["dataset.target_references"] = dict.fromkeys(config.dataset.targets, reference)
+    return override(config, values)
+
+
 def trained(args: argparse.Namespace, name: str, seed: int) -> dict[str, Any]:
     """Errors of one training, those of gradient boosting on the same rows, and the CPU seconds."""
-    config = load_config(args.config or args.results / "config.json")
-    values = BASE | {"training.epochs": EPOCHS} | RECIPES[name]
-    if start := values.get("training.init_from"):  # a recipe, of the same seed
-        values["training.init_from"] = str(args.folder / start / f"seed-{seed}")
+    config = configured(load_config(args.config or args.results / "config.json"), args, name, seed)
     split, graphs = args.folder / str(args.rows) / "split.parquet", args.results / "graphs"
     model = args.folder / name / f"seed-{seed}"
-    seconds = train(override(config, values), seed, graphs, split, model)
+    seconds = train(config, seed, graphs, split, model)
     return {"cpu_seconds": seconds, "machine": machine(), **judged(model, graphs, split)}
 
 

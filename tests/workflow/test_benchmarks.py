@@ -1,5 +1,6 @@
 """The benchmark's baseline computes what the model computes; the script of the numbers runs."""
 
+import argparse
 import importlib
 import json
 import subprocess
@@ -11,6 +12,7 @@ import torch
 from helpers.crystals import crystal
 from helpers.paths import ROOT
 
+from dglframer.config import parse_config
 from dglframer.config.networks import CrystalFramerConfig
 from dglframer.graphs.batch import batch_graphs
 from dglframer.networks.crystalframer import CrystalFramer
@@ -74,6 +76,27 @@ def test_what_is_kept_is_made_once(benchmark, tmp_path):
     kept(tmp_path / "found.json", ("c",), lambda: kept(tmp_path / "found.json", ("d",), lambda: 3))
     found = json.loads((tmp_path / "found.json").read_text())
     assert found == {"runs": {"a": 1, "b": 2}, "c": 3, "d": 3}
+
+
+def test_every_recipe_is_a_configuration(benchmark, tmp_path):
+    recipe = benchmark("recipe")
+    args = argparse.Namespace(folder=tmp_path)
+    given = parse_config({"dataset": {"targets": ["energy", "gap"]}})
+    found = {name: recipe.configured(given, args, name, 7) for name in recipe.RECIPES}
+    assert found["plain"].dataset.target_references == {}
+    both = {"energy": "composition", "gap": "composition"}
+    for name in ("composition reference", "default, composition reference"):
+        assert found[name].dataset.target_references == both
+    even = {name for name, one in found.items() if one.crystalframer.even_third_axis}
+    assert even == {
+        "even third axis with frames",
+        "default, even third axis",
+        "then 15 epochs with an even third axis",
+    }
+    for name in even:
+        assert found[name].crystalframer.frame == "max"
+    start = found["then 15 epochs with an even third axis"].training.init_from
+    assert start == str(tmp_path / "plain" / "seed-7")
 
 
 def test_the_words_of_the_proof_follow_from_its_numbers(benchmark):

@@ -36,7 +36,6 @@ STAGES: dict[str, tuple[int, tuple[str, ...]]] = {
 # No stage runs again for these settings. They change nothing in its files, or only how often it runs;
 # the model of init_from is an input, and its hash stands in the identity of studies and checkpoints.
 WITHOUT_EFFECT = {
-    "dataset": ("target_references",),
     "training": ("init_from", "checkpoint_minutes", "tensorboard"),
     "tune": ("workers", "max_retries", "storage"),
     "nbody": ("caps", "models", "seeds"),
@@ -48,15 +47,14 @@ def stage_settings(config: Config, stage: str) -> dict[str, Any]:
     """The format version and the part of the config that ``stage`` depends on."""
     version, sections = STAGES[stage]
     plain = config.model_dump(mode="json")
-    learned = {
-        key: plain["dataset"][key] for key in ("target_transforms", "target_references")
-    }  # in the place of labels
+    transforms = plain["dataset"]["target_transforms"]
+    references = plain["dataset"].pop("target_references")  # no crystal depends on them
     for section, keys in WITHOUT_EFFECT.items():
         for key in keys:
             del plain[section][key]
     chosen = {name: plain[name] for name in sections}
     if "training" in chosen:
-        chosen |= learned
+        chosen |= {"target_transforms": transforms, "target_references": references}
     if "encoder" in chosen:  # settings of the others change nothing
         chosen[config.encoder] = plain[config.encoder]
     return {"format_version": version, **chosen}

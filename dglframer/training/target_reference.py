@@ -17,8 +17,8 @@ from dglframer.graphs.dataset import GraphDataset
 from dglframer.networks.model_directory import TrainedModel
 from dglframer.training.distributed import Processes
 
-# A direction along which elements vary less, of the one along which they vary most, has no slope.
-LEAST_VARIANCE = 1e-10
+# Of the sum of all squares: a direction along which the elements vary less has no slope.
+LEAST_VARIANCE = 1e-12
 
 
 def fitted_references(
@@ -53,11 +53,20 @@ def fitted_references(
     return tuple(fitted)
 
 
+def reference_values(
+    dataset: GraphDataset, slopes_T: Sequence[Slopes | None], pooling: str
+) -> np.ndarray | None:
+    """[G, T]: the references of the crystals of a dataset; None if no target has one."""
+    if all(slopes is None for slopes in slopes_T):  # compositions of many crystals take their time
+        return None
+    return linear_values(dataset.compositions(), slopes_T, pooling)
+
+
 def without_references(
     dataset: GraphDataset, slopes_T: Sequence[Slopes | None], pooling: str
 ) -> GraphDataset:
     """The dataset with what the references leave of each target, in its place."""
-    reference_GT = linear_values(dataset.compositions(), slopes_T, pooling)
+    reference_GT = reference_values(dataset, slopes_T, pooling)
     return dataset if reference_GT is None else dataset.less(reference_GT)
 
 
@@ -73,16 +82,16 @@ def ridge(
 ) -> np.ndarray:
     """[98]: the slopes, with the penalty of the least mean absolute error on ``val``, which may be 0.
 
-    ``train``, ``val``: elements [G, 98] and values [G]. The intercept has no penalty, as it has in the
-    baseline of the evaluation: so an element that is not known counts like an average one, and values
-    may grow with the cell.
+    ``train``, ``val``: elements [G, 98] and values [G]. Other than in the baseline of the evaluation, the
+    intercept has no penalty: so an element that is not known counts like an average one, and values may
+    grow with the cell.
     """
     count = processes.sum_of(len(train[1]))
     x_mean_98, y_mean = (processes.sum_of(one.sum(0)) / count for one in train)
     x_G98, y_G = train[0] - x_mean_98, train[1] - y_mean
     variances, directions = np.linalg.eigh(processes.sum_of(x_G98.T @ x_G98))
     products = directions.T @ processes.sum_of(x_G98.T @ y_G)
-    kept = variances > LEAST_VARIANCE * variances[-1]
+    kept = variances > LEAST_VARIANCE * processes.sum_of((train[0] ** 2).sum())
     found = []
     for penalty in (0.0, *PENALTIES):
         slopes_98 = directions[:, kept] @ (products[kept] / (variances[kept] + penalty))

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
-from dglframer.common.composition import linear_values
 from dglframer.common.errors import TrainingFailed
 from dglframer.common.transforms import undo
 from dglframer.config.training import TrainingConfig
@@ -33,6 +32,7 @@ from dglframer.training.optimiser import (
 )
 from dglframer.training.prepare import Prepared
 from dglframer.training.schedule import averaged_exponentially, averaged_over_steps, rate_factor
+from dglframer.training.target_reference import reference_values
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class Trainer:
         self.mean_T, self.std_T = prepared.mean_T, prepared.std_T
         self.slopes_T = prepared.slopes_T
         pooling = self.network.settings.pooling
-        self.val_reference_GT = linear_values(self.val_set.compositions(), self.slopes_T, pooling)
+        self.val_reference_GT = reference_values(self.val_set, self.slopes_T, pooling)
         self.statistics_2T = torch.tensor(np.stack([self.mean_T, self.std_T])).to(self.device)
         self.averaged: AveragedModel | None = None
         if training.average_decay is not None and not training.averaged_epochs:

@@ -176,6 +176,12 @@ def test_the_order_of_rows_changes_nothing_but_rounding():
     assert np.array_equal(one, again)
 
 
+def test_one_composition_alone_has_no_slopes():
+    x, y = np.full((7, 98), 1 / 3), np.random.default_rng(0).normal(size=7)
+    x[:, 3:] = 0
+    assert not ridge((x, y), (x, y), Processes(CPU)).any()
+
+
 def test_an_element_that_no_training_crystal_has_adds_nothing(sets, tmp_path):
     settings = config()
     start = prepare(settings, *sets, 0, CPU)

@@ -83,7 +83,7 @@ class LiteralKernels(Kernels):
         return messages
 
     def one_net(self, net: int, edges: Edges) -> Tensor:
-        h_EI = edges.radial_inputs_PI  # no twins: P = E
+        h_EI = edges.radial_inputs_PI  # rows of one edge: P = E
         for name in ("first", "second"):
             part = {p: self.radial.get_parameter(f"{name}_{p}")[net]
                     for p in ("weight", "bias", "norm_weight", "norm_bias")}  # fmt: skip
@@ -127,7 +127,7 @@ def steps(degrees: int, systems: int = 128) -> dict[str, Any]:
     ours = SE3Transformer(degrees).encoder
     theirs = literal(ours)
     features, edges = five_bodies(systems)
-    alone = replace(edges, twins_P2=None)
+    alone = replace(edges, alike_PD=None)
     with torch.no_grad():
         expected = theirs(features, alone)[1]
         difference = (ours(features, edges)[1] - expected).norm() / expected.norm()

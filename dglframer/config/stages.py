@@ -32,6 +32,10 @@ STAGES: dict[str, tuple[int, tuple[str, ...]]] = {
     "shapes_table": (1, ()),
 }
 
+# The same for the code of one encoder: raised when its numbers change, be it by rounding. Trainings of the
+# others stay.
+ENCODER_NUMBERS: dict[str, int] = {"se3_transformer": 2, "tfn": 2}
+
 
 # No stage runs again for these settings. They change nothing in its files, or only how often it runs;
 # the model of init_from is an input, and its hash stands in the identity of studies and checkpoints.
@@ -57,4 +61,7 @@ def stage_settings(config: Config, stage: str) -> dict[str, Any]:
         chosen |= {"target_transforms": transforms, "target_references": references}
     if "encoder" in chosen:  # settings of the others change nothing
         chosen[config.encoder] = plain[config.encoder]
+        numbers = {name: n for name, n in ENCODER_NUMBERS.items() if name in chosen}
+        if numbers:
+            chosen["encoder_numbers"] = numbers
     return {"format_version": version, **chosen}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from dglframer.common.errors import ConfigError
 from dglframer.config import Config, override, parse_config
 from dglframer.config.networks import ENCODERS
-from dglframer.config.stages import STAGES, stage_settings
+from dglframer.config.stages import ENCODER_NUMBERS, STAGES, stage_settings
 from dglframer.config.yaml_files import CONFIG_FILE, SCHEMA_FILE, default_yaml, schema_json
 
 RATE = "training.learning_rate"
@@ -267,6 +267,17 @@ def test_the_settings_of_other_encoders_make_no_stage_run_again():
         settings = stage_settings(chosen, "train")
         assert settings["encoder"] == encoder
         assert set(settings) & set(ENCODERS) == {encoder}
+
+
+def test_the_number_of_an_encoder_reaches_the_stages_that_train_it(monkeypatch):
+    def settings(encoder: str) -> dict[str, object]:
+        return {s: stage_settings(Config.model_validate({"encoder": encoder}), s) for s in STAGES}
+
+    before = {encoder: settings(encoder) for encoder in ENCODERS}
+    monkeypatch.setitem(ENCODER_NUMBERS, "tfn", ENCODER_NUMBERS["tfn"] + 1)
+    changed = {e: {s for s in STAGES if settings(e)[s] != before[e][s]} for e in ENCODERS}
+    assert changed["tfn"] == {"tune", "train", "compare"}
+    assert changed["crystalframer"] == changed["se3_transformer"] == {"compare"}
 
 
 def test_an_encoder_cannot_see_further_than_the_graphs():

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers.edges import check_twins
+from helpers.edges import check_alike
 from helpers.paths import SHARED, needs_shared
 from helpers.published_se3 import SETTINGS, Stored, nbody_encoder
 from helpers.rotations import rotation, turned, wigner
@@ -15,7 +15,7 @@ from helpers.rotations import rotation, turned, wigner
 from dglframer.config.networks import Se3TransformerConfig, TfnConfig
 from dglframer.graphs.batch import batch_graphs, pointers
 from dglframer.networks.se3_transformer import layers
-from dglframer.networks.se3_transformer.edges import Edges, edges_within, find_twins
+from dglframer.networks.se3_transformer.edges import Edges, edges_alike, edges_within
 from dglframer.networks.se3_transformer.encoder import SE3Encoder
 from dglframer.networks.se3_transformer.layers import Features
 from dglframer.structures.crystal import Crystal
@@ -136,7 +136,7 @@ def cloud(encoder: SE3Encoder, n: int = 7, enveloped: bool = True) -> tuple[Feat
 
 
 def edges_of(x_N3: torch.Tensor, enveloped: bool = True) -> Edges:
-    """All pairs of nodes, twins named."""
+    """All pairs of nodes, an edge and its reverse in a row."""
     n = len(x_N3)
     pairs = [(j, i) for i in range(n) for j in range(n) if i != j]
     src_E, dst_E = torch.tensor(pairs).T
@@ -144,9 +144,9 @@ def edges_of(x_N3: torch.Tensor, enveloped: bool = True) -> Edges:
     envelope_E = torch.exp(-d_E3.norm(dim=-1)) if enveloped else None
     ptr = torch.arange(n + 1) * (n - 1)
     scalars_ES = d_E3.new_empty(len(pairs), 0)
-    twins_P2 = find_twins(src_E, dst_E, d_E3)
-    assert twins_P2 is not None
-    return Edges(src_E, dst_E, ptr, d_E3, scalars_ES, envelope_E, twins_P2)
+    alike_PD = edges_alike(d_E3.norm(dim=-1))
+    assert alike_PD.shape[1] > 1
+    return Edges(src_E, dst_E, ptr, d_E3, scalars_ES, envelope_E, alike_PD)
 
 
 def error(got: Features, expected: Features) -> float:
@@ -174,9 +174,9 @@ def test_features_turn_with_the_nodes(encoder, dtype):
             assert error(unturned, {l: expected[l]}) > 0.1
 
 
-def test_an_edge_and_its_reverse_may_be_computed_together(encoder):
+def test_edges_of_equal_length_may_be_computed_together(encoder):
     features, edges = cloud(encoder)
-    apart = encoder(features, replace(edges, twins_P2=None))
+    apart = encoder(features, replace(edges, alike_PD=None))
     gradients = torch.autograd.grad(
         sum(x.square().sum() for x in apart.values()), encoder.layers[0].parameters()
     )
@@ -190,22 +190,25 @@ def test_an_edge_and_its_reverse_may_be_computed_together(encoder):
         assert (got - expected).norm() <= 1e-11 * expected.norm()
 
 
+def test_rows_of_equally_long_edges():
+    """Rows of 1, 2, 4, 8 would cost 4 x 7, 3 x 8, 2 x 10, 2 x 14 edges."""
+    rows = edges_alike(torch.tensor([2.0, 1.0, 2.0, 2.0 + 1e-7]))
+    assert rows.tolist() == [[1, 1, 1, 1], [0, 2, 3, 0]]
+    apart = edges_alike(torch.tensor([2.0, 1.0, 3.0, 2.0 + 1e-5]))
+    assert apart.tolist() == [[1], [0], [3], [2]]
+    assert edges_alike(torch.empty(0)).numel() == 0
+
+
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
-def test_twins_of_a_crystal_are_reverse_to_each_other(dtype):
-    """Caesium chloride has edges r and -r between the same two atoms, and edges to own images."""
+def test_equally_long_edges_of_a_crystal_are_in_rows(dtype):
+    """Caesium chloride has 58 neighbours at 5 distances: a times sqrt of 3/4, 1, 2, 11/4 and 3."""
     frac = np.array([[0, 0, 0], [0.5, 0.5, 0.5]])
     crystal = Crystal("CsCl", np.array([55, 17], np.int16), 4.1 * np.eye(3), frac, {})
     edges = edges_within(batch_graphs([build_graph(crystal, 8.0)], dtype), 7.5)
-    assert edges.twins_P2 is not None and len(edges.twins_P2) > 50
-    check_twins(edges)
-
-
-def test_an_edge_without_its_reverse_leaves_all_by_themselves():
-    _, edges = cloud(ENCODERS["attention"]())
-    src_E, dst_E, d_E3 = edges.src_E, edges.dst_E, edges.d_E3
-    assert find_twins(src_E[:-1], dst_E[:-1], d_E3[:-1]) is None
-    assert find_twins(src_E[:-2], dst_E[:-2], d_E3[:-2]) is None
-    assert find_twins(src_E, dst_E, d_E3 * torch.linspace(1, 2, len(d_E3)).unsqueeze(1)) is None
+    check_alike(edges)
+    assert len(edges.src_E) == 116
+    assert len(edges.radial_inputs_PI.round(decimals=4).unique()) == 5
+    assert len(edges.radial_inputs_PI) < 116 / 4
 
 
 def test_order_of_nodes_does_not_matter(encoder):

@@ -1,6 +1,7 @@
 """SE(3)-Transformer and TFN on crystals: what must not change a prediction, and what must."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -155,6 +156,24 @@ def test_gradients_are_finite_along_the_axes_of_a_cubic_crystal():
     batch.r_E3.requires_grad_()
     [gradient] = torch.autograd.grad(network(batch).sum(), batch.r_E3)
     assert gradient.isfinite().all() and gradient.abs().max() > 0
+
+
+def test_gradients_by_edges_are_right_where_edges_are_equally_long(network):
+    """Along a change of all edges but those from an atom to itself, which have few lengths before."""
+    batch = batch_graphs([build_graph(CRYSTALS["rocksalt"], 4.5)], torch.float64)
+    generator = torch.Generator().manual_seed(1)
+    change_E3 = torch.randn(batch.r_E3.shape, generator=generator, dtype=torch.float64)
+    change_E3[batch.r_E3.norm(dim=-1) == 0] = 0
+
+    def moved(step: float) -> torch.Tensor:
+        return network(replace(batch, r_E3=batch.r_E3 + step * change_E3)).sum()
+
+    with torch.no_grad():
+        expected = (moved(1e-6) - moved(-1e-6)) / 2e-6
+    r_E3 = batch.r_E3.clone().requires_grad_()
+    [gradient] = torch.autograd.grad(network(replace(batch, r_E3=r_E3)).sum(), r_E3)
+    assert abs(expected) > 1e-4
+    assert abs((gradient * change_E3).sum() - expected) < 1e-5 * abs(expected)
 
 
 def config(encoder: str, **training) -> Config:

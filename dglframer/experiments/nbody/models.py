@@ -138,7 +138,7 @@ def complete_graph(positions: Tensor, charges: Tensor) -> Edges:
         edge_ptr=torch.arange(0, len(dst_E) + 1, PARTICLES - 1, device=device),
         d_E3=(positions[:, RECEIVERS] - positions[:, SENDERS]).flatten(0, 1),
         scalars_ES=(charges[:, RECEIVERS] * charges[:, SENDERS]).reshape(-1, 1),
-        twins_P2=everywhere(TWINS, len(PAIRS)),
+        alike_PD=everywhere(TWINS, len(PAIRS)),
     )
 
 

@@ -68,13 +68,13 @@ class Attention(nn.Module):
         return self.output(joined)
 
     def at_sources(self, features: Features, edges: Edges) -> Features:
-        """What the kernels act on, [E, C, 2k + 1] in the order of pairs, relative positions among it."""
+        """What the kernels act on, [X, C, 2k + 1] in the order of rows, relative positions among it."""
         found = edges.at_sources(features)
-        d_E13 = edges.paired_d_E3.unsqueeze(1)
+        d_X13 = edges.d_X3.unsqueeze(1)
         if self.relative_position == "concatenate":
-            found[1] = torch.cat([found[1], d_E13], 1) if 1 in found else d_E13
+            found[1] = torch.cat([found[1], d_X13], 1) if 1 in found else d_X13
         elif self.relative_position == "add" and 1 in found and found[1].shape[1] > 1:
-            found[1] = torch.cat([found[1][:, :1] + d_E13, found[1][:, 1:]], 1)
+            found[1] = torch.cat([found[1][:, :1] + d_X13, found[1][:, 1:]], 1)
         return found
 
 

@@ -12,7 +12,8 @@ from dglframer.graphs.edge_ops import TorchOps
 from dglframer.networks.base import Features
 
 SHORTEST_ANGSTROM = 1e-6  # below it an edge is a self-edge, which has no direction
-OBLIQUE = (0.5403023058681398, 0.7390851332151607, 0.4142135623730951)  # along no lattice direction
+COLUMNS = (1, 2, 4, 8, 16)  # edges that may share a row
+ROW_COST = 6
 
 
 @dataclass(frozen=True)
@@ -20,8 +21,8 @@ class Edges:
     """E edges src -> dst of a graph with N nodes, sorted by dst.
 
     ``envelope_E`` falls to 0 where an edge is about to leave the graph; None: edges do not leave.
-    ``twins_P2`` says which edges are each other's reverse: what depends on the length alone is
-    computed once for both. None: every edge by itself.
+    ``alike_PD`` says which edges have equal scalars and lengths: what depends on these alone is computed
+    once for the D edges of a row. None: every edge by itself.
     """
 
     src_E: Tensor  # int64
@@ -30,7 +31,9 @@ class Edges:
     d_E3: Tensor  # x_dst - x_src
     scalars_ES: Tensor  # what else the kernels depend on
     envelope_E: Tensor | None = None
-    twins_P2: Tensor | None = None  # int64, every edge once; scalars and length of twins are equal
+    alike_PD: Tensor | None = (
+        None  # int64; every edge is in one row, and may be there several times
+    )
 
     @functools.cached_property
     def ops(self) -> TorchOps:
@@ -38,37 +41,40 @@ class Edges:
         return TorchOps(self.src_E, self.dst_E, self.edge_ptr)
 
     @functools.cached_property
-    def pairs_PD(self) -> Tensor:
-        """[P, D]: the edges, twins beside each other (D = 2), or every edge by itself (D = 1)."""
-        if self.twins_P2 is not None:
-            return self.twins_P2
+    def rows_PD(self) -> Tensor:
+        """``alike_PD``, or rows of one edge."""
+        if self.alike_PD is not None:
+            return self.alike_PD
         return torch.arange(len(self.src_E), device=self.src_E.device).unsqueeze(1)
 
     @functools.cached_property
     def radial_inputs_PI(self) -> Tensor:
-        """[P, S + 1]: the scalars, then the distance (the published order), of each pair."""
-        first_P = self.pairs_PD[:, 0]
+        """[P, S + 1]: the scalars, then the distance (the published order), of each row."""
+        first_P = self.rows_PD[:, 0]
         distance_P1 = self.d_E3.index_select(0, first_P).norm(dim=-1, keepdim=True)
         return torch.cat([self.scalars_ES.index_select(0, first_P), distance_P1], 1)
 
     @functools.cached_property
-    def paired_d_E3(self) -> Tensor:
-        """``d_E3`` in the order of the pairs."""
-        return self.d_E3.index_select(0, self.pairs_PD.flatten())
+    def d_X3(self) -> Tensor:
+        """``d_E3`` of the X = P D edges in the rows."""
+        return self.d_E3.index_select(0, self.rows_PD.flatten())
 
     @functools.cached_property
-    def paired_src_E(self) -> Tensor:
-        """``src_E`` in the order of the pairs."""
-        return self.src_E.index_select(0, self.pairs_PD.flatten())
+    def src_X(self) -> Tensor:
+        """``src_E`` of the edges in the rows."""
+        return self.src_E.index_select(0, self.rows_PD.flatten())
 
     def at_sources(self, features: Features) -> Features:
-        """``features`` of the nodes, [N, C, 2l + 1], at the sources, [E, C, 2l + 1], in that order."""
-        return {l: x_NCM.index_select(0, self.paired_src_E) for l, x_NCM in features.items()}
+        """``features`` of the nodes, [N, C, 2l + 1], at the sources of the rows, [X, C, 2l + 1]."""
+        return {l: x_NCM.index_select(0, self.src_X) for l, x_NCM in features.items()}
 
     @functools.cached_property
-    def row_E(self) -> Tensor:
-        """Where each edge is in the order of the pairs."""
-        return self.pairs_PD.flatten().argsort()
+    def place_E(self) -> Tensor:
+        """Where each edge is among the X."""
+        edge_X = self.rows_PD.flatten()
+        place_E = torch.empty_like(self.src_E)
+        place_E[edge_X] = torch.arange(len(edge_X), device=edge_X.device)
+        return place_E
 
     @functools.cached_property
     def degree_N1(self) -> Tensor:
@@ -92,31 +98,37 @@ def edges_within(batch: Batch, cutoff: float) -> Edges:
     dst_E = batch.dst_E.index_select(0, kept)
     d_E3 = -batch.r_E3.index_select(0, kept)  # r points from the centre dst to the neighbour src
     counts_N = torch.bincount(dst_E, minlength=len(batch.numbers_N))
-    src_E = batch.src_E.index_select(0, kept)
+    length_E = d_E3.norm(dim=-1)
     return Edges(
-        src_E=src_E,
+        src_E=batch.src_E.index_select(0, kept),
         dst_E=dst_E,
         edge_ptr=pointers(counts_N),
         d_E3=d_E3,
         scalars_ES=d_E3.new_empty(len(kept), 0),
-        envelope_E=(1 + torch.cos(d_E3.norm(dim=-1) * (math.pi / cutoff))) / 2,
-        twins_P2=find_twins(src_E, dst_E, d_E3),
+        envelope_E=(1 + torch.cos(length_E * (math.pi / cutoff))) / 2,
+        # A gradient by positions has to tell edges apart that are equally long by chance.
+        alike_PD=None if length_E.requires_grad else edges_alike(length_E),
     )
 
 
-def find_twins(src_E: Tensor, dst_E: Tensor, d_E3: Tensor) -> Tensor | None:
-    """[E / 2, 2]: the edges that are each other's reverse; None if one has none, to the last bit."""
-    if len(src_E) % 2 or len(src_E) == 0:
-        return None
-    # Twins have the same key: their two nodes, and how far the way from the lower node to the higher
-    # leads obliquely (from a node to its own image: either way).
-    along_E = (d_E3.detach().double() * d_E3.new_tensor(OBLIQUE, dtype=torch.float64)).sum(-1)
-    along_E = torch.where(src_E == dst_E, along_E.abs(), along_E * (dst_E - src_E).sign())
-    nodes_E = torch.minimum(src_E, dst_E) * (src_E.amax() + 1) + torch.maximum(src_E, dst_E)
-    order_E = along_E.argsort(stable=True)
-    order_E = order_E[nodes_E[order_E].argsort(stable=True)]
-    twins_P2 = order_E.view(-1, 2)
-    one_P, other_P = twins_P2.unbind(1)
-    met_P = (src_E[one_P] == dst_E[other_P]) & (dst_E[one_P] == src_E[other_P])
-    met_P &= (d_E3[one_P] == -d_E3[other_P]).all(1)
-    return twins_P2 if bool(met_P.all()) else None
+def edges_alike(length_E: Tensor) -> Tensor:
+    """[P, D]: rows of D edges that are equally long, to rounding; the rest of a row repeats its first.
+
+    In a crystal many are, first of all an edge and its reverse. D makes the work least: a row costs as
+    much as ROW_COST edges, and an edge that is repeated as much as any other.
+    """
+    resolution = (
+        8 * torch.finfo(length_E.dtype).eps
+    )  # angstrom: a rounding error of some 5 angstrom
+    length_E = (length_E.detach() / resolution).round()
+    order_E = length_E.argsort(stable=True)
+    _, group_E, edges_G = length_E[order_E].unique_consecutive(
+        return_inverse=True, return_counts=True
+    )
+    rows = {D: (edges_G + D - 1) // D for D in COLUMNS}
+    D = min(COLUMNS, key=lambda D: int(rows[D].sum()) * (ROW_COST + D))
+    rank_E = torch.arange(len(order_E), device=order_E.device) - pointers(edges_G)[group_E]
+    place_E = pointers(rows[D])[group_E] * D + rank_E
+    alike_PD = order_E.new_full((int(rows[D].sum()), D), -1)
+    alike_PD.view(-1)[place_E] = order_E
+    return torch.where(alike_PD < 0, alike_PD[:, :1], alike_PD)

@@ -81,7 +81,7 @@ class SE3Encoder(nn.Module):
 
     def forward(self, features: Features, edges: Edges) -> Features:
         """Features of every node in ``fiber_out``, [N, C_l, 2l + 1], from those in ``fiber_in``."""
-        basis = kernel_basis(edges.paired_d_E3, self.pairs(), self.config.parity)
+        basis = kernel_basis(edges.d_X3, self.pairs(), self.config.parity)
         for layer, norm in zip(self.layers[:-1], self.norms, strict=True):
             features = norm(layer(features, edges, basis))
         return self.layers[-1](features, edges, basis)

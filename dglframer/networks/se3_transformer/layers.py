@@ -1,7 +1,7 @@
 """What the blocks are made of: radial nets, kernels, self-interactions, nonlinearities.
 
-Shapes: N nodes, E edges, P pairs of D edges (``Edges.pairs_PD``), C channels, F frequencies of a pair
-of degrees, R radial nets.
+Shapes: N nodes, E edges, P rows of D edges (``Edges.rows_PD``), X = P D, C channels, F frequencies of a
+pair of degrees, R radial nets.
 """
 
 from collections.abc import Mapping, Sequence
@@ -58,7 +58,7 @@ class Kernels(nn.Module):
 
     The message of degree l is sum_k sum_J phi_J^{lk}(|d|) W_J^{lk}(d) f^k: features meet the basis
     first, then the radial weights, so that no kernel phi W is ever held. What features and basis
-    give is shared by all purposes, the radial weights by an edge and its reverse.
+    give is shared by all purposes, the radial weights by the edges of a row.
     """
 
     def __init__(self, fiber_in: Fiber, purposes: Mapping[str, Fiber], inputs: int, parity: Parity):
@@ -88,7 +88,7 @@ class Kernels(nn.Module):
     ) -> dict[str, Features]:
         """Features of the edges by purpose and degree, [E, C, 2l + 1].
 
-        ``features`` are those at the sources, [E, C, 2k + 1], these and ``basis`` in the order of pairs.
+        ``features`` are those at the sources, [X, C, 2k + 1], these and ``basis`` in the order of rows.
         """
         # unbind: the gradient of h[net] would fill all R of them with zeros, R times
         hidden = self.radial(edges.radial_inputs_PI).unbind(0)
@@ -97,15 +97,15 @@ class Kernels(nn.Module):
             channels = {purpose: fiber[l] for purpose, fiber in self.purposes.items() if l in fiber}
             terms = []
             for k in self.fiber_in:
-                met_EXC = basis[k, l] @ features[k].mT
+                met_XBC = basis[k, l] @ features[k].mT
                 n_terms = self.terms((k, l))  # no -1 in shapes: a batch may be without any edge
-                n_rows = edges.pairs_PD.shape[1] * met_EXC.shape[1:].numel() // n_terms
-                met_PYT = met_EXC.reshape(len(edges.pairs_PD), n_rows, n_terms)
+                n_rows = edges.rows_PD.shape[1] * met_XBC.shape[1:].numel() // n_terms
+                met_PYT = met_XBC.reshape(len(edges.rows_PD), n_rows, n_terms)
                 phi = [self.radial_weights((purpose, (k, l)), hidden) for purpose in channels]
                 terms.append(met_PYT @ torch.cat(phi, 1).mT)
-            shape_EMC = (len(edges.src_E), 2 * l + 1, sum(channels.values()))
-            message_EMC = sum(terms[1:], terms[0]).reshape(shape_EMC)
-            message_ECM = message_EMC.index_select(0, edges.row_E).mT
+            shape_XMC = (edges.rows_PD.numel(), 2 * l + 1, sum(channels.values()))
+            message_XMC = sum(terms[1:], terms[0]).reshape(shape_XMC)
+            message_ECM = message_XMC.index_select(0, edges.place_E).mT
             parts = message_ECM.split(list(channels.values()), 1)
             for purpose, part_ECM in zip(channels, parts, strict=True):
                 messages[purpose][l] = part_ECM

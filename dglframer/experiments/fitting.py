@@ -1,4 +1,4 @@
-"""A training: a fixed number of Adam steps, its learning curve, the weights of the best validation."""
+"""A training: a fixed number of steps, its learning curve, the weights of the best validation."""
 
 import copy
 import logging
@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from dglframer.common.errors import TrainingFailed
 from dglframer.common.progress import tracked
+from dglframer.experiments.recipes import RecipeOf
 
 log = logging.getLogger(__name__)
 
-RATE, LAST_RATE = 1e-3, 1e-4  # on a cosine
 SECONDS_BETWEEN_LINES = 15.0
 
 Validation = tuple[tuple[float, ...], dict[str, float]]  # what is minimised; values for the curve
@@ -49,28 +49,28 @@ def fit(
     course: Course,
     loss_of: Callable[[Tensor], Tensor],
     validate: Callable[[], Validation],
+    recipe_of: RecipeOf,
 ) -> Trained:
     """Train to the last step; equal arguments give equal weights on one machine.
 
     ``loss_of``: the loss of a batch, given its rows. Raises TrainingFailed if a validation is not finite.
     """
     device, steps = next(network.parameters()).device, course.steps
-    optimizer = torch.optim.Adam(network.parameters(), lr=RATE)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps, eta_min=LAST_RATE)
+    recipe = recipe_of(network, steps)
     every = -(-steps // course.validations)
     curve, watch = LearningCurve(course, network, validate), Stopwatch(device)
     losses: list[Tensor] = []
     watch.start()
     for step, rows in enumerate(tracked(batches(course), "steps", steps), 1):
         loss = loss_of(rows.to(device))
-        optimizer.zero_grad()
+        network.zero_grad()
         loss.backward()
-        optimizer.step()
-        schedule.step()
+        recipe.step()
         losses.append(loss.detach())
         if step % every == 0 or step == steps:
             watch.stop()
-            curve.add(step, torch.stack(losses).mean().item(), watch.seconds)
+            with recipe.result():
+                curve.add(step, torch.stack(losses).mean().item(), watch.seconds)
             losses.clear()
             watch.start()
     network.load_state_dict(curve.weights)

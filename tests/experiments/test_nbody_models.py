@@ -129,7 +129,6 @@ def test_rotations_are_proper_and_uniform():
 @pytest.mark.parametrize(
     ("name", "degrees", "parameters"),
     [
-        ("tfn", 4, 252_020),
         ("se3_transformer", 4, 293_920),
         ("se3_transformer", 3, 153_418),
         ("se3_transformer", 2, 66_292),

@@ -165,13 +165,19 @@ class SE3Transformer(nn.Module):
 
 
 class TFN(nn.Module):
-    """The published N-body tensor field network: the same inputs, and charges as degree 0."""
+    """The published N-body tensor field network: the same inputs, and charges as degree 0.
+
+    Only its self-interaction is that of the molecular one: a particle's own features are added to its
+    messages. Without, it learns its own velocity by way of the other particles, and hardly learns.
+    """
 
     def __init__(self, degrees: int):
         super().__init__()
         settings = TfnConfig(degrees=degrees, channels=8, layers=3)
         fiber_in = {0: 1, 1: 1}
-        self.encoder = SE3Encoder(settings, fiber_in, {1: 2}, edge_scalars=1, published="nbody")
+        self.encoder = SE3Encoder(
+            settings, fiber_in, {1: 2}, edge_scalars=1, published="nbody", added=True
+        )
 
     def forward(self, positions: Tensor, velocities: Tensor, charges: Tensor) -> Tensor:
         features = {0: charges.reshape(-1, 1, 1), 1: velocities.reshape(-1, 1, 3)}

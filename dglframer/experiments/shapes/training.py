@@ -12,6 +12,7 @@ from torch.optim.swa_utils import update_bn
 
 from dglframer.config.experiments import Orientation
 from dglframer.experiments.fitting import Course, Trained, Validation, fit
+from dglframer.experiments.recipes import Adam
 from dglframer.experiments.rotations import random_rotations
 from dglframer.experiments.shapes.budgets import BATCH
 from dglframer.experiments.shapes.models import SetClassifier, Size, build
@@ -69,7 +70,7 @@ def train(description: Description, train_set: Examples, val_set: Examples) -> T
 
     steps = description.steps
     course = Course(description.title, len(train_set), BATCH, steps, VALIDATIONS, seed)
-    return fit(network, course, loss_of, validate)
+    return fit(network, course, loss_of, validate, Adam)
 
 
 def statistics_batches(train_set: Examples, rotated: bool) -> list[Tensor]:

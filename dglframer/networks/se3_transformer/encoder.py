@@ -20,7 +20,8 @@ class SE3Encoder(nn.Module):
 
     With attention for ``Se3TransformerConfig``, without for ``TfnConfig``. ``published`` says which of
     the paper's two networks it has the shape of: ``qm9`` (NormLayer between the layers, a convolution
-    at the end) or ``nbody`` (NormBias, attention with attentive mixing at the end).
+    at the end) or ``nbody`` (NormBias, attention with attentive mixing at the end). A node's own features
+    are added to the mean of its messages (Convolution) in ``qm9``, in ``nbody`` if ``added``.
     """
 
     def __init__(
@@ -30,11 +31,12 @@ class SE3Encoder(nn.Module):
         fiber_out: Fiber,
         edge_scalars: int = 0,
         published: Published = "qm9",
+        added: bool = False,
     ):
         super().__init__()
         self.config, self.fiber_in, self.fiber_out = config, fiber_in, fiber_out
         self.inputs = edge_scalars + 1
-        self.added = published == "qm9"
+        self.added = added or published == "qm9"
         middle = dict.fromkeys(range(config.degrees), config.channels)
         fibers = [fiber_in, *[middle] * config.layers]
         self.layers = nn.ModuleList()

@@ -35,8 +35,7 @@ BUDGETS = {
         },
         horizons=(2,),
     ),
-    # TFN, SE(3)-Transformer and EGNN get about the same CPU time; the plain models get a tenth of it,
-    # because they overfit after one or two thousand steps.
+    # The plain models overfit after a few hundred steps.
     "default": Budget(
         simulations=(5000, 1000, 1000),
         calibration=40_000,

@@ -158,7 +158,7 @@ def test_the_fit_is_scikit_learns_ridge_on_known_labels(sets):
     assert start.mean_T[0] == pytest.approx(best.intercept_, abs=1e-9)
     assert start.std_T[0] == pytest.approx(rest_G.std())
     assert start.mean_T[1] == sets[0].target_statistics()[0][1]
-    learned_G = np.array(start.train_set.collate(start.train_set.rows).targets_BT)[:, 0]
+    learned_G = start.train_set.collate(start.train_set.rows).targets_BT.numpy()[:, 0]
     assert np.isnan(learned_G[2])
     np.testing.assert_allclose(learned_G[~np.isnan(learned_G)], rest_G, atol=1e-9)
 

@@ -23,11 +23,11 @@ STAGES: dict[str, tuple[int, tuple[str, ...]]] = {
     "learning_curve": (1, ("learning_curve",)),
     "nbody_simulate": (1, ("nbody",)),
     "nbody_bounds": (1, ("nbody",)),
-    "nbody_train": (2, ("nbody",)),
+    "nbody_train": (3, ("nbody",)),
     "nbody_evaluate": (1, ()),
     "nbody_table": (1, ()),
     "shapes_data": (1, ("shapes",)),
-    "shapes_train": (1, ("shapes",)),
+    "shapes_train": (2, ("shapes",)),
     "shapes_evaluate": (1, ()),
     "shapes_table": (1, ()),
 }

@@ -95,16 +95,19 @@ class Kernels(nn.Module):
         messages: dict[str, Features] = {purpose: {} for purpose in self.purposes}
         for l in sorted({l for _, (_, l) in self.names}):
             channels = {purpose: fiber[l] for purpose, fiber in self.purposes.items() if l in fiber}
-            terms = []
+            terms_XMC = []
             for k in self.fiber_in:
-                met_XBC = basis[k, l] @ features[k].mT
+                phi = [self.radial_weights((purpose, (k, l)), hidden) for purpose in channels]
+                phi_PCT = torch.cat(phi, 1)
+                # One harmonic alone comes last: less is multiplied before.
+                met_XBC = features[0].mT if k == 0 else basis[k, l] @ features[k].mT
                 n_terms = self.terms((k, l))  # no -1 in shapes: a batch may be without any edge
                 n_rows = edges.rows_PD.shape[1] * met_XBC.shape[1:].numel() // n_terms
                 met_PYT = met_XBC.reshape(len(edges.rows_PD), n_rows, n_terms)
-                phi = [self.radial_weights((purpose, (k, l)), hidden) for purpose in channels]
-                terms.append(met_PYT @ torch.cat(phi, 1).mT)
-            shape_XMC = (edges.rows_PD.numel(), 2 * l + 1, sum(channels.values()))
-            message_XMC = sum(terms[1:], terms[0]).reshape(shape_XMC)
+                shape_XMC = (len(met_XBC), 1 if k == 0 else 2 * l + 1, phi_PCT.shape[1])
+                term_XMC = (met_PYT @ phi_PCT.mT).view(shape_XMC)
+                terms_XMC.append(term_XMC * basis[k, l] if k == 0 else term_XMC)
+            message_XMC = sum(terms_XMC[1:], terms_XMC[0])
             message_ECM = message_XMC.index_select(0, edges.place_E).mT
             parts = message_ECM.split(list(channels.values()), 1)
             for purpose, part_ECM in zip(channels, parts, strict=True):

@@ -68,13 +68,17 @@ class Rows:
 
     results: Path
     folder: Path  # with split.parquet
-    size: int  # how many train rows
     transform: str | None
 
     @property
     def split(self) -> Path:
         """The train rows of the seed and size, and every val and test row."""
         return self.folder / "split.parquet"
+
+    @cached_property
+    def size(self) -> int:
+        """How many train rows there are."""
+        return len(read_split(self.split)["train"])
 
     @cached_property
     def watched(self) -> Path:
@@ -212,7 +216,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         folder = args.folder / "rows" / str(seed)
         write_subsets(args.results / "split.parquet", args.sizes, seed, folder)
         for size in args.sizes:
-            every[seed, size] = Rows(args.results, folder / str(size), size, transform)
+            every[seed, size] = Rows(args.results, folder / str(size), transform)
     few = every[args.seeds[0], min(args.sizes)]
     ours, theirs = Ours(args, config, few), Theirs(args, list(every.values()), few)
     methods = args.only or [name for name in METHODS if args.peers_python or name not in PEERS]

@@ -184,6 +184,7 @@ def test_the_table_has_means_over_seeds_and_the_floor(results):
     assert one["rows"][0]["published"] == {"mse_x": 0.0691, "mse_v": 0.261}
     lines = [line for line in markdown(table).splitlines() if line.startswith("| ")]
     assert f"| EGNN | {egnn['mse_x']:.4f} ± {egnn['mse_x_std']:.4f} |" in markdown(table)
+    assert "standard deviation over 1 to 2 seed(s)" in markdown(table), "two of EGNN, one of others"
     assert any(line.startswith("| *equivariant floor* | 0.0000") for line in lines)
     bars = {line.count("|") for line in lines}
     assert bars == {11, 10}, "every row has the columns of its head"

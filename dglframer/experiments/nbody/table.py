@@ -113,7 +113,6 @@ def setting_line(one: Mapping[str, Any]) -> str:
 
 def error_lines(one: Mapping[str, Any]) -> list[str]:
     """The main table; ± is the deviation over seeds, in italic rows the standard error."""
-    seeds = max(len(row["seeds"]) for row in one["rows"])
     clocks = {row["clock"] for row in one["rows"]} - {None}
     lines = [
         "| model | MSE x | MSE v | Δ_EQ x | Δ_EQ v | parameters | steps | ms per step "
@@ -139,8 +138,8 @@ def error_lines(one: Mapping[str, Any]) -> list[str]:
     lines.append(bound_line("equivariant floor", one["floor"]))
     lines += [
         "",
-        f"± is the standard deviation over {seeds} seed(s), of rows in italics the standard error. Other "
-        "test simulations would move the rows by more: their standard errors are "
+        f"± is the standard deviation over {seed_counts(one)} seed(s), of rows in italics the standard "
+        "error. Other test simulations would move the rows by more: their standard errors are "
         f"{error_range(one, 'mse_x')} "
         f"(x) and {error_range(one, 'mse_v')} (v), though they move together. A step is a batch of 128; "
         f"its time: {', '.join(sorted(clocks))}. Published: Table 1 of the paper, on other data and after "
@@ -148,6 +147,13 @@ def error_lines(one: Mapping[str, Any]) -> list[str]:
         "it: check these before you cite them.",
     ]
     return lines
+
+
+def seed_counts(one: Mapping[str, Any]) -> str:
+    """How many seeds the trained models have: "3", or "1 to 3"."""
+    counts = {len(row["seeds"]) for row in one["rows"] if row["model"] != "linear"} or {1}
+    fewest, most = min(counts), max(counts)
+    return f"{most}" if fewest == most else f"{fewest} to {most}"
 
 
 def bound_line(name: str, errors: Mapping[str, Any]) -> str:

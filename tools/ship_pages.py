@@ -35,10 +35,10 @@ def card(
         f"`training.init_from: {name}`. It predicts `{one.target}` in {one.unit or 'no unit'}.{learned}",
         "Written by tools/ship_model.py from the stored results.",
     ]
-    members, encoder = len(errors["test_mae_by_seed"]), encoder_of(model.network.settings)
+    sizes = [sum(p.numel() for p in member.network.parameters()) for member in models]
     points = [
         *origin_points(one.training_data, one.licence, one.citation),
-        size_point(members, metrics["parameters"], encoder, model.cutoff),
+        size_point(sizes, encoder_of(model.network.settings), model.cutoff),
         *recipe_points(models),
         precision,
         *remarks,

@@ -90,9 +90,11 @@ def origin_points(source: str, licence: str, citation: str) -> list[str]:
     ]
 
 
-def size_point(members: int, parameters: int, encoder: str, cutoff: float) -> str:
-    """How large the models are; ``cutoff`` in angstrom."""
-    return f"Members: {members}, each of {parameters:,} parameters, {encoder}, cutoff {cutoff} Å."
+def size_point(parameters: Sequence[int], encoder: str, cutoff: float) -> str:
+    """How large the models are: the ``parameters`` of each member; ``cutoff`` in angstrom."""
+    sizes = [f"{count:,}" for count in parameters]
+    of = f"each of {sizes[0]}" if len(set(sizes)) == 1 else f"of {', '.join(sizes)}"
+    return f"Members: {len(sizes)}, {of} parameters, {encoder}, cutoff {cutoff} Å."
 
 
 def coverage_line(metrics: Mapping[str, Any]) -> list[str]:
@@ -209,7 +211,7 @@ def training_points(run: ReportData, places: Sequence[int]) -> list[str]:
     codes = sorted({one.get("code", model["written_by"]) for one, model in written})
     return [
         size_point(
-            len(models), run.metrics["parameters"], first["encoder"], first["cutoff_angstrom"]
+            [run.metrics["parameters"]] * len(models), first["encoder"], first["cutoff_angstrom"]
         ),
         f"Epochs: {history['training'].get('epochs', 'not stated')}. "
         f"Minutes: {', '.join(f'{one:.1f}' for one in minutes)}, on {'; '.join(machines)}.",

@@ -41,9 +41,9 @@ def target_metrics(
     splits_G: np.ndarray,
     features_GF: np.ndarray,
     target: Target,
-    seeds: list[int | None],
+    labels: list[str],
 ) -> dict[str, Any]:
-    """Errors of the ensemble, of each seed and of the baselines over the known labels of a target.
+    """Errors of the ensemble, of each seed (``labels``) and of the baselines over a target's known labels.
 
     They are in the target's unit.
     """
@@ -64,7 +64,7 @@ def target_metrics(
         },
         "test_crystals": int(test.sum()),
         "test_mae_by_seed": {
-            str(seed): test_mae(row) for seed, row in zip(seeds, predictions_MG, strict=True)
+            label: test_mae(row) for label, row in zip(labels, predictions_MG, strict=True)
         },
         **baselines,
         "test_mae_over_median": test_mae(ensemble_G) / baselines["median_baseline"]["test_mae"],

@@ -65,6 +65,7 @@ def evaluate(
     assert first_GW is not None
     write_parquet(folder / "nearest.parquet", nearest_table(ids, splits_G, first_GW))
     seeds: list[int | None] = [model.history.get("seed") for model in models]
+    labels = seed_labels(seeds)
     targets_GT = np.asarray(dataset.targets[dataset.rows])
     units = dataset.manifest["targets"]
     val_G, test_G = splits_G == "val", splits_G == "test"
@@ -74,7 +75,7 @@ def evaluate(
         for path, one_GT in zip(model_folders, predictions_MGT, strict=True)
     ]
     write_intervals(folder / INTERVALS, [(model_folders, intervals), *alone])
-    table = predictions_table(ids, splits_G, units, targets_GT, predictions_MGT, seeds)
+    table = predictions_table(ids, splits_G, units, targets_GT, predictions_MGT, labels)
     write_parquet(folder / "predictions.parquet", with_intervals(table, intervals))
     features_GF = crystal_features(compositions, dataset.lattices())
     known = known_to(models)
@@ -87,7 +88,7 @@ def evaluate(
         "parameters": models[0].network.parameter_count(),
         "targets": {
             target.name: target_metrics(
-                targets_GT[:, t], predictions_MGT[:, :, t], splits_G, features_GF, target, seeds
+                targets_GT[:, t], predictions_MGT[:, :, t], splits_G, features_GF, target, labels
             )
             | {
                 "by_elements": errors_by_elements(
@@ -129,19 +130,28 @@ def check_labels(dataset: GraphDataset, splits_G: np.ndarray) -> None:
                 raise UserError(f"no crystal of the {split} split has a label {name}")
 
 
+def seed_labels(seeds: list[int | None]) -> list[str]:
+    """The seed of each model; of models of one seed, which differ in their settings, numbered: 1, 1_2."""
+    labels = []
+    for place, seed in enumerate(seeds):
+        before = seeds[:place].count(seed)
+        labels.append(f"{seed}_{before + 1}" if before else str(seed))
+    return labels
+
+
 def predictions_table(
     ids: list[str],
     splits_G: np.ndarray,
     units: dict[str, str],
     targets_GT: np.ndarray,
     predictions_MGT: np.ndarray,
-    seeds: list[int | None],
+    labels: list[str],
 ) -> pa.Table:
     """A row for each crystal and property: target, prediction of each seed, their mean and spread.
 
     The target is null where the crystal has no label (NaN in ``targets_GT``).
 
-    ``predictions_MGT``: of M models for G crystals and T targets, in the targets' units.
+    ``predictions_MGT``: of M models for G crystals and T targets, in the targets' units; ``labels``: theirs.
     """
     n_targets = len(units)
     columns: dict[str, Any] = {
@@ -151,8 +161,8 @@ def predictions_table(
         "unit": list(units.values()) * len(ids),
         "target": pa.array(targets_GT.ravel(), from_pandas=True),
     }
-    for seed, predictions_GT in zip(seeds, predictions_MGT, strict=True):
-        columns[f"prediction_seed_{seed}"] = predictions_GT.ravel()
+    for label, predictions_GT in zip(labels, predictions_MGT, strict=True):
+        columns[f"prediction_seed_{label}"] = predictions_GT.ravel()
     columns["prediction"] = predictions_MGT.mean(0).ravel()
     columns["spread"] = spread(predictions_MGT).ravel()
     return pa.table(columns)

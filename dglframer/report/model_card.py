@@ -137,7 +137,7 @@ def card_of_model(run: ReportData, place: int, folder: Path) -> Card:
     names = list(run.predictions)
     found = {}
     for name, of in run.predictions.items():
-        values = of.by_seed[str(seed)]
+        values = list(of.by_seed.values())[place]  # two models may have one seed
         splits = {s: errors(of.target[of.split == s], values[of.split == s]) for s in SPLITS}
         metrics = run.metrics["targets"][name]
         found[name] = [

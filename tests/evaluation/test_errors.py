@@ -44,7 +44,7 @@ def test_metrics_of_a_target_by_hand(baselines, transform):
     """The ensemble is the mean of its members; crystals without a label do not count."""
     target = Target("modulus", "GPa", 0.0, 1.0, transform)
     features_GF = np.zeros((6, 2))
-    found = target_metrics(TARGET, PREDICTIONS, SPLITS, features_GF, target, [7, None])
+    found = target_metrics(TARGET, PREDICTIONS, SPLITS, features_GF, target, ["7", "None"])
     assert (found["unit"], found["transform"]) == ("GPa", transform)
     assert [found["splits"][part]["crystals"] for part in ("train", "val", "test")] == [2, 1, 2]
     assert [found["splits"][part]["mae"] for part in ("train", "val", "test")] == [0, 0, 2]

@@ -19,7 +19,7 @@ from dglframer.data.split import SPLITS, read_split
 from dglframer.evaluation.baselines import composition_prediction
 from dglframer.evaluation.evaluate import evaluate
 from dglframer.graphs.dataset import GraphDataset
-from dglframer.networks.model_directory import save_model
+from dglframer.networks.model_directory import load_model, save_model
 from dglframer.training.run import train_model
 
 CPU = torch.device("cpu")
@@ -35,6 +35,22 @@ def models(tiny_run, tmp_path_factory):
     for seed in (0, 1):
         save_model(train_model(config, *sets, seed, CPU), root / f"seed-{seed}")
     return [root / "seed-0", root / "seed-1"]
+
+
+def test_two_models_of_one_seed_have_columns_of_their_own(tiny_run, models, tmp_path):
+    """Members of an ensemble may differ in their settings instead."""
+    twin = load_model(models[1])
+    twin.history["seed"] = 0
+    save_model(twin, tmp_path / "twin")
+    chosen = [models[0], tmp_path / "twin", models[1]]
+    metrics = evaluate(tiny_run.graphs, tiny_run.split, chosen, tmp_path / "out", CPU)
+    row = pq.read_table(tmp_path / "out" / "predictions.parquet").to_pylist()[0]
+    members = [row[f"prediction_seed_{label}"] for label in ("0", "0_2", "1")]
+    assert members[0] != members[1] == members[2]
+    assert row["prediction"] == pytest.approx(np.mean(members))
+    assert all(
+        list(one["test_mae_by_seed"]) == ["0", "0_2", "1"] for one in metrics["targets"].values()
+    )
 
 
 def test_metrics_are_those_of_the_predictions(tiny_run, models, tmp_path):

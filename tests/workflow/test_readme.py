@@ -30,6 +30,8 @@ def load_script(monkeypatch):
         ("shapes", "shapes.py --page"),
         ("predict", "predict.py --page"),
         ("unseen_elements", "unseen_elements.py --page"),
+        ("proof", "proof.py --page"),
+        ("ensembles", "ensembles.py --page"),
     ],
 )
 def test_the_part_of_a_page_comes_from_the_results_file(load_script, name, command):

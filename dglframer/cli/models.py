@@ -82,13 +82,18 @@ def evaluate(args: argparse.Namespace) -> None:
     from dglframer.evaluation.errors import interval_summary, summary
     from dglframer.evaluation.evaluate import evaluate
     from dglframer.report.plots import coverage_plot, learning_curve_plot, parity_plot
+    from dglframer.training.metrics import METRICS_FILE
 
     device = pick_device(args.device)
     make_reproducible(args.threads, device)
     metrics = evaluate(args.graphs, args.split, args.models, args.out, device)
     parity_plot(args.out / "predictions.parquet", args.out / "parity.svg")
     coverage_plot(metrics, args.out / "coverage.svg")
-    learning_curve_plot(args.models, args.out / "learning_curve.svg")
+    # Shipped and imported models are without the course of their training.
+    if courses := [folder for folder in args.models if (folder / METRICS_FILE).is_file()]:
+        learning_curve_plot(courses, args.out / "learning_curve.svg")
+    else:
+        log.info("no learning_curve.svg: none of the models has a %s", METRICS_FILE)
     for name, result in metrics["targets"].items():
         log.info("%s", interval_summary(name, result))
         log.info("%s", summary(name, result))

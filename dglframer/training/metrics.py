@@ -96,12 +96,15 @@ def board(folder: Path, epochs_done: int) -> Any:
     return SummaryWriter(str(folder), purge_step=epochs_done + 1)
 
 
+METRICS_FILE = "metrics.jsonl"
+
+
 def read_metrics(model_folder: Path) -> list[Metrics]:
     """metrics.jsonl of a model directory, a dict per epoch.
 
     Raises DamagedFile if the file is missing or damaged, or if it holds no epoch.
     """
-    path = Path(model_folder) / "metrics.jsonl"
+    path = Path(model_folder) / METRICS_FILE
     lines = read_json_lines(path)
     if not lines:
         raise DamagedFile(f"{path}: it holds no epoch")

@@ -1,6 +1,9 @@
 """Predictions, errors and baselines, compared with arithmetic in the tests."""
 
 import json
+import shutil
+import subprocess
+import sys
 from collections import Counter
 
 import numpy as np
@@ -178,3 +181,25 @@ def test_the_penalty_of_the_composition_baseline_is_chosen_on_val():
     assert best(train) < best(val)
     prediction = composition_prediction(fractions, targets, train, val)
     np.testing.assert_allclose(prediction, ridge(best(val)), rtol=1e-9)
+
+
+def test_the_verb_needs_no_course_of_a_training(tiny_run, models, tmp_path):
+    """A model as it is shipped has none: everything else is written."""
+    copy = tmp_path / "shipped"
+    copy.mkdir()
+    for name in ("model.json", "model.safetensors"):
+        shutil.copyfile(models[0] / name, copy / name)
+    words = [
+        "dglframer",
+        "evaluate",
+        "--graphs",
+        str(tiny_run.graphs),
+        "--split",
+        str(tiny_run.split),
+    ]
+    words += ["--models", str(copy), "--device", "cpu", "--out", str(tmp_path / "out")]
+    run = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert "none of the models has a metrics.jsonl" in run.stderr
+    written = {path.name for path in (tmp_path / "out").iterdir()}
+    assert "learning_curve.svg" not in written and {"metrics.json", "parity.svg"} <= written

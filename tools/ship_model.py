@@ -135,7 +135,7 @@ def ship(
         if (results / "evaluation" / INTERVALS).is_file():
             write_json(place / INTERVALS, intervals_of(results, trained, place))
             files[INTERVALS] = sha256(place / INTERVALS)
-    loaded = [load_model(one) for one in trained]
+    loaded = [load_model(place / one.name) for one in trained]
     metrics = read_json(results / "evaluation" / "metrics.json", "targets")
     download = read_json(results / "download.json", "source", "licence", "citation")
     stated = {"training_data": download["source"]} | {
@@ -180,12 +180,20 @@ def intervals_of(results: Path, trained: list[Path], place: Path) -> dict[str, A
 
 
 def without_paths(description: Path) -> None:
-    """Leave the last part of a path in the history: the rest is of the machine that trained."""
+    """Name the start of a fine-tuning without its path, which is of the machine that trained."""
     content = read_json(description, "history")
     training = content["history"].get("training", {})
     if training.get("init_from"):
-        training["init_from"] = Path(training["init_from"]).name
+        training["init_from"] = start_name(Path(training["init_from"]))
         write_json(description, content)
+
+
+def start_name(start: Path) -> str:
+    """The name under which a start is shipped, or one of its members; else the last part of the path."""
+    names = [
+        name for name, one in shipped().items() if one.folder in (start.name, start.parent.name)
+    ]
+    return names[0] if names else start.name
 
 
 def training_elements(model: TrainedModel, results: Path) -> dict[str, int]:

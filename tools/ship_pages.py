@@ -11,7 +11,7 @@ from dglframer.common.files import write_text
 from dglframer.config.networks import encoder_of
 from dglframer.config.training import TrainingConfig
 from dglframer.networks.model_directory import TrainedModel
-from dglframer.pretrained.registry import Shipped, shipped
+from dglframer.pretrained.registry import Shipped
 from dglframer.report.model_card import Card, evaluation_lines, origin_points, size_point
 
 # The lines of docs/README.md before those of the cards.
@@ -35,7 +35,7 @@ def card(
         f"`training.init_from: {name}`. It predicts `{one.target}` in {one.unit or 'no unit'}.{learned}",
         "Written by tools/ship_model.py from the stored results.",
     ]
-    sizes = [sum(p.numel() for p in member.network.parameters()) for member in models]
+    sizes = [member.network.parameter_count() for member in models]
     points = [
         *origin_points(one.training_data, one.licence, one.citation),
         size_point(sizes, encoder_of(model.network.settings), model.cutoff),
@@ -67,11 +67,7 @@ def recipe_points(models: list[TrainedModel]) -> list[str]:
 
 def recipe(model: TrainedModel) -> str:
     """The settings of the network and the training that are not the defaults, as one line of YAML."""
-    settings, training = model.network.settings, dict(model.history.get("training", {}))
-    if start := training.get("init_from"):
-        training["init_from"] = next(
-            (n for n, one in shipped().items() if one.folder == start), start
-        )
+    settings, training = model.network.settings, model.history.get("training", {})
     transforms = {target.name: target.transform for target in model.targets if target.transform}
     sections = {
         "dataset": {"target_transforms": transforms} if transforms else {},

@@ -1,6 +1,8 @@
 """tools/ship_model.py: from a results folder to an entry of the registry, and a card."""
 
+import importlib
 import json
+import re
 import runpy
 import shutil
 
@@ -14,6 +16,7 @@ from safetensors.torch import load_file
 import dglframer
 from dglframer.common.files import write_json
 from dglframer.evaluation.evaluate import evaluate
+from dglframer.networks.model_directory import load_model
 from dglframer.pretrained import registry
 
 TARGETS = ("formation_energy_peratom", "optb88vdw_bandgap")
@@ -83,3 +86,35 @@ def test_a_model_is_shipped_under_two_names(results, tmp_path, monkeypatch, prec
     )  # with its interval, if there is one
     tolerance = 2e-2 if precision == "float16" else 1e-6
     assert mine["prediction"][0] == pytest.approx(theirs["prediction"][1], abs=tolerance)
+
+
+@pytest.mark.parametrize(
+    ("start", "named"),
+    [
+        ("mp_formation_energy_and_band_gap", "band_gap"),
+        ("/elsewhere/pretrained/mp_formation_energy_and_band_gap/seed-0", "band_gap"),
+        ("/elsewhere/results/models/seed-0", "seed-0"),
+    ],
+)
+def test_a_start_is_named_without_the_path_of_a_machine(monkeypatch, tmp_path, start, named):
+    """In the stored model, and so on its card."""
+    monkeypatch.syspath_prepend(ROOT / "tools")
+    tool = runpy.run_path(str(ROOT / "tools" / "ship_model.py"))
+    folder = make_model(tmp_path / "seed-3", 3)
+    content = json.loads((folder / "model.json").read_text())
+    content["history"]["training"] = {"init_from": start}
+    write_json(folder / "model.json", content)
+    tool["without_paths"](folder / "model.json")
+    model = load_model(folder)
+    assert model.history["training"]["init_from"] == named
+    (point,) = importlib.import_module("ship_pages").recipe_points([model])
+    assert f"training: {{init_from: {named}}}" in point and "/elsewhere" not in point
+
+
+def test_what_is_shipped_says_no_path():
+    """Neither a description nor a card."""
+    pages = [*(ROOT / "docs" / "models").glob("*.md"), *registry.FOLDER.glob("*/*/model.json")]
+    said = [
+        path.name for path in pages if re.search(r'init_from"?: "?[^\s,}"]*/', path.read_text())
+    ]
+    assert len(pages) > 10 and said == []

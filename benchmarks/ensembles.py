@@ -29,10 +29,10 @@ BEGIN, END = "<!-- tables: written by benchmarks/ensembles.py -->", "<!-- end of
 PARTS = ("val", "test")
 
 
-def prediction(model: TrainedModel, dataset: GraphDataset) -> np.ndarray:
-    """[G] predictions in the target's unit."""
+def prediction(model: TrainedModel, dataset: GraphDataset, numbers: list[np.ndarray]) -> np.ndarray:
+    """[G] predictions in the target's unit; ``numbers``: the dataset's compositions."""
     output_GT = torch.from_numpy(predict(model.network, dataset, torch.device("cpu")))
-    return model.denormalise(output_GT, dataset.compositions()).numpy()[:, 0]
+    return model.denormalise(output_GT, numbers).numpy()[:, 0]
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
@@ -42,8 +42,10 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     errors: dict[str, dict[str, np.ndarray]] = {}
     for part in PARTS:
         dataset = GraphDataset(args.results / "graphs", parts[part])
-        labels_G = np.asarray(dataset.targets[dataset.rows])[:, 0]
-        errors[part] = {name: prediction(one, dataset) - labels_G for name, one in models.items()}
+        labels_G, numbers = np.asarray(dataset.targets[dataset.rows])[:, 0], dataset.compositions()
+        errors[part] = {
+            name: prediction(one, dataset, numbers) - labels_G for name, one in models.items()
+        }
     (unit,) = read_json(args.results / "graphs" / "manifest.json")["targets"].values()
     return {
         "unit": unit,

@@ -78,11 +78,11 @@ def rewritten(folder: Path, out: Path, dtype: torch.dtype, elements: dict[str, i
 
 def predictions(folders: list[Path], dataset: GraphDataset) -> np.ndarray:
     """[G, T]: the mean over the members, in the targets' units."""
-    parts = []
+    parts, numbers = [], dataset.compositions()
     for folder in folders:
         model = load_model(folder)
         output_GT = torch.from_numpy(predict(model.network, dataset, torch.device("cpu")))
-        parts.append(model.denormalise(output_GT, dataset.compositions()).numpy())
+        parts.append(model.denormalise(output_GT, numbers).numpy())
     return np.mean(parts, axis=0)
 
 

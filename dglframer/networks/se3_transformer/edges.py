@@ -22,7 +22,7 @@ class Edges:
 
     ``envelope_E`` falls to 0 where an edge is about to leave the graph; None: edges do not leave.
     ``alike_PD`` says which edges have equal scalars and lengths: what depends on these alone is computed
-    once for the D edges of a row. None: every edge by itself.
+    once for the D edges of a row. Every edge is in one row, perhaps several times. None: each by itself.
     """
 
     src_E: Tensor  # int64
@@ -31,9 +31,7 @@ class Edges:
     d_E3: Tensor  # x_dst - x_src
     scalars_ES: Tensor  # what else the kernels depend on
     envelope_E: Tensor | None = None
-    alike_PD: Tensor | None = (
-        None  # int64; every edge is in one row, and may be there several times
-    )
+    alike_PD: Tensor | None = None  # int64
 
     @functools.cached_property
     def ops(self) -> TorchOps:
@@ -117,9 +115,8 @@ def edges_alike(length_E: Tensor) -> Tensor:
     In a crystal many are, first of all an edge and its reverse. D makes the work least: a row costs as
     much as ROW_COST edges, and an edge that is repeated as much as any other.
     """
-    resolution = (
-        8 * torch.finfo(length_E.dtype).eps
-    )  # angstrom: a rounding error of some 5 angstrom
+    # In angstrom: about the rounding error of a length of 5 angstrom.
+    resolution = 8 * torch.finfo(length_E.dtype).eps
     length_E = (length_E.detach() / resolution).round()
     order_E = length_E.argsort(stable=True)
     _, group_E, edges_G = length_E[order_E].unique_consecutive(

@@ -2,7 +2,9 @@
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 Runs = Mapping[str, dict[str, Any]]  # of a method with one size and budget, by seed
@@ -27,21 +29,15 @@ CHANGES = [
 ]
 
 
-def axis(numbers: Mapping[str, Any], level: int) -> list[str]:
-    """The sizes (0) or budgets (1) of all methods, in order; the baseline has no budget, 0."""
-    found = {
-        key
-        for sizes in numbers["runs"].values()
-        for key in (sizes if not level else {k for of in sizes.values() for k in of})
-    }
+def sizes_of(numbers: Mapping[str, Any]) -> list[str]:
+    """The numbers of training crystals, in order."""
+    return sorted({size for sizes in numbers["runs"].values() for size in sizes}, key=float)
+
+
+def budgets_of(numbers: Mapping[str, Any], size: str) -> list[str]:
+    """The budgets that some network has with a number of crystals, in order."""
+    found = {budget for sizes in numbers["runs"].values() for budget in sizes.get(size, {})}
     return sorted(found - {"0"}, key=float)
-
-
-def shared_budget(numbers: Mapping[str, Any], sizes: Sequence[str], budgets: Sequence[str]) -> str:
-    """The largest budget that some method has with every one of the sizes; the smallest if none."""
-    ours = [of for name, of in numbers["runs"].items() if name != "boosting"]
-    shared = [b for b in budgets if any(all(b in of.get(n, {}) for n in sizes) for of in ours)]
-    return (shared or budgets[:1])[-1]
 
 
 def runs_of(numbers: Mapping[str, Any], size: str, budget: str) -> dict[str, Runs]:
@@ -67,26 +63,27 @@ def spread(runs: Runs, key: str, digits: int) -> str:
 
 
 def rendered(numbers: dict[str, Any]) -> str:
-    """What it says, then a table for each size."""
-    sizes, budgets = axis(numbers, 0), axis(numbers, 1)
-    about = (
+    """For each size what it says and a table, then what more crystals gain."""
+    sizes = sizes_of(numbers)
+    parts = [
         f"Mean absolute errors of {numbers['target']} in {numbers['unit'] or 'its own unit'} on "
         f"{numbers['val']:,} validation and {numbers['test']:,} test crystals, on {numbers['machine']}, "
         "one thread: the median over seeds, and the least and the largest of them."
-    )
-    parts = [" ".join(["**What it says.**", *verdict(numbers, sizes, budgets)]), about]
-    return "\n\n".join([*parts, *(table(numbers, size, budgets) for size in sizes)])
+    ]
+    for size in sizes:
+        said = " ".join(standing(numbers, size))
+        parts += [f"**{int(size):,} training crystals.** {said}", table(numbers, size)]
+    parts.append(" ".join(gains_of_crystals(numbers, sizes)))
+    return "\n\n".join(parts)
 
 
-def table(numbers: Mapping[str, Any], size: str, budgets: Sequence[str]) -> str:
+def table(numbers: Mapping[str, Any], size: str) -> str:
     """Every method and budget with some number of crystals."""
     lines = [
-        f"{int(size):,} training crystals:",
-        "",
         "| budget (CPU s) | method | seeds | epochs | CPU seconds | validation | test |",
         "|---|---|---|---|---|---|---|",
     ]
-    for k, budget in enumerate(budgets):
+    for k, budget in enumerate(budgets_of(numbers, size)):
         for name, runs in runs_of(numbers, size, budget).items():
             if name == "boosting" and k:
                 continue
@@ -103,15 +100,15 @@ def table(numbers: Mapping[str, Any], size: str, budgets: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
-def verdict(numbers: Mapping[str, Any], sizes: list[str], budgets: list[str]) -> list[str]:
-    """Sentences on the largest size and budget, and on what more crystals and seconds gain."""
-    size, budget = sizes[-1], budgets[-1]
-    runs = runs_of(numbers, size, budget)
+def standing(numbers: Mapping[str, Any], size: str) -> list[str]:
+    """Sentences on one number of crystals: the order at the largest budget, what more seconds gain."""
+    budgets = budgets_of(numbers, size)
+    runs = runs_of(numbers, size, budgets[-1])
     order = sorted(runs, key=lambda name: median(runs[name], "val"))
     ranked = ", ".join(f"{LOOKS[name][0]} {median(runs[name], 'test'):.4f}" for name in order)
     said = [
-        f"With {int(size):,} crystals and {budget} CPU seconds, in the order of the validation error, the "
-        f"test errors are: {ranked}."
+        f"With {budgets[-1]} CPU seconds, in the order of the validation error, the test errors "
+        f"are: {ranked}."
     ]
     if "boosting" in runs:
         networks = [name for name in runs if name != "boosting"]
@@ -124,20 +121,30 @@ def verdict(numbers: Mapping[str, Any], sizes: list[str], budgets: list[str]) ->
                 f"{LOOKS[one][0]} has {ratio:.2f} times the test error of {LOOKS[other][0]}, a lower one "
                 f"with {lower[0]} of {lower[1]} seeds."
             )
-    best = [name for name in order if name != "boosting"][:1]
-    if len(sizes) > 1:
-        shared = shared_budget(numbers, sizes[-2:], budgets)
-        fewer, more = (runs_of(numbers, of, shared) for of in sizes[-2:])
-        change = factors(fewer, more, [*best, "boosting"])
-        said.append(
-            f"{times(sizes[-2:])} the crystals multiply the test error by {change}, each with "
-            f"{shared} CPU seconds."
-        )
     if len(budgets) > 1:
-        shorter = runs_of(numbers, size, budgets[-2])
-        change = factors(shorter, runs, best)
+        change = factors(runs_of(numbers, size, budgets[-2]), runs, best_of(runs))
         said.append(f"{times(budgets[-2:])} the CPU time multiplies it by {change}.")
     return said
+
+
+def gains_of_crystals(numbers: Mapping[str, Any], sizes: Sequence[str]) -> list[str]:
+    """A sentence for each two sizes one after the other that share a budget."""
+    said = []
+    for pair in pairwise(sizes):
+        fewer, more = (budgets_of(numbers, size) for size in pair)
+        if shared := [budget for budget in more if budget in fewer]:
+            before, after = (runs_of(numbers, size, shared[-1]) for size in pair)
+            change = factors(before, after, [*best_of(after), "boosting"])
+            said.append(
+                f"From {int(pair[0]):,} to {int(pair[1]):,} crystals the test error is multiplied by "
+                f"{change}, each with {shared[-1]} CPU seconds."
+            )
+    return said
+
+
+def best_of(runs: Mapping[str, Runs]) -> list[str]:
+    """The network of the least validation error, if there is one."""
+    return sorted(runs.keys() - {"boosting"}, key=lambda name: median(runs[name], "val"))[:1]
 
 
 def wins(one: Runs, other: Runs) -> tuple[int, int, bool]:
@@ -166,13 +173,15 @@ def factors(before: Mapping[str, Runs], after: Mapping[str, Runs], names: Sequen
 
 
 def drawn(path: Path, numbers: Mapping[str, Any]) -> None:
-    """Test error against CPU seconds at the largest size, and against crystals at one budget of all sizes."""
+    """Test error against CPU seconds at the size with most budgets, and against crystals."""
     from dglframer.report.plots import svg
 
-    sizes, budgets = axis(numbers, 0), axis(numbers, 1)
-    by_time = [runs_of(numbers, sizes[-1], budget) for budget in budgets]
-    shared = shared_budget(numbers, sizes, budgets)
-    by_size = [runs_of(numbers, size, shared) for size in sizes]
+    sizes = sizes_of(numbers)
+    budgets = {size: budgets_of(numbers, size) for size in sizes}
+    timed = max(reversed(sizes), key=lambda size: len(budgets[size]))
+    by_time = [runs_of(numbers, timed, budget) for budget in budgets[timed]]
+    by_size = [runs_of(numbers, size, budgets[size][-1]) for size in sizes]
+    ticks = {float(size): f"{int(size):,}\n{budgets[size][-1]} s" for size in sizes}
 
     def crystals(runs: Runs, k: int) -> float:
         return float(sizes[k])
@@ -180,11 +189,10 @@ def drawn(path: Path, numbers: Mapping[str, Any]) -> None:
     def seconds(runs: Runs, k: int) -> float:
         return median(runs, "cpu_seconds")
 
-    unit = numbers["unit"]
-    titles = f"{int(sizes[-1]):,} crystals", f"{shared} CPU seconds"
+    unit, label = numbers["unit"], "training crystals and CPU seconds of training"
     panels = [
-        panel(by_time, seconds, titles[0], "CPU seconds of training", unit),
-        panel(by_size, crystals, titles[1], "training crystals", unit, sizes),
+        panel(by_time, seconds, f"{int(timed):,} crystals", "CPU seconds of training", unit),
+        panel(by_size, crystals, "the most CPU seconds of each size", label, unit, ticks),
     ]
     path.write_text(svg(panels, size=(5.2, 4.0)), encoding="utf-8")
 
@@ -195,11 +203,11 @@ def panel(
     title: str,
     label: str,
     unit: str,
-    sizes: Sequence[str] = (),
+    ticks: Mapping[float, str] = MappingProxyType({}),
 ) -> Callable[[Any], None]:
     """A line for each method, with bars from the least to the largest seed; both axes logarithmic.
 
-    The panel of the ``sizes`` stands to the right, and has the legend.
+    The panel with ``ticks`` of its own stands to the right, and has the legend.
     """
     from dglframer.report.plots import plain_labels, with_unit
 
@@ -223,8 +231,8 @@ def panel(
         axes.set_ylabel(with_unit("test MAE", unit))
         for one in (axes.xaxis, axes.yaxis):
             plain_labels(one, at=(1.0, 2.0, 3.0, 5.0))
-        if sizes:
-            axes.set_xticks([float(size) for size in sizes], [f"{int(size):,}" for size in sizes])
+        if ticks:
+            axes.set_xticks(list(ticks), ticks.values())
             axes.minorticks_off()
             axes.legend(loc="center left", bbox_to_anchor=(1.02, 0.5))
 

@@ -4,28 +4,33 @@
 
 RESULTS is a results folder of the workflow with graphs and a split; its train rows are cut down to --rows
 drawn ones, val and test stay. Each recipe is trained by `dglframer train` and judged by `dglframer
-evaluate`, on one thread. What is done stays in --folder, and a second call goes on from there. Writes
-benchmarks/results/recipe.json and the tables of docs/measured/recipe.md.
+evaluate`, on one thread. The workflow builds the graphs of a recipe that needs others. The recipe "second
+target" learns --second-target beside the configured one; without that option it is left out. What is
+done stays in --folder, and a second call goes on from there. Writes benchmarks/results/recipe.json and
+the tables of docs/measured/recipe.md.
 """
 
 import argparse
 import statistics
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from default_run import machine
 from pages import publish
-from trainings import OPTIONS, judged, kept, train
+from trainings import OPTIONS, PROGRAM, judged, kept, train
 
-from dglframer.common.files import read_json
+from dglframer.common.files import read_json, write_json
 from dglframer.config import Config, load_config, override
 from dglframer.data.subsets import write_subsets
 
-ROOT = Path(__file__).resolve().parents[1]
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
 RESULTS_FILE = ROOT / "benchmarks" / "results" / "recipe.json"
 PAGE = ROOT / "docs" / "measured" / "recipe.md"
-PART = (PAGE, "<!-- tables: written by benchmarks/recipe.py -->", "<!-- end of tables -->")
+BEGIN, END = "<!-- tables: written by benchmarks/recipe.py -->", "<!-- end of tables -->"
 BASE = {
     "encoder": "crystalframer",
     "crystalframer.frame": "none",
@@ -44,6 +49,10 @@ RECIPES: dict[str, dict[str, Any]] = {
     "default, frames": PROPERTIES | FRAMES,
     "default, even third axis": PROPERTIES | EVEN,
     "default, composition reference": PROPERTIES | REFERENCE,
+    "default, edges to 6 A": PROPERTIES | {"graphs.cutoff_angstrom": 6.0},
+    "default, edges to 11 A": PROPERTIES | {"graphs.cutoff_angstrom": 11.0},
+    "default, second target": PROPERTIES | {"dataset.targets": "second"},
+    "default, stochastic depth 0.1": PROPERTIES | {"stochastic_depth": 0.1},
     "plain": {},
     "paper": ADAMW
     | {
@@ -78,27 +87,58 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     found = args.folder / "found.json"
     for seed in args.seeds:
         for name in args.only or RECIPES:
-            kept(found, (name, str(seed)), partial(trained, args, name, seed))
+            if args.second_target or not needs_second(name):
+                kept(found, (name, str(seed)), partial(trained, args, name, seed))
     recipes = read_json(found)
     return {"rows": args.rows, "epochs": EPOCHS, "recipes": recipes}
+
+
+def needs_second(name: str) -> bool:
+    return "dataset.targets" in RECIPES[name]
 
 
 def configured(config: Config, args: argparse.Namespace, name: str, seed: int) -> Config:
     """The configuration with the settings of a recipe."""
     values = BASE | {"training.epochs": EPOCHS} | RECIPES[name]
+    values.pop("stochastic_depth", None)
     if start := values.get("training.init_from"):
         values["training.init_from"] = str(args.folder / start / f"seed-{seed}")
+    if needs_second(name):
+        values["dataset.targets"] = [*config.dataset.targets, args.second_target]
     if reference := values.get("dataset.target_references"):
         values["dataset.target_references"] = dict.fromkeys(config.dataset.targets, reference)
     return override(config, values)
 
 
+def graphs_of(args: argparse.Namespace, name: str, config: Config) -> Path:
+    """The graphs that a recipe reads: those of the results, or others that the workflow builds."""
+    if not {"graphs.cutoff_angstrom", "dataset.targets"} & RECIPES[name].keys():
+        return Path(args.results / "graphs")
+    folder = args.folder / "graphs" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "config.json", config.model_dump(mode="json"))
+    command = [
+        "snakemake",
+        "--snakefile",
+        ROOT / "Snakefile",
+        "--directory",
+        folder,
+        "--cores",
+        "1",
+    ]
+    command += ["results/graphs/manifest.json", "--configfile", folder / "config.json"]
+    subprocess.run([sys.executable, "-m", *map(str, command)], check=True)
+    return folder / "results" / "graphs"
+
+
 def trained(args: argparse.Namespace, name: str, seed: int) -> dict[str, Any]:
     """Errors of one training, those of gradient boosting on the same rows, and the CPU seconds."""
     config = configured(load_config(args.config or args.results / "config.json"), args, name, seed)
-    split, graphs = args.folder / str(args.rows) / "split.parquet", args.results / "graphs"
+    split, graphs = args.folder / str(args.rows) / "split.parquet", graphs_of(args, name, config)
     model = args.folder / name / f"seed-{seed}"
-    seconds = train(config, seed, graphs, split, model)
+    depth = RECIPES[name].get("stochastic_depth")
+    program = PROGRAM if depth is None else (str(HERE / "stochastic_depth.py"), str(depth))
+    seconds = train(config, seed, graphs, split, model, program)
     return {"cpu_seconds": seconds, "machine": machine(), **judged(model, graphs, split)}
 
 
@@ -138,10 +178,11 @@ if __name__ == "__main__":
             "--rows": {"type": int, "default": 2000},
             "--seeds": {"type": int, "nargs": "+", "default": [0, 1]},
             "--only": {"nargs": "+", "choices": list(RECIPES), "help": "these recipes alone"},
+            "--second-target": {"help": "a label of the same crystals, learned beside the first"},
             "--folder": {"type": Path, "default": Path("recipes")},
         },
         measure,
         RESULTS_FILE,
-        PART,
+        (PAGE, BEGIN, END),
         rendered,
     )

@@ -4,13 +4,14 @@ import os
 import resource
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from dglframer.common.files import read_json, write_json
 from dglframer.config import Config
 
+PROGRAM = "-m", "dglframer"  # what the interpreter runs
 # Of a script's command line: on which graphs and with which settings it trains.
 OPTIONS: dict[str, dict[str, Any]] = {
     "results": {"type": Path, "help": "results folder of the workflow"},
@@ -41,10 +42,10 @@ def found_in(file: Path) -> Any:
     return read_json(file) if file.exists() else {}
 
 
-def call(*words: Any) -> float:
+def call(*words: Any, program: Sequence[str] = PROGRAM) -> float:
     """Run a verb on one thread; its CPU seconds."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    command = [sys.executable, "-m", "dglframer", *map(str, words)]
+    command = [sys.executable, *program, *map(str, words)]
     run = subprocess.run(
         command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True
     )
@@ -54,23 +55,29 @@ def call(*words: Any) -> float:
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def train(config: Config, seed: int, graphs: Path, split: Path, model: Path) -> float:
+def train(
+    config: Config,
+    seed: int,
+    graphs: Path,
+    split: Path,
+    model: Path,
+    program: Sequence[str] = PROGRAM,
+) -> float:
     """Train a model into its folder; the CPU seconds of the verb. The settings stay beside the folder."""
     model.parent.mkdir(parents=True, exist_ok=True)
     settings = model.parent / "config.json"
     write_json(settings, config.model_dump(mode="json"))
     data = "--graphs", graphs, "--split", split
-    return call(
-        "train", "--config", settings, *data, "--seed", seed, "--device", "cpu", "--out", model
-    )
+    words = "--config", settings, *data, "--seed", seed, "--device", "cpu", "--out", model
+    return call("train", *words, program=program)
 
 
 def judged(model: Path, graphs: Path, split: Path) -> dict[str, Any]:
-    """Errors of a model of one target on each part of a split, and of gradient boosting on test."""
+    """Errors of a model's first target on each part of a split, and of gradient boosting on test."""
     out = model.parent / "evaluation"
     data = "--graphs", graphs, "--split", split
     call("evaluate", *data, "--models", model, "--device", "cpu", "--out", out)
-    (errors,) = read_json(out / "metrics.json", "targets")["targets"].values()
+    errors = next(iter(read_json(out / "metrics.json", "targets")["targets"].values()))
     return {
         **{part: errors["splits"][part]["mae"] for part in ("train", "val", "test")},
         "boosting": errors["boosting_baseline"]["test_mae"],

@@ -80,11 +80,13 @@ def test_what_is_kept_is_made_once(benchmark, tmp_path):
 
 def test_every_recipe_is_a_configuration(benchmark, tmp_path):
     recipe = benchmark("recipe")
-    args = argparse.Namespace(folder=tmp_path)
+    args = argparse.Namespace(folder=tmp_path, second_target="hull")
     given = parse_config({"dataset": {"targets": ["energy", "gap"]}})
     found = {name: recipe.configured(given, args, name, 7) for name in recipe.RECIPES}
     assert found["plain"].dataset.target_references == {}
     both = {"energy": "composition", "gap": "composition"}
+    assert found["default, second target"].dataset.targets == ("energy", "gap", "hull")
+    assert found["default, edges to 11 A"].graphs.cutoff_angstrom == 11
     for name in ("composition reference", "default, composition reference"):
         assert found[name].dataset.target_references == both
     even = {name for name, one in found.items() if one.crystalframer.even_third_axis}
@@ -110,7 +112,7 @@ def test_the_words_of_the_proof_follow_from_its_numbers(benchmark):
         "none": {"500": {"60": runs((0.1, 0.12), (0.1, 0.16))}},
         "max": {"500": {"60": runs((0.05, 0.11), (0.05, 0.31))}},
     }
-    said = benchmark("proof_page").verdict({"runs": found}, ["500"], ["60"])
+    said = benchmark("proof_page").standing({"runs": found}, "500")
     ranked, ahead, frames = said
     assert ranked.endswith(
         "CrystalFramer with frames 0.2100, CrystalFramer without frames 0.1400, "
@@ -129,12 +131,34 @@ def test_the_proof_compares_sizes_at_a_budget_of_both(benchmark):
         "none": {"500": {"50": runs(0.4)}, "2000": {"50": runs(0.3), "150": runs(0.1)}},
         "boosting": {"500": {"0": runs(0.4)}, "2000": {"0": runs(0.2)}},
     }
-    said = benchmark("proof_page").verdict({"runs": found}, ["500", "2000"], ["50", "150"])
-    assert said[-2] == (
-        "4 times the crystals multiply the test error by 0.75 (CrystalFramer without frames), "
+    page = benchmark("proof_page")
+    assert page.gains_of_crystals({"runs": found}, ["500", "2000"]) == [
+        "From 500 to 2,000 crystals the test error is multiplied by 0.75 (CrystalFramer without frames), "
         "0.50 (gradient boosting), each with 50 CPU seconds."
-    )
+    ]
+    said = page.standing({"runs": found}, "2000")
     assert said[-1] == "3 times the CPU time multiplies it by 0.33 (CrystalFramer without frames)."
+
+
+def test_the_proof_says_nothing_of_sizes_without_a_shared_budget(benchmark, tmp_path):
+    def runs(error):
+        return {"0": {"val": error, "test": error, "cpu_seconds": 50.0, "epochs": [1]}}
+
+    found = {
+        "none": {"500": {"50": runs(0.4)}, "2000": {"150": runs(0.1)}},
+        "tfn": {"2000": {"150": runs(0.3)}},
+        "boosting": {"500": {"0": runs(0.4)}, "2000": {"0": runs(0.2)}},
+    }
+    page = benchmark("proof_page")
+    head = {"target": "e", "unit": "eV", "val": 5, "test": 5, "machine": "m"}
+    assert page.gains_of_crystals({"runs": found}, ["500", "2000"]) == []
+    text = page.rendered(head | {"runs": found})
+    assert (
+        "Ahead of gradient boosting on test with every seed: CrystalFramer without frames." in text
+    )
+    assert "| 150 | TFN | 1 | 1 | 50 | 0.3000 | 0.3000 |" in text
+    page.drawn(tmp_path / "proof.svg", head | {"runs": found})
+    assert "2,000" in (tmp_path / "proof.svg").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow

@@ -82,7 +82,8 @@ def test_every_preset_is_known_and_valid():
     assert {path.stem for path in PRESETS.glob("*.yaml")} == {*PUBLISHED, *on_top, *molecules}
     for name in molecules:
         assert set(preset(name).dataset.targets) <= set(BY_NAME["qm9"].targets)
-        assert preset(name).training.optimizer == "adamw"  # as measured, whatever the default is
+    assert preset("qm9").training.optimizer == "adamw"  # the published training
+    assert preset("qm9_subset").training.optimizer == "muon"  # the default recipe
     light = preset("jarvis_bandgap_mbj", "lightweight").crystalframer
     assert (light.angle_bins, light.angle_width_bins) == (16, 1.0)
     assert (light.distance_coefficient, light.angle_coefficient) == (1.5, 6.0)

@@ -43,8 +43,8 @@ def stored(name: str) -> dict[str, Any]:
 def encoders(results: dict[str, Any]) -> str:
     """The errors of the encoders after equal CPU time."""
     lines = [
-        "**Encoders**, after equal CPU time on 2,000 training crystals, with the paper's recipe and the "
-        "slower code of 22 November 2026 ([comparison](../measured/compare.md)):",
+        "**Encoders**, after equal CPU time on 2,000 training crystals, with the default recipe "
+        "([comparison](../measured/compare.md)):",
         "",
         "| encoder | epochs | CPU minutes | test MAE, eV/atom |",
         "|---|---|---|---|",
@@ -54,7 +54,7 @@ def encoders(results: dict[str, Any]) -> str:
             maes = row["targets"]["formation_energy_per_atom"]["test_mae_by_seed"]
             minutes = row["epochs"] * row["seconds_per_epoch"] / 60
             lines.append(
-                f"| {ENCODERS[row['variant']]} | {row['epochs']} | {minutes:.0f} "
+                f"| {ENCODERS[row['variant']]} | {row['epochs']} | {minutes:.1f} "
                 f"| {sum(maes) / len(maes):.3f} |"
             )
     boosting = results["rows"][0]["targets"]["formation_energy_per_atom"]["boosting_baseline"]

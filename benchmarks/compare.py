@@ -35,8 +35,8 @@ CONFIG: dict[str, Any] = {
         "variants": {
             "crystalframer": {},
             "crystalformer": {"crystalframer.frame": "none"},
-            "se3_transformer": {"encoder": "se3_transformer", "training.learning_rate": 1e-3},
-            "tfn": {"encoder": "tfn", "training.learning_rate": 1e-3},
+            "se3_transformer": {"encoder": "se3_transformer"},
+            "tfn": {"encoder": "tfn"},
         }
     },
 }

@@ -32,6 +32,8 @@ def load_script(monkeypatch):
         ("unseen_elements", "unseen_elements.py --page"),
         ("proof", "proof.py --page"),
         ("ensembles", "ensembles.py --page"),
+        ("recipe", "recipe.py --page"),
+        ("pretraining", "pretraining.py --page"),
     ],
 )
 def test_the_part_of_a_page_comes_from_the_results_file(load_script, name, command):

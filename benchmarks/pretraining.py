@@ -16,7 +16,7 @@ from typing import Any
 
 from default_run import machine
 from pages import publish
-from trainings import OPTIONS, judged, kept, train
+from trainings import OPTIONS, judged_targets, kept, train
 
 from dglframer.common.files import read_json
 from dglframer.config import load_config, override
@@ -47,17 +47,7 @@ def trained(args: argparse.Namespace, name: str, seed: int) -> dict[str, Any]:
     model = args.folder / name / f"seed-{seed}"
     graphs, split = args.results / "graphs", args.results / "split.parquet"
     seconds = train(config, seed, graphs, split, model)
-    judged(model, graphs, split)
-    targets = read_json(args.folder / name / "evaluation" / "metrics.json")["targets"]
-    errors = {
-        target: {
-            "unit": found["unit"],
-            "val": found["splits"]["val"]["mae"],
-            "test": found["splits"]["test"]["mae"],
-            "boosting": found["boosting_baseline"]["test_mae"],
-        }
-        for target, found in targets.items()
-    }
+    errors = judged_targets(model, graphs, split)
     return {"cpu_seconds": seconds, "epochs": times * args.epochs, "errors": errors}
 
 

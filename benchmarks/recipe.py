@@ -12,17 +12,15 @@ the tables of docs/measured/recipe.md.
 
 import argparse
 import statistics
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from default_run import machine
 from pages import publish
-from trainings import OPTIONS, PROGRAM, judged, kept, train
+from trainings import OPTIONS, PROGRAM, judged, kept, made_graphs, train
 
-from dglframer.common.files import read_json, write_json
+from dglframer.common.files import read_json
 from dglframer.config import Config, load_config, override
 from dglframer.data.subsets import write_subsets
 
@@ -44,15 +42,31 @@ FRAMES = {"crystalframer.frame": "max"}
 EVEN = FRAMES | {"crystalframer.even_third_axis": True}
 REFERENCE = {"dataset.target_references": "composition"}  # of every target
 THEN = {"training.init_from": "plain", "training.epochs": 15}  # a recipe, of the same seed
+THEN_DEFAULT = PROPERTIES | THEN | {"training.init_from": "default"}
+
+
+def in_part(blocks: int, heads: int, start: str) -> dict[str, Any]:
+    """Frames in the last blocks and first heads, their angle projections drawn or from zero."""
+    return PROPERTIES | FRAMES | {"program": ["frames_in_part.py", blocks, heads, start]}
+
+
 RECIPES: dict[str, dict[str, Any]] = {
     "default": PROPERTIES,
     "default, frames": PROPERTIES | FRAMES,
     "default, even third axis": PROPERTIES | EVEN,
+    "default, frames from zero": in_part(4, 8, "zero"),
+    "default, frames in the last two blocks": in_part(2, 8, "drawn"),
+    "default, frames in the last block": in_part(1, 8, "drawn"),
+    "default, frames in two of eight heads": in_part(4, 2, "drawn"),
+    "default, static frames": PROPERTIES | {"crystalframer.frame": "max_static"},
+    "default, weighted PCA frames": PROPERTIES | {"crystalframer.frame": "weighted_pca"},
+    "default, then 15 epochs more": THEN_DEFAULT,
+    "default, then 15 epochs with frames": THEN_DEFAULT | FRAMES,
     "default, composition reference": PROPERTIES | REFERENCE,
     "default, edges to 6 A": PROPERTIES | {"graphs.cutoff_angstrom": 6.0},
     "default, edges to 11 A": PROPERTIES | {"graphs.cutoff_angstrom": 11.0},
     "default, second target": PROPERTIES | {"dataset.targets": "second"},
-    "default, stochastic depth 0.1": PROPERTIES | {"stochastic_depth": 0.1},
+    "default, stochastic depth 0.1": PROPERTIES | {"program": ["stochastic_depth.py", 0.1]},
     "plain": {},
     "paper": ADAMW
     | {
@@ -100,7 +114,7 @@ def needs_second(name: str) -> bool:
 def configured(config: Config, args: argparse.Namespace, name: str, seed: int) -> Config:
     """The configuration with the settings of a recipe."""
     values = BASE | {"training.epochs": EPOCHS} | RECIPES[name]
-    values.pop("stochastic_depth", None)
+    values.pop("program", None)
     if start := values.get("training.init_from"):
         values["training.init_from"] = str(args.folder / start / f"seed-{seed}")
     if needs_second(name):
@@ -114,21 +128,15 @@ def graphs_of(args: argparse.Namespace, name: str, config: Config) -> Path:
     """The graphs that a recipe reads: those of the results, or others that the workflow builds."""
     if not {"graphs.cutoff_angstrom", "dataset.targets"} & RECIPES[name].keys():
         return Path(args.results / "graphs")
-    folder = args.folder / "graphs" / name
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "config.json", config.model_dump(mode="json"))
-    command = [
-        "snakemake",
-        "--snakefile",
-        ROOT / "Snakefile",
-        "--directory",
-        folder,
-        "--cores",
-        "1",
-    ]
-    command += ["results/graphs/manifest.json", "--configfile", folder / "config.json"]
-    subprocess.run([sys.executable, "-m", *map(str, command)], check=True)
-    return folder / "results" / "graphs"
+    return made_graphs(config, args.folder / "graphs" / name)
+
+
+def program_of(name: str) -> list[str]:
+    """What the interpreter runs for a recipe: the package, or a script that changes its network."""
+    if "program" not in RECIPES[name]:
+        return list(PROGRAM)
+    script, *words = RECIPES[name]["program"]
+    return [str(HERE / script), *map(str, words)]
 
 
 def trained(args: argparse.Namespace, name: str, seed: int) -> dict[str, Any]:
@@ -136,9 +144,7 @@ def trained(args: argparse.Namespace, name: str, seed: int) -> dict[str, Any]:
     config = configured(load_config(args.config or args.results / "config.json"), args, name, seed)
     split, graphs = args.folder / str(args.rows) / "split.parquet", graphs_of(args, name, config)
     model = args.folder / name / f"seed-{seed}"
-    depth = RECIPES[name].get("stochastic_depth")
-    program = PROGRAM if depth is None else (str(HERE / "stochastic_depth.py"), str(depth))
-    seconds = train(config, seed, graphs, split, model, program)
+    seconds = train(config, seed, graphs, split, model, program_of(name))
     return {"cpu_seconds": seconds, "machine": machine(), **judged(model, graphs, split)}
 
 

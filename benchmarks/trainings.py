@@ -11,6 +11,7 @@ from typing import Any
 from dglframer.common.files import read_json, write_json
 from dglframer.config import Config
 
+ROOT = Path(__file__).resolve().parents[1]
 PROGRAM = "-m", "dglframer"  # what the interpreter runs
 # Of a script's command line: on which graphs and with which settings it trains.
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -55,6 +56,17 @@ def call(*words: Any, program: Sequence[str] = PROGRAM) -> float:
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
+def made_graphs(config: Config, folder: Path) -> Path:
+    """The graphs of a configuration, which the workflow builds in a folder where they are absent."""
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = folder / "config.json"
+    write_json(settings, config.model_dump(mode="json"))
+    where = "--snakefile", ROOT / "Snakefile", "--directory", folder, "--cores", 1
+    words = *where, "results/graphs/manifest.json", "--configfile", settings
+    call(*words, program=("-m", "snakemake"))
+    return folder / "results" / "graphs"
+
+
 def train(
     config: Config,
     seed: int,
@@ -74,12 +86,19 @@ def train(
 
 def judged(model: Path, graphs: Path, split: Path) -> dict[str, Any]:
     """Errors of a model's first target on each part of a split, and of gradient boosting on test."""
+    return next(iter(judged_targets(model, graphs, split).values()))
+
+
+def judged_targets(model: Path, graphs: Path, split: Path) -> dict[str, dict[str, Any]]:
+    """``judged`` of every target of a model."""
     out = model.parent / "evaluation"
     data = "--graphs", graphs, "--split", split
     call("evaluate", *data, "--models", model, "--device", "cpu", "--out", out)
-    errors = next(iter(read_json(out / "metrics.json", "targets")["targets"].values()))
     return {
-        **{part: errors["splits"][part]["mae"] for part in ("train", "val", "test")},
-        "boosting": errors["boosting_baseline"]["test_mae"],
-        "unit": errors["unit"],
+        target: {
+            **{part: errors["splits"][part]["mae"] for part in ("train", "val", "test")},
+            "boosting": errors["boosting_baseline"]["test_mae"],
+            "unit": errors["unit"],
+        }
+        for target, errors in read_json(out / "metrics.json", "targets")["targets"].items()
     }

@@ -34,9 +34,7 @@ def init(network: CrystalFramer, settings: CrystalFramerConfig, n_targets: int =
 
 def first_heads(gradient_3HDK: Tensor) -> Tensor:
     """The gradient of the heads that see frames; zero for the others, which Muon and decay leave at zero."""
-    return torch.cat(
-        [gradient_3HDK[:, :HEADS], torch.zeros_like(gradient_3HDK[:, HEADS:])], dim=1
-    )
+    return torch.cat([gradient_3HDK[:, :HEADS], torch.zeros_like(gradient_3HDK[:, HEADS:])], dim=1)
 
 
 def draw(network: CrystalFramer, seed: int) -> CrystalFramer:

@@ -224,9 +224,9 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     def run(method: str, size: int, budget: float, seed: int) -> dict[str, Any]:
         rows = every[seed, size]
         if method == "boosting":
-            return boosting(rows)
+            return {"machine": machine(), **boosting(rows)}
         side = theirs if method in PEERS else ours
-        return side.run(method, size, budget, seed, rows)
+        return {"machine": machine(), **side.run(method, size, budget, seed, rows)}
 
     for seed, size in every:
         for method in methods:
@@ -236,7 +236,6 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     parts_G = every[args.seeds[0], args.sizes[0]].labelled[1]
     graphs = read_json(args.results / "graphs" / "manifest.json")
     return {
-        "machine": machine(),
         "target": target,
         "unit": graphs["targets"][target],
         "val": int((parts_G == "val").sum()),

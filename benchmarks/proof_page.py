@@ -67,22 +67,33 @@ def rendered(numbers: dict[str, Any]) -> str:
     sizes = sizes_of(numbers)
     parts = [
         f"Mean absolute errors of {numbers['target']} in {numbers['unit'] or 'its own unit'} on "
-        f"{numbers['val']:,} validation and {numbers['test']:,} test crystals, on {numbers['machine']}, "
-        "one thread: the median over seeds, and the least and the largest of them."
+        f"{numbers['val']:,} validation and {numbers['test']:,} test crystals, one thread: the median over "
+        "seeds, and the least and the largest of them."
     ]
     for size in sizes:
+        on = "; ".join(machines_of(numbers, size))
         said = " ".join(standing(numbers, size))
-        parts += [f"**{int(size):,} training crystals.** {said}", table(numbers, size)]
+        parts += [f"**{int(size):,} training crystals**, on {on}. {said}", table(numbers, size)]
     parts.append(" ".join(gains_of_crystals(numbers, sizes)))
     return "\n\n".join(parts)
 
 
+def machines_of(numbers: Mapping[str, Any], size: str) -> list[str]:
+    """The machines on which something was trained with a number of crystals."""
+    budgets = [sizes.get(size, {}) for sizes in numbers["runs"].values()]
+    runs = [run for of in budgets for seeds in of.values() for run in seeds.values()]
+    return sorted({run["machine"] for run in runs})
+
+
 def table(numbers: Mapping[str, Any], size: str) -> str:
     """Every method and budget with some number of crystals."""
+    several = len(machines_of(numbers, size)) > 1
     lines = [
         "| budget (CPU s) | method | seeds | epochs | CPU seconds | validation | test |",
         "|---|---|---|---|---|---|---|",
     ]
+    if several:
+        lines = [f"{lines[0]} on |", f"{lines[1]}---|"]
     for k, budget in enumerate(budgets_of(numbers, size)):
         for name, runs in runs_of(numbers, size, budget).items():
             if name == "boosting" and k:
@@ -96,6 +107,8 @@ def table(numbers: Mapping[str, Any], size: str) -> str:
                 spread(runs, "cpu_seconds", 0 if name != "boosting" else 1),
                 *(spread(runs, part, 4) for part in ("val", "test")),
             ]
+            if several:
+                cells.append("; ".join(sorted({run["machine"] for run in runs.values()})))
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 

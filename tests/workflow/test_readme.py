@@ -34,6 +34,7 @@ def load_script(monkeypatch):
         ("ensembles", "ensembles.py --page"),
         ("recipe", "recipe.py --page"),
         ("pretraining", "pretraining.py --page"),
+        ("several_targets", "several_targets.py --page"),
     ],
 )
 def test_the_part_of_a_page_comes_from_the_results_file(load_script, name, command):

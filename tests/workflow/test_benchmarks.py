@@ -141,22 +141,27 @@ def test_the_proof_compares_sizes_at_a_budget_of_both(benchmark):
 
 
 def test_the_proof_says_nothing_of_sizes_without_a_shared_budget(benchmark, tmp_path):
-    def runs(error):
-        return {"0": {"val": error, "test": error, "cpu_seconds": 50.0, "epochs": [1]}}
+    def runs(error, machine="m"):
+        run = {"val": error, "test": error, "cpu_seconds": 50.0, "epochs": [1], "machine": machine}
+        return {"0": run}
 
     found = {
         "none": {"500": {"50": runs(0.4)}, "2000": {"150": runs(0.1)}},
-        "tfn": {"2000": {"150": runs(0.3)}},
+        "tfn": {"2000": {"150": runs(0.3, "n")}},
         "boosting": {"500": {"0": runs(0.4)}, "2000": {"0": runs(0.2)}},
     }
     page = benchmark("proof_page")
-    head = {"target": "e", "unit": "eV", "val": 5, "test": 5, "machine": "m"}
+    head = {"target": "e", "unit": "eV", "val": 5, "test": 5}
     assert page.gains_of_crystals({"runs": found}, ["500", "2000"]) == []
     text = page.rendered(head | {"runs": found})
     assert (
         "Ahead of gradient boosting on test with every seed: CrystalFramer without frames." in text
     )
-    assert "| 150 | TFN | 1 | 1 | 50 | 0.3000 | 0.3000 |" in text
+    # A machine is said once where there is one, and for each method where there are several.
+    assert "**500 training crystals**, on m." in text
+    assert "**2,000 training crystals**, on m; n." in text
+    assert "| 50 | CrystalFramer without frames | 1 | 1 | 50 | 0.4000 | 0.4000 |\n" in text
+    assert "| 150 | TFN | 1 | 1 | 50 | 0.3000 | 0.3000 | n |" in text
     page.drawn(tmp_path / "proof.svg", head | {"runs": found})
     assert "2,000" in (tmp_path / "proof.svg").read_text(encoding="utf-8")
 

@@ -2,7 +2,8 @@
 
 import argparse
 import json
-from collections.abc import Callable, Mapping
+import statistics
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,17 @@ def fill(page: Path, begin: str, end: str, text: str) -> None:
     before, rest = page.read_text(encoding="utf-8").split(begin)
     after = rest.split(end)[1]
     page.write_text(f"{before}{begin}\n\n{text.strip()}\n\n{end}{after}", encoding="utf-8")
+
+
+def mean_and_each(values: list[float], form: str) -> str:
+    """The mean of the seeds and, in brackets, each of them; ``form`` as in a format string."""
+    each = ", ".join(f"{value:{form}}" for value in values)
+    return f"{statistics.mean(values):{form}} ({each})"
+
+
+def machines(runs: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The machines of some trainings, each once."""
+    return sorted({run["machine"] for run in runs})
 
 
 def publish(

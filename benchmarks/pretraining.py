@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from default_run import machine
-from pages import publish
-from trainings import OPTIONS, judged_targets, kept, train
+from pages import mean_and_each, publish
+from trainings import OPTIONS, ROOT, judged_targets, kept, train
 
 from dglframer.common.files import read_json
 from dglframer.config import load_config, override
 
-ROOT = Path(__file__).resolve().parents[1]
 RESULTS_FILE = ROOT / "benchmarks" / "results" / "pretraining.json"
 PAGE = ROOT / "docs" / "measured" / "pretraining.md"
 BEGIN, END = "<!-- table: written by benchmarks/pretraining.py -->", "<!-- end of table -->"
@@ -71,7 +70,10 @@ def rendered(results: dict[str, Any]) -> str:
         runs = results["runs"][name]
         every = [runs[seed] for seed in sorted(runs, key=int)]
         seconds = statistics.median(run["cpu_seconds"] for run in every)
-        cells = [cell([run["errors"][target]["test"] for run in every]) for target in first]
+        cells = [
+            mean_and_each([run["errors"][target]["test"] for run in every], ".2f")
+            for target in first
+        ]
         start = results["start"] if STARTS[name][1] else "random weights"
         rows.append(f"| {start} | {every[0]['epochs']} | {seconds:.0f} | {' | '.join(cells)} |")
     boosting = " | ".join(f"{one['boosting']:.2f}" for one in first.values())
@@ -80,11 +82,6 @@ def rendered(results: dict[str, Any]) -> str:
         f"Mean absolute errors on test, the mean over seeds (each seed), on {results['machine']}, one thread."
         "\n\n" + "\n".join(rows)
     )
-
-
-def cell(errors: list[float]) -> str:
-    each = ", ".join(f"{error:.2f}" for error in errors)
-    return f"{statistics.mean(errors):.2f} ({each})"
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ import numpy as np
 from default_run import machine
 from pages import publish
 from proof_page import drawn, rendered
-from trainings import OPTIONS, judged, kept, train
+from trainings import OPTIONS, ROOT, judged, kept, train
 
 from dglframer.common.files import read_json
 from dglframer.common.parquet import read_parquet
@@ -39,7 +39,6 @@ from dglframer.graphs.dataset import GraphDataset
 from dglframer.structures.crystal import Crystal
 from dglframer.training.metrics import read_metrics
 
-ROOT = Path(__file__).resolve().parents[1]
 RESULTS_FILE = ROOT / "benchmarks" / "results" / "proof.json"
 PAGE, PLOT = ROOT / "docs" / "measured" / "proof.md", ROOT / "docs" / "measured" / "proof.svg"
 BEGIN, END = "<!-- results: written by benchmarks/proof.py -->", "<!-- end of results -->"
@@ -224,9 +223,11 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     def run(method: str, size: int, budget: float, seed: int) -> dict[str, Any]:
         rows = every[seed, size]
         if method == "boosting":
-            return {"machine": machine(), **boosting(rows)}
-        side = theirs if method in PEERS else ours
-        return {"machine": machine(), **side.run(method, size, budget, seed, rows)}
+            found = boosting(rows)
+        else:
+            side = theirs if method in PEERS else ours
+            found = side.run(method, size, budget, seed, rows)
+        return {"machine": machine(), **found}
 
     for seed, size in every:
         for method in methods:

@@ -7,6 +7,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from pages import machines
+
 Runs = Mapping[str, dict[str, Any]]  # of a method with one size and budget, by seed
 # Every method with its name, colour of the figure and mark.
 LOOKS = {
@@ -82,7 +84,7 @@ def machines_of(numbers: Mapping[str, Any], size: str) -> list[str]:
     """The machines on which something was trained with a number of crystals."""
     budgets = [sizes.get(size, {}) for sizes in numbers["runs"].values()]
     runs = [run for of in budgets for seeds in of.values() for run in seeds.values()]
-    return sorted({run["machine"] for run in runs})
+    return machines(runs)
 
 
 def table(numbers: Mapping[str, Any], size: str) -> str:
@@ -108,7 +110,7 @@ def table(numbers: Mapping[str, Any], size: str) -> str:
                 *(spread(runs, part, 4) for part in ("val", "test")),
             ]
             if several:
-                cells.append("; ".join(sorted({run["machine"] for run in runs.values()})))
+                cells.append("; ".join(machines(runs.values())))
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -17,15 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from default_run import machine
-from pages import publish
-from trainings import OPTIONS, PROGRAM, judged, kept, made_graphs, train
+from pages import machines, publish
+from trainings import OPTIONS, PROGRAM, ROOT, judged, kept, made_graphs, train
 
 from dglframer.common.files import read_json
 from dglframer.config import Config, load_config, override
 from dglframer.data.subsets import write_subsets
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent
 RESULTS_FILE = ROOT / "benchmarks" / "results" / "recipe.json"
 PAGE = ROOT / "docs" / "measured" / "recipe.md"
 BEGIN, END = "<!-- tables: written by benchmarks/recipe.py -->", "<!-- end of tables -->"
@@ -136,7 +134,7 @@ def program_of(name: str) -> list[str]:
     if "program" not in RECIPES[name]:
         return list(PROGRAM)
     script, *words = RECIPES[name]["program"]
-    return [str(HERE / script), *map(str, words)]
+    return [str(ROOT / "benchmarks" / script), *map(str, words)]
 
 
 def trained(args: argparse.Namespace, name: str, seed: int) -> dict[str, Any]:
@@ -164,8 +162,8 @@ def rendered(results: dict[str, Any]) -> str:
         each = ", ".join(f"{run['test']:.4f}" for run in every)
         seconds = statistics.median(run["cpu_seconds"] for run in every)
         errors = f"{train:.4f} | {val:.4f} | {test:.4f} | {each}"
-        machines = "; ".join(sorted({run["machine"] for run in every}))
-        rows.append(f"| {name} | {len(every)} | {errors} | {seconds:.0f} | {machines} |")
+        on = "; ".join(machines(every))
+        rows.append(f"| {name} | {len(every)} | {errors} | {seconds:.0f} | {on} |")
     return "\n".join(
         [
             f"Mean absolute errors in {unit} after {results['epochs']} epochs over {results['rows']:,} "

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from default_run import machine
-from pages import publish
+from pages import mean_and_each, publish
 from trainings import OPTIONS, ROOT, judged_targets, kept, made_graphs, train
 
 from dglframer.common.files import read_json
@@ -92,7 +92,8 @@ def rendered(results: dict[str, Any]) -> str:
         first = alone[0]["errors"][name]
         errors = [[run["errors"][name]["test"] for run in every] for every in (together, alone)]
         ratio = statistics.mean(errors[0]) / statistics.mean(errors[1])
-        cells = f"{cell(errors[0])} | {cell(errors[1])} | {ratio:.2f} | {first['boosting']:.4g}"
+        both = " | ".join(mean_and_each(values, ".4g") for values in errors)
+        cells = f"{both} | {ratio:.2f} | {first['boosting']:.4g}"
         rows.append(f"| {name} ({first['unit']}) | {alone[0]['crystals']:,} | {cells} |")
     seconds = [
         sum(statistics.mean(run["cpu_seconds"] for run in runs[name].values()) for name in names)
@@ -104,11 +105,6 @@ def rendered(results: dict[str, Any]) -> str:
         f"the other {seconds[1]:.0f}. Crystals are those of the training with a label; the network that "
         f"learned together saw {together[0]['crystals']:,}.\n\n" + "\n".join(rows)
     )
-
-
-def cell(errors: list[float]) -> str:
-    each = ", ".join(f"{error:.4g}" for error in errors)
-    return f"{statistics.mean(errors):.4g} ({each})"
 
 
 if __name__ == "__main__":
